@@ -1,0 +1,1 @@
+"""isthmus: run a trained network across device, edge and cloud."""

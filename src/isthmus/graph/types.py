@@ -1,0 +1,131 @@
+"""The network as a planner sees it: operators in running order and the activations between them. Frozen, checked once.
+
+Weights appear as sizes only, so a shape-only model of any size can be planned. Nodes that derive from constants alone
+are not here: they belong to whichever side needs them and never cross a link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from isthmus.errors import BadModel
+
+INPUT = "@input"
+"""Id of the cut before the first node: everything runs on the far side, the raw input crosses."""
+OUTPUT = "@output"
+"""Id of the cut after the last node: everything runs on the near side, nothing crosses."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An activation: its shape at the graph's batch and its numpy dtype name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    itemsize: int
+
+    @property
+    def elements(self) -> int:
+        count = 1
+        for d in self.shape:
+            count *= d
+        return count
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * self.itemsize
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator. `name` is its first output (unique by construction); inputs are activations, never weights."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    macs: int = 0
+    parameters: int = 0
+    weight_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place to cut one link: `head` are the indices of the nodes that run before it (closed under predecessors),
+    `crossing` the tensors that go over, in running order, each once.
+
+    `id` is what plans, profiles and the wire call it: the crossing tensors joined by "+", or INPUT / OUTPUT.
+    """
+
+    id: str
+    crossing: tuple[str, ...]
+    head: frozenset[int]
+
+    @property
+    def narrow(self) -> bool:
+        """One tensor crosses."""
+        return len(self.crossing) == 1
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A directed acyclic graph of operators at one batch size.
+
+    Promises: nodes stand in running order; every activation a node reads is an input or the output of an earlier
+    node; every tensor's shape is known. Raises BadModel when made from something else.
+    """
+
+    name: str
+    batch: int
+    nodes: tuple[Node, ...]
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    blocks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = set(self.inputs)
+        for node in self.nodes:
+            for name in node.inputs:
+                if name not in known:
+                    raise BadModel(f"{self.name}: node {node.name} reads {name} before anything has made it")
+            for name in node.outputs:
+                if name in known:
+                    raise BadModel(f"{self.name}: two nodes make {name}")
+                known.add(name)
+        for name in [*known, *self.outputs]:
+            if name not in self.tensors:
+                raise BadModel(f"{self.name}: the shape of {name} is not known")
+
+    @cached_property
+    def producer(self) -> dict[str, int]:
+        """Tensor name → index of the node that makes it (inputs are absent)."""
+        return {t: i for i, n in enumerate(self.nodes) for t in n.outputs}
+
+    @cached_property
+    def consumers(self) -> dict[str, tuple[int, ...]]:
+        """Tensor name → indices of the nodes that read it, in running order."""
+        found: dict[str, list[int]] = {t: [] for t in self.tensors}
+        for i, node in enumerate(self.nodes):
+            for name in dict.fromkeys(node.inputs):
+                found[name].append(i)
+        return {t: tuple(c) for t, c in found.items()}
+
+    @property
+    def macs(self) -> int:
+        return sum(n.macs for n in self.nodes)
+
+    @property
+    def parameters(self) -> int:
+        return sum(n.parameters for n in self.nodes)
+
+    @property
+    def input_bytes(self) -> int:
+        return sum(self.tensors[t].bytes for t in self.inputs)
+
+    @property
+    def output_bytes(self) -> int:
+        return sum(self.tensors[t].bytes for t in self.outputs)

@@ -1,0 +1,39 @@
+"""One hop between two machines, as the cost function sees it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from isthmus.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Link:
+    """Rates in bits per second of payload (goodput), round trip and fixed cost per request in seconds.
+
+    `up` is away from where the input is born, `down` towards it. Nothing else in isthmus turns bytes into bits.
+    """
+
+    up_bps: float
+    down_bps: float
+    rtt_s: float = 0.0
+    fixed_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("up_bps", "down_bps"):
+            value = getattr(self, name)
+            if not value > 0 or math.isnan(value):
+                raise BadInput(f"a link needs {name} above zero, not {value}")
+        for name in ("rtt_s", "fixed_s"):
+            value = getattr(self, name)
+            if not (0 <= value < math.inf):
+                raise BadInput(f"a link needs {name} finite and at least zero, not {value}")
+
+    def up_s(self, payload_bytes: float) -> float:
+        """Seconds until the last byte has arrived at the far side: half a round trip and the bytes at the up rate."""
+        return self.rtt_s / 2 + payload_bytes * 8 / self.up_bps
+
+    def down_s(self, payload_bytes: float) -> float:
+        """The same, back."""
+        return self.rtt_s / 2 + payload_bytes * 8 / self.down_bps

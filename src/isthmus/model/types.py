@@ -1,0 +1,79 @@
+"""A trained (or zoo) network as isthmus holds it: an ONNX model, its signature, its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import onnx
+
+from isthmus.errors import BadModel
+
+OPSET = 21
+"""Every model is converted to this operator set: it has INT4, and onnxruntime runs 21…26 equally fast."""
+IR_VERSION = 10
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One input or output: its name, shape (None where the batch goes) and numpy dtype name."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def at(self, batch: int) -> tuple[int, ...]:
+        """The shape with the batch filled in."""
+        return tuple(batch if d is None else d for d in self.shape)
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ONNX model that was checked and bounded when it was made; `proto` must not be changed by anyone.
+
+    Initializers of a model made with `weights=False` carry shapes only: it can be inspected and planned, not run.
+    `blocks` are the output tensors of the architecture's blocks where the maker recorded them, in running order.
+    """
+
+    name: str
+    proto: onnx.ModelProto = field(repr=False)
+    inputs: tuple[Signature, ...]
+    outputs: tuple[Signature, ...]
+    has_weights: bool = True
+    blocks: tuple[str, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of structure and weights; the same network loaded twice has the same fingerprint."""
+        digest = hashlib.sha256()
+        bare = onnx.ModelProto()
+        bare.CopyFrom(self.proto)
+        del bare.metadata_props[:]
+        digest.update(bare.SerializeToString(deterministic=True))
+        return digest.hexdigest()
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """True where every input takes any batch."""
+        return all(s.shape and s.shape[0] is None for s in self.inputs)
+
+    def need_weights(self) -> None:
+        """Raise BadModel when this is a shape-only model."""
+        if not self.has_weights:
+            raise BadModel(f"{self.name} was loaded as shapes only; load it with weights to run it")
+
+    def random_inputs(self, batch: int = 1, seed: int = 0) -> dict[str, Any]:
+        """Standard-normal inputs (small whole numbers for integer inputs), seeded, for checks and timings."""
+        import numpy as np
+
+        rng = np.random.default_rng(seed)
+        made: dict[str, Any] = {}
+        for s in self.inputs:
+            shape = s.at(batch)
+            if np.dtype(s.dtype).kind == "f":
+                made[s.name] = rng.standard_normal(shape).astype(s.dtype)
+            else:
+                made[s.name] = rng.integers(0, 2, shape).astype(s.dtype)
+        return made

@@ -1,0 +1,114 @@
+"""Reading a profile: seconds for any part of a network, measured where it was measured, by the fit elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from isthmus.errors import BadInput
+from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
+from isthmus.profile.types import BatchProfile, CodecTiming, Fit, Profile, Timing
+
+_MB = 1e6
+
+
+@dataclass(frozen=True)
+class Times:
+    """One machine's times for one graph. `factor` multiplies everything (the profile's own slowdown × a load factor).
+
+    `additive=True` ignores measured heads and tails and the fit: a part costs the sum of its node times. That is the
+    cost model of the papers' graph algorithms, and what makes the minimum cut exactly optimal.
+    """
+
+    profile: Profile
+    graph: Graph
+    factor: float = 1.0
+    additive: bool = False
+
+    def part_s(self, first: Cut, last: Cut) -> float:
+        """Seconds this machine needs for the nodes after `first` and before `last` (0 when there are none)."""
+        inside = last.head - first.head
+        if not inside:
+            return 0.0
+        return self._scale * (self._measured_s(first, last) or self._fitted_s(first, last, inside))
+
+    def node_s(self, index: int) -> float:
+        """Seconds of one node as a share of the whole, after the fit's slope (kernel time; no fixed part)."""
+        node = self.graph.nodes[index].name
+        slope = 1.0 if self.additive else self._batch.head_fit.a
+        return self._scale * slope * self._batch.nodes.get(node, 0.0)
+
+    def codec_s(self, codec: str, elements: int, *, encode: bool) -> float:
+        """Seconds to write (or read) `elements` with a codec; 0 where this profile has not timed it."""
+        timing = self.profile.codecs.get(codec, CodecTiming())
+        per = timing.encode_s_per_element if encode else timing.decode_s_per_element
+        return self._scale * (timing.fixed_s + per * elements)
+
+    @property
+    def _scale(self) -> float:
+        return self.factor * self.profile.machine.slowdown
+
+    @cached_property
+    def _batch(self) -> BatchProfile:
+        batches = self.profile.batches
+        if not batches:
+            raise BadInput(f"the profile of {self.profile.model} holds no batch size")
+        if self.graph.batch in batches:
+            return batches[self.graph.batch]
+        return _between(batches, self.graph.batch)
+
+    def _measured_s(self, first: Cut, last: Cut) -> float | None:
+        if self.additive:
+            return None
+        timing: Timing | None = None
+        if first.id == INPUT and last.id == OUTPUT:
+            timing = self._batch.whole
+        elif first.id == INPUT:
+            timing = self._batch.heads.get(last.id)
+        elif last.id == OUTPUT:
+            timing = self._batch.tails.get(first.id)
+        return None if timing is None else timing.low_s
+
+    def _fitted_s(self, first: Cut, last: Cut, inside: frozenset[int]) -> float:
+        total = sum(self._batch.nodes.get(self.graph.nodes[i].name, 0.0) for i in inside)
+        if self.additive:
+            return total
+        fit = self._batch.tail_fit if last.id == OUTPUT else self._batch.head_fit
+        crossing = {*first.crossing, *last.crossing} - set(self.graph.inputs)
+        moved = sum(self.graph.tensors[t].bytes for t in crossing)
+        return max(0.0, fit.a * total + fit.b * moved / _MB + fit.c)
+
+
+def _between(batches: dict[int, BatchProfile], batch: int) -> BatchProfile:
+    """Times at a batch size that was not measured: linear between the two nearest, in proportion beyond the ends."""
+    below = max((b for b in batches if b < batch), default=None)
+    above = min((b for b in batches if b > batch), default=None)
+    if below is None or above is None:
+        near = min(batches) if below is None else max(batches)
+        return _mix(batches[near], batches[near], 0.0, scale=batch / near)
+    return _mix(batches[below], batches[above], (batch - below) / (above - below))
+
+
+def _mix(low: BatchProfile, high: BatchProfile, share: float, scale: float = 1.0) -> BatchProfile:
+    def number(a: float, b: float) -> float:
+        return scale * (a + (b - a) * share)
+
+    def timing(a: Timing, b: Timing) -> Timing:
+        return Timing(
+            low_s=number(a.low_s, b.low_s),
+            median_s=number(a.median_s, b.median_s),
+            high_s=number(a.high_s, b.high_s),
+            runs=min(a.runs, b.runs),
+        )
+
+    def fit(a: Fit, b: Fit) -> Fit:
+        return Fit(a=(a.a + b.a) / 2, b=(a.b + b.b) / 2, c=number(a.c, b.c), error=max(a.error, b.error))
+
+    return BatchProfile(
+        whole=timing(low.whole, high.whole),
+        heads={k: timing(low.heads[k], high.heads[k]) for k in low.heads.keys() & high.heads.keys()},
+        tails={k: timing(low.tails[k], high.tails[k]) for k in low.tails.keys() & high.tails.keys()},
+        nodes={k: number(low.nodes[k], high.nodes[k]) for k in low.nodes.keys() & high.nodes.keys()},
+        head_fit=fit(low.head_fit, high.head_fit),
+        tail_fit=fit(low.tail_fit, high.tail_fit),
+    )

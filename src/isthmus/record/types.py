@@ -1,0 +1,104 @@
+"""One request as it went (`Step`), and the two values the client and whoever decides for it exchange.
+
+Real and simulated runs write the same lines. `run` and `adapt` both know these types and not each other.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Ran = Literal["device", "split", "server"]
+
+
+class Choice(BaseModel):
+    """Where the next request should run: a cut id (`@output` = all on the device, `@input` = all on the server)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cut: str
+    codec: str = "float32"
+    predicted_s: float | None = None
+    why: str = ""
+
+
+class Seconds(BaseModel):
+    """Where the time of one request went; `total` is what the caller waited, the rest by cause."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    total: float
+    head: float = 0.0
+    encode: float = 0.0
+    up: float = 0.0
+    queue: float = 0.0
+    decode: float = 0.0
+    tail: float = 0.0
+    down: float = 0.0
+    lost: float = 0.0
+    """waiting for an answer that never came in time, before the device finished by itself"""
+    local: float = 0.0
+    """compute on the device after the cut: the whole model when nothing was sent, the rest after a fallback"""
+
+
+class Evidence(BaseModel):
+    """What this exchange told about the link and the server. None where it told nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    up_bps: float | None = None
+    """receiver dispersion: bytes after the first chunk over the time from first to last chunk"""
+    rtt_s: float | None = None
+    server_s: float | None = None
+    """compute seconds the server itself reports"""
+    queue_s: float | None = None
+
+
+class Step(BaseModel):
+    """One line of the journal. Times are seconds on the journal's clock, which starts at 0."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["request", "probe"] = "request"
+    id: int
+    t_s: float
+    ran: Ran
+    cut: str
+    codec: str
+    batch: int = Field(default=1, ge=1)
+    seconds: Seconds
+    up_bytes: int = 0
+    down_bytes: int = 0
+    evidence: Evidence = Evidence()
+    asked: str = ""
+    """the cut that was asked for, when a fallback ran another"""
+    trouble: str = ""
+    """why it fell back: one sentence, empty when nothing went wrong"""
+    predicted_s: float | None = None
+    estimate_bps: float | None = None
+    """the chooser's belief when it decided"""
+    estimate_load: float | None = None
+    true_bps: float | None = None
+    """the shaped link's real rate, where the run knows it"""
+    wrong: bool | None = None
+    """None: not verified"""
+    error: float | None = None
+    """greatest absolute difference from the whole model's answer, where verified"""
+
+
+class Chooser(Protocol):
+    """Whoever decides for the client. Never blocks; called from the client's threads one at a time."""
+
+    def choose(self, now_s: float) -> Choice:
+        """Where the request that starts now should run."""
+
+    def observe(self, step: Step) -> None:
+        """One request or probe as it went."""
+
+    def probe_bytes(self, now_s: float) -> int:
+        """How many bytes a probe sent now should carry; 0 when none is wanted."""
+
+    @property
+    def beliefs(self) -> tuple[float | None, float | None]:
+        """(uplink bit/s, server load factor) as believed now, for the journal."""

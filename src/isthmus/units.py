@@ -1,0 +1,90 @@
+"""Units at the edge: people write `20Mbit`, `4MiB`, `200ms`; inside there are only bits per second, bytes and seconds."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from isthmus.errors import BadInput
+
+_NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z/]*)\s*$")
+_RATE = {
+    "": 1.0, "bit": 1.0, "bit/s": 1.0, "bps": 1.0,
+    "kbit": 1e3, "kbit/s": 1e3, "kbps": 1e3,
+    "mbit": 1e6, "mbit/s": 1e6, "mbps": 1e6,
+    "gbit": 1e9, "gbit/s": 1e9, "gbps": 1e9,
+    "b/s": 8.0, "kb/s": 8e3, "mb/s": 8e6, "gb/s": 8e9,
+}  # fmt: skip
+_BYTES = {
+    "": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9,
+    "kib": 1024.0, "mib": 1024.0**2, "gib": 1024.0**3,
+}  # fmt: skip
+_SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
+
+
+def rate_bps(text: str | float) -> float:
+    """Bits per second from `"20Mbit"`, `"2.5 Mbit/s"`, `"1MB/s"` or a number of bits per second.
+
+    >>> rate_bps("20Mbit")
+    20000000.0
+    >>> rate_bps("1MB/s")
+    8000000.0
+    """
+    return _parse(text, _RATE, "a rate such as 20Mbit or 1MB/s", positive=True)
+
+
+def size_bytes(text: str | float) -> int:
+    """Bytes from `"4MiB"`, `"300kB"` or a number of bytes.
+
+    >>> size_bytes("4MiB")
+    4194304
+    """
+    return int(_parse(text, _BYTES, "a size such as 4MiB or 300kB", positive=False))
+
+
+def seconds(text: str | float) -> float:
+    """Seconds from `"200ms"`, `"1.5s"` or a number of seconds.
+
+    >>> seconds("200ms")
+    0.2
+    """
+    return _parse(text, _SECONDS, "a duration such as 200ms or 1.5s", positive=False)
+
+
+def show_rate(bps: float) -> str:
+    """`20 Mbit/s` from 20e6."""
+    return _scaled(bps, 1000.0, ("bit/s", "kbit/s", "Mbit/s", "Gbit/s"))
+
+
+def show_bytes(count: float) -> str:
+    """`401 kB` from 401408 (decimal, as on the wire)."""
+    return _scaled(count, 1000.0, ("B", "kB", "MB", "GB"))
+
+
+def show_seconds(value: float) -> str:
+    """`12.3 ms` from 0.0123."""
+    if value >= 1.0 or value == 0.0:
+        return f"{value:.3g} s"
+    return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} µs"
+
+
+def _parse(text: str | float, table: dict[str, float], wanted: str, *, positive: bool) -> float:
+    if isinstance(text, (int, float)):
+        value = float(text)
+    else:
+        match = _NUMBER.match(text)
+        unit = match.group(2).lower() if match else ""
+        if match is None or unit not in table:
+            raise BadInput(f"'{text}' is not {wanted}")
+        value = float(match.group(1)) * table[unit]
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        raise BadInput(f"'{text}' is not {wanted}: it must be finite and {'above' if positive else 'at least'} zero")
+    return value
+
+
+def _scaled(value: float, step: float, names: tuple[str, ...]) -> str:
+    for name in names[:-1]:
+        if abs(value) < step:
+            return f"{value:.3g} {name}"
+        value /= step
+    return f"{value:.3g} {names[-1]}"
