@@ -1,0 +1,28 @@
+"""The network as a planner sees it: operators, the activations between them, and the places to cut."""
+
+from isthmus.graph.bottlenecks import Bottleneck, Granularity, block_cuts, bottlenecks
+from isthmus.graph.cuts import all_cuts, cut_at, cut_of, narrow_cuts, prefix_cuts
+from isthmus.graph.describe import Description, describe
+from isthmus.graph.from_onnx import graph_of
+from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Node, Tensor
+
+__all__ = [
+    "INPUT",
+    "OUTPUT",
+    "Bottleneck",
+    "Cut",
+    "Description",
+    "Granularity",
+    "Graph",
+    "Node",
+    "Tensor",
+    "all_cuts",
+    "block_cuts",
+    "bottlenecks",
+    "cut_at",
+    "cut_of",
+    "describe",
+    "graph_of",
+    "narrow_cuts",
+    "prefix_cuts",
+]
