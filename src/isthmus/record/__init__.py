@@ -1,0 +1,27 @@
+"""One request as it went (`Step`), the journal that keeps them all, and the numbers it boils down to."""
+
+from __future__ import annotations
+
+from isthmus.record.journal import Header, Journal, check_step, read_journal
+from isthmus.record.summary import CAUSES, Place, Summary, fell_back, in_order, summarise, true_rate_bps
+from isthmus.record.types import Choice, Chooser, Evidence, Ran, Seconds, Step
+
+__all__ = [
+    "CAUSES",
+    "Choice",
+    "Chooser",
+    "Evidence",
+    "Header",
+    "Journal",
+    "Place",
+    "Ran",
+    "Seconds",
+    "Step",
+    "Summary",
+    "check_step",
+    "fell_back",
+    "in_order",
+    "read_journal",
+    "summarise",
+    "true_rate_bps",
+]
