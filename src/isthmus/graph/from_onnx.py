@@ -11,11 +11,9 @@ import onnx
 from onnx import helper, shape_inference
 
 from isthmus.errors import BadInput, BadModel
+from isthmus.graph.fold import SMALL, fold_small
 from isthmus.graph.types import Graph, Node, Tensor
-from isthmus.model.types import Model
-
-_KEEP_VALUES = 1024
-"""Constants of up to this many elements keep their values: shape inference reads Reshape targets and the like."""
+from isthmus.model.types import OPSET, Model
 
 
 def graph_of(model: Model, batch: int = 1) -> Graph:
@@ -60,8 +58,11 @@ def _skeleton(model: Model, batch: int) -> onnx.ModelProto:
     bare.opset_import.extend(proto.opset_import)
     bare.graph.name = proto.graph.name or model.name
     bare.graph.output.extend(proto.graph.output)
+    folded = fold_small(proto.graph, max((o.version for o in proto.opset_import if not o.domain), default=OPSET))
+    bare.graph.initializer.extend(folded.values())
     for node in proto.graph.node:
-        bare.graph.node.append(_without_large_attributes(node))
+        if node.output[0] not in folded:
+            bare.graph.node.append(_without_large_attributes(node))
     for tensor in proto.graph.initializer:
         bare.graph.initializer.append(_without_values(tensor))
     signatures = {s.name: s for s in model.inputs}
@@ -81,13 +82,13 @@ def _skeleton(model: Model, batch: int) -> onnx.ModelProto:
 
 
 def _without_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    if math.prod(tensor.dims) <= _KEEP_VALUES and not tensor.external_data:
+    if math.prod(tensor.dims) <= SMALL and not tensor.external_data:
         return tensor
     return onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
 
 
 def _without_large_attributes(node: onnx.NodeProto) -> onnx.NodeProto:
-    large = [a for a in node.attribute if a.type == onnx.AttributeProto.TENSOR and math.prod(a.t.dims) > _KEEP_VALUES]
+    large = [a for a in node.attribute if a.type == onnx.AttributeProto.TENSOR and math.prod(a.t.dims) > SMALL]
     if not large:
         return node
     copy = onnx.NodeProto()
