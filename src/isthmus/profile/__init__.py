@@ -1,0 +1,7 @@
+"""Seconds: what a model costs on a machine. Reading profiles is light; `measure` and `accuracy` run the engine and are
+imported by their own names, so that planning does not need onnxruntime."""
+
+from isthmus.profile.times import Times
+from isthmus.profile.types import AccuracyRow, BatchProfile, CodecTiming, Fit, Machine, Profile, Timing
+
+__all__ = ["AccuracyRow", "BatchProfile", "CodecTiming", "Fit", "Machine", "Profile", "Times", "Timing"]

@@ -76,3 +76,15 @@ class Profile(_Strict):
     batches: dict[PositiveInt, BatchProfile]
     codecs: dict[str, CodecTiming] = Field(default_factory=dict)
     complete: bool = True
+
+
+class AccuracyRow(_Strict):
+    """Score of one cut and codec. `score`: share of right answers, or, without labels, of answers that agree with the
+    whole model's; `loss` is against the whole model, in points of 1."""
+
+    cut: str
+    codec: str
+    score: FiniteFloat
+    loss: FiniteFloat
+    labelled: bool
+    samples: PositiveInt

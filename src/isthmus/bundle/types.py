@@ -1,0 +1,71 @@
+"""The folder that is deployed: what stands in its manifest."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
+
+from isthmus.profile.types import AccuracyRow
+from isthmus.quant import ChannelClip
+
+MODEL_FILE = "model.onnx"
+DEVICE_FILE = "device_profile.json"
+SERVER_FILE = "server_profile.json"
+PLAN_FILE = "plan.json"
+CLIPS_FILE = "clips.json"
+MANIFEST_FILE = "manifest.json"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileEntry(_Strict):
+    """One file of the bundle, as it was when packed."""
+
+    bytes: NonNegativeInt
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class SplitCheck(_Strict):
+    """A cut that was run in two halves when the bundle was packed: greatest absolute difference from the whole model,
+    over the greatest absolute value of its answer."""
+
+    cut: str
+    error: FiniteFloat = Field(ge=0)
+
+
+class Picture(_Strict):
+    """How a picture input was normalised: value = (pixel / 255 − mean) / std, per channel."""
+
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[FiniteFloat, ...]
+
+
+class Manifest(_Strict):
+    """What the folder holds. `cuts` are kept ready on both sides, in running order; `codecs` are those that keep the
+    accuracy at each cut (`default_codecs` where nothing was measured)."""
+
+    kind: Literal["isthmus-bundle"] = "isthmus-bundle"
+    version: Literal[1] = 1
+    isthmus: str
+    name: str
+    fingerprint: str
+    packed: str
+    cuts: tuple[str, ...]
+    codecs: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    default_codecs: tuple[str, ...] = ("float32",)
+    picture: Picture | None = None
+    accuracy: tuple[AccuracyRow, ...] = ()
+    checks: tuple[SplitCheck, ...] = ()
+    files: dict[str, FileEntry]
+
+
+class Clips(_Strict):
+    """Calibrated ranges of crossing tensors, by tensor name."""
+
+    kind: Literal["isthmus-clips"] = "isthmus-clips"
+    version: Literal[1] = 1
+    samples: int
+    tensors: dict[str, ChannelClip]

@@ -1,0 +1,101 @@
+"""What a codec costs in accuracy at a cut, measured by running the tail on what the codec gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.codec import Array, Codec
+from isthmus.engine import Engine
+from isthmus.errors import BadInput
+from isthmus.graph import cut_at
+from isthmus.profile.types import AccuracyRow
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs to judge by, one array an input (first axis: sample), and labels (int64, N) where there are any."""
+
+    inputs: Mapping[str, Array]
+    labels: Array | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {len(v) for v in self.inputs.values()}
+        if self.labels is not None:
+            sizes.add(len(self.labels))
+        if len(sizes) != 1 or 0 in sizes:
+            raise BadInput(f"samples need the same number of each input and label, at least one, not {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def head(self, count: int) -> Samples:
+        """The first `count` of them."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Samples({k: v[:count] for k, v in self.inputs.items()}, labels)
+
+
+def measure_accuracy(
+    engine: Engine,
+    samples: Samples,
+    choices: Sequence[tuple[str, str]],
+    codec_of: Callable[[str, str, str], Codec],
+    *,
+    batch: int = 32,
+    progress: Progress | None = None,
+) -> tuple[AccuracyRow, ...]:
+    """Score every (cut id, codec name). `codec_of(cut, tensor, name)` gives the codec as it will be used there, with
+    its calibrated clip. The answer judged is the argmax over the last axis of the last output, per sample."""
+    step = batch if engine.model.dynamic_batch else 1
+    parts = [{k: v[i : i + step] for k, v in samples.inputs.items()} for i in range(0, len(samples), step)]
+    last = engine.model.outputs[-1].name
+    whole = np.concatenate([_answers(engine.whole(p)[last], len(next(iter(p.values())))) for p in parts])
+    truth = whole if samples.labels is None else np.asarray(samples.labels)
+    base = float(np.mean(whole == truth))
+    rows = []
+    for done, (cut, name) in enumerate(choices):
+        right = np.concatenate([_through(engine, cut, name, p, last, codec_of) for p in parts]) == truth
+        rows.append(
+            AccuracyRow(
+                cut=cut,
+                codec=name,
+                score=float(right.mean()),
+                loss=base - float(right.mean()),
+                labelled=samples.labels is not None,
+                samples=len(samples),
+            )
+        )
+        if progress is not None:
+            progress(done + 1, len(choices), f"{cut} {name}")
+    return tuple(rows)
+
+
+def _through(
+    engine: Engine,
+    cut: str,
+    name: str,
+    inputs: Mapping[str, Array],
+    last: str,
+    codec_of: Callable[[str, str, str], Codec],
+) -> Array:
+    made = engine.head(cut, inputs)
+    crossing = {}
+    for tensor in cut_at(engine.graph, cut).crossing:
+        value = made[tensor]
+        codec = codec_of(cut, tensor, name)
+        payload = memoryview(codec.dump(value)).cast("B")
+        crossing[tensor] = codec.load(payload, value.shape, value.dtype.name)
+    answer = made[last] if last in made else engine.tail(cut, crossing)[last]
+    return _answers(answer, len(next(iter(inputs.values()))))
+
+
+def _answers(output: Array, count: int) -> Array:
+    """One answer a sample: the argmax over the last axis (a hash of all of them, for segmentations and the like)."""
+    best = np.argmax(output, axis=-1).reshape(count, -1)
+    if best.shape[1] == 1:
+        return best[:, 0]
+    return np.array([hash(row.tobytes()) for row in best])

@@ -1,0 +1,197 @@
+"""Timing a model on the machine at hand: whole, every ready head and tail, every node, every codec.
+
+Heads and tails are built and run, not guessed: building a pair costs milliseconds, and sums of node times are 5–50 %
+off. Each cut is timed head, tail, head, tail …, so that a slow moment of the machine hits both.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from isthmus.codec import Array, make_codec
+from isthmus.engine import Engine, node_times
+from isthmus.errors import BadInput
+from isthmus.graph import INPUT, OUTPUT, Cut, graph_of
+from isthmus.profile.fit import fit_parts
+from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, Timing
+
+Clock = Callable[[], float]
+Progress = Callable[[int, int, str], None]
+"""Called with (done, of, what)."""
+
+_CODEC_ELEMENTS = (4_096, 131_072)
+"""Two sizes, from which a fixed part and a part per element follow."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How to measure. `runs` per part and batch; `slowdown` is written into the profile, not slept."""
+
+    batches: tuple[int, ...] = (1,)
+    runs: int = 8
+    codecs: tuple[str, ...] = ("float32", "float16", "int8", "int6", "int4", "int3", "int2")
+    slowdown: float = 1.0
+    machine: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.batches or min(self.batches) < 1:
+            raise BadInput(f"batch sizes must be at least 1, not {self.batches}")
+        if self.runs < 1:
+            raise BadInput(f"a profile needs at least one run, not {self.runs}")
+        if not 0 < self.slowdown < float("inf"):
+            raise BadInput(f"a slow-down is a number above zero, not {self.slowdown}")
+
+
+def measure(
+    engine: Engine,
+    how: Measuring,
+    *,
+    taken: str,
+    clock: Clock,
+    progress: Progress | None = None,
+    resume: Profile | None = None,
+    checkpoint: Callable[[Profile], None] | None = None,
+) -> Profile:
+    """A profile of `engine`'s model here.
+
+    `taken` is the date to write into it. `resume` is an incomplete profile of the same model and machine: what it holds
+    is not measured again. `checkpoint` is called with the profile so far after every cut.
+    """
+    profile = _start(engine, how, taken, resume)
+    inner = [c for c in engine.cuts if c.id not in (INPUT, OUTPUT)]
+    total = len(how.batches) * (len(inner) + 1) + 1
+    done = 0
+
+    def tell(what: str) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total, what)
+
+    for batch in how.batches:
+        for part in _measure_batch(engine, inner, batch, how.runs, clock, profile.batches.get(batch)):
+            profile = profile.model_copy(update={"batches": {**profile.batches, batch: part[1]}})
+            tell(f"batch {batch}: {part[0]}")
+            if checkpoint is not None:
+                checkpoint(profile)
+    profile = profile.model_copy(update={"codecs": measure_codecs(how.codecs, how.runs, clock), "complete": True})
+    tell("codecs")
+    return profile
+
+
+def measure_codecs(names: Sequence[str], runs: int, clock: Clock) -> dict[str, CodecTiming]:
+    """Seconds to write and read with each codec, from two sizes of a standard-normal float32 tensor."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for name in names:
+        codec = make_codec(name)
+        cells = []
+        for elements in _CODEC_ELEMENTS:
+            x: Array = rng.standard_normal((1, elements // 64, 8, 8)).astype(np.float32)
+            payload = memoryview(codec.dump(x))
+            encode = time_call(lambda c=codec, v=x: c.dump(v), 5 * runs, clock)  # type: ignore[misc]
+            decode = time_call(lambda c=codec, p=payload, v=x: c.load(p, v.shape, "float32"), 5 * runs, clock)  # type: ignore[misc]
+            cells.append((encode.low_s, decode.low_s))
+        span = _CODEC_ELEMENTS[1] - _CODEC_ELEMENTS[0]
+        encode_slope, decode_slope = (max(0.0, (cells[1][i] - cells[0][i]) / span) for i in (0, 1))
+        found[name] = CodecTiming(
+            fixed_s=max(0.0, min(cells[0][0] - encode_slope * _CODEC_ELEMENTS[0], cells[0][1])),
+            encode_s_per_element=encode_slope,
+            decode_s_per_element=decode_slope,
+        )
+    return found
+
+
+def time_call(call: Callable[[], object], runs: int, clock: Clock) -> Timing:
+    """Seconds of `call`, once to warm up and then `runs` times."""
+    call()
+    return timing_of([_once(call, clock) for _ in range(runs)])
+
+
+def timing_of(seconds: Sequence[float]) -> Timing:
+    """Spread of repeated measurements. `low_s` is the mean of the fastest fifth: robust on a noisy machine, and not as
+    lucky as the single minimum."""
+    ordered = np.sort(np.asarray(seconds))
+    fifth = ordered[: max(1, len(ordered) // 5)]
+    return Timing(
+        low_s=float(fifth.mean()),
+        median_s=float(np.median(ordered)),
+        high_s=float(np.quantile(ordered, 0.9)),
+        runs=len(ordered),
+    )
+
+
+def _start(engine: Engine, how: Measuring, taken: str, resume: Profile | None) -> Profile:
+    machine = Machine(
+        name=how.machine or platform.node() or "here",
+        cpu=_cpu_name(),
+        system=f"{platform.system()} {platform.release()}",
+        runtime=engine.runtime,
+        threads=engine.threads,
+        slowdown=how.slowdown,
+    )
+    fresh = Profile(
+        model=engine.model.name,
+        fingerprint=engine.model.fingerprint,
+        machine=machine,
+        taken=taken,
+        batches={},
+        complete=False,
+    )
+    if resume is None:
+        return fresh
+    if resume.fingerprint != fresh.fingerprint or resume.machine != machine:
+        raise BadInput("the profile to resume is of another model or another machine; give a new --out or delete it")
+    return resume.model_copy(update={"complete": False})
+
+
+def _measure_batch(
+    engine: Engine, cuts: Sequence[Cut], batch: int, runs: int, clock: Clock, before: BatchProfile | None
+) -> Iterator[tuple[str, BatchProfile]]:
+    inputs = engine.model.random_inputs(batch)
+    whole = before.whole if before else time_call(lambda: engine.whole(inputs), max(runs, 10), clock)
+    nodes = before.nodes if before and before.nodes else node_times(engine, inputs, runs)
+    part = before or BatchProfile(whole=whole, nodes=nodes)
+    for cut in cuts:
+        if cut.id in part.heads and cut.id in part.tails:
+            continue
+        head, tail = _time_pair(engine, cut, inputs, runs, clock)
+        part = part.model_copy(update={"heads": {**part.heads, cut.id: head}, "tails": {**part.tails, cut.id: tail}})
+        yield cut.id, part
+    graph = graph_of(engine.model, batch)
+    fits = {
+        "head_fit": fit_parts(graph, cuts, part.heads, part.nodes, heads=True),
+        "tail_fit": fit_parts(graph, cuts, part.tails, part.nodes, heads=False),
+    }
+    yield "fit", part.model_copy(update=fits)
+
+
+def _time_pair(engine: Engine, cut: Cut, inputs: Mapping[str, Array], runs: int, clock: Clock) -> tuple[Timing, Timing]:
+    made = engine.head(cut.id, inputs)
+    crossing = {t: made[t] for t in cut.crossing}
+    engine.tail(cut.id, crossing)
+    heads, tails = [], []
+    for _ in range(runs):
+        heads.append(_once(lambda: engine.head(cut.id, inputs), clock))
+        tails.append(_once(lambda: engine.tail(cut.id, crossing), clock))
+    return timing_of(heads), timing_of(tails)
+
+
+def _once(call: Callable[[], object], clock: Clock) -> float:
+    start = clock()
+    call()
+    return clock() - start
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Hardware", "Model"))]
+    return names[0] if names else platform.machine()
