@@ -1,0 +1,20 @@
+"""Architectures written straight as ONNX, with seeded weights: no framework, no download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from isthmus.model.types import Model
+from isthmus.model.zoo.mobilenet import mobilenet_v2
+from isthmus.model.zoo.resnet import resnet18, resnet50
+from isthmus.model.zoo.tiny import tiny
+
+ZOO: dict[str, Callable[..., Model]] = {
+    "tiny": tiny,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "mobilenet_v2": mobilenet_v2,
+}
+"""Name → builder; each takes `weights` and `seed`."""
+
+__all__ = ["ZOO"]

@@ -1,0 +1,177 @@
+"""From a file (or a proto) to a `Model`: bounded, checked, in one operator set, shapes known. Nothing in it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import helper, inliner, version_converter
+
+from isthmus.errors import BadModel
+from isthmus.model.initializers import is_bare, put_aside, put_back, settle
+from isthmus.model.limits import LIMITS, NEWEST_IR
+from isthmus.model.shapes import BATCH, FOREIGN, Shapes, first_line, fix_inputs, shapes_at
+from isthmus.model.tidy import drop_dead, drop_initializer_inputs, name_nodes
+from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
+from isthmus.model.vetting import STANDARD, opset_of, vet_operators, vet_size, vet_values
+
+InputShapes = Mapping[str, Sequence[int | None]]
+
+
+def load_model_file(path: str | Path, *, weights: bool = True, shapes: InputShapes | None = None) -> Model:
+    """Load an ONNX file of operator set 9 to 26, with external data from its own folder.
+
+    `weights=False` leaves large initializers unread (dims only). `shapes` fixes open dimensions by input name; None
+    stands for the batch, which only dimension 0 can be. Older operator sets are converted to 21. Raises BadModel for
+    anything that is missing, no ONNX model, out of bounds, or of a kind that cannot be cut.
+    """
+    path = Path(path)
+    return _model(_parse(path), path.stem, path.parent, weights=weights, shapes=shapes or {})
+
+
+def model_from_proto(
+    proto: onnx.ModelProto, name: str, *, blocks: tuple[str, ...] = (), shapes: InputShapes | None = None
+) -> Model:
+    """The same for a model in memory (copied, not changed). Initializers without data make it a shape-only model."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return _model(copy, name, None, weights=True, shapes=shapes or {}, blocks=blocks)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        if not path.is_file():
+            raise BadModel(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give the path of an .onnx file")
+        size = path.stat().st_size
+        if not 0 < size <= LIMITS.file_bytes:
+            raise BadModel(f"{path} has {size:,} bytes; a model has 1 to {LIMITS.file_bytes:,}")
+        return onnx.ModelProto.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise BadModel(f"{path} is not an ONNX model or is cut short: it does not parse") from error
+    except (OSError, ValueError) as error:
+        raise BadModel(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def _model(
+    proto: onnx.ModelProto,
+    name: str,
+    folder: Path | None,
+    *,
+    weights: bool,
+    shapes: InputShapes,
+    blocks: tuple[str, ...] = (),
+) -> Model:
+    vet_size(proto)
+    drop_initializer_inputs(proto.graph)
+    _settle_weights(proto.graph, folder, weights=weights)
+    aside = put_aside(proto.graph)
+    if proto.ByteSize() > LIMITS.graph_bytes:
+        raise BadModel(f"the graph of {name} without its weights has more than {LIMITS.graph_bytes:,} bytes")
+    vet_values([v for v in proto.graph.input if v.name not in {t.name for t in aside}], "input")
+    proto = _converted(_checked(_inlined(proto)))
+    drop_dead(proto.graph)
+    put_back(proto.graph, aside)
+    name_nodes(proto.graph)
+    fix_inputs(proto.graph, shapes)
+    inputs, outputs = _signatures(proto)
+    bare = any(is_bare(t) for t in proto.graph.initializer)
+    known = {n for node in proto.graph.node for n in node.output}
+    return Model(name, proto, inputs, outputs, not bare, tuple(b for b in blocks if b in known))
+
+
+def _settle_weights(graph: onnx.GraphProto, folder: Path | None, *, weights: bool) -> None:
+    total = 0
+    seen: set[str] = set()
+    for tensor in graph.initializer:
+        if tensor.name in seen:
+            raise BadModel(f"two initializers are called {tensor.name!r}")
+        seen.add(tensor.name)
+        if folder is None and is_bare(tensor) and not _has_values(tensor):
+            continue
+        total += settle(tensor, folder, weights=weights)
+        if total > LIMITS.weight_bytes:
+            raise BadModel(f"the weights take more than {LIMITS.weight_bytes:,} bytes together")
+
+
+def _has_values(tensor: onnx.TensorProto) -> bool:
+    return (
+        tensor.ByteSize()
+        > onnx.TensorProto(
+            name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, doc_string=tensor.doc_string
+        ).ByteSize()
+    )
+
+
+def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    if not proto.functions:
+        return proto
+    try:
+        return inliner.inline_local_functions(proto)
+    except FOREIGN as error:
+        raise BadModel(f"the model's local functions cannot be unfolded: {first_line(error)}") from error
+
+
+def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
+    vet_size(proto)
+    vet_operators(proto)
+    kept = [o for o in proto.opset_import if o.domain in STANDARD]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)
+    proto.ir_version = min(NEWEST_IR, max(IR_VERSION, proto.ir_version))
+    try:
+        onnx.checker.check_model(proto)
+    except FOREIGN as error:
+        raise BadModel(f"not a valid ONNX model: {first_line(error)}") from error
+    return proto
+
+
+def _converted(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Upwards to OPSET; a newer model keeps its own, for the converter only climbs."""
+    opset = opset_of(proto)
+    if opset < OPSET:
+        try:
+            proto = version_converter.convert_version(proto, OPSET)
+        except FOREIGN as error:
+            raise BadModel(f"cannot be converted from operator set {opset} to {OPSET}: {first_line(error)}") from error
+        proto.ir_version = IR_VERSION
+    return proto
+
+
+def _signatures(proto: onnx.ModelProto) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
+    """Inputs and outputs. The batch is found by comparing two batch sizes; the shapes are written into the graph."""
+    graph = proto.graph
+    one, two = shapes_at(proto, 1), shapes_at(proto, 2)
+    declared = {v.name: v.type.tensor_type.elem_type for v in graph.output}
+    for value in graph.output:
+        if declared[value.name] not in (0, one[value.name][1]):
+            raise BadModel(f"output {value.name!r} is declared with another element type than its node makes")
+        value.CopyFrom(_value(value.name, one, two))
+    del graph.value_info[:]
+    made = [name for node in graph.node for name in node.output if name and name not in declared]
+    graph.value_info.extend(_value(name, one, two) for name in made)
+    vet_values(graph.output, "output")
+    return tuple(map(_signature, graph.input)), tuple(map(_signature, graph.output))
+
+
+def _value(name: str, one: Shapes, two: Shapes) -> onnx.ValueInfoProto:
+    """A tensor's declaration, dimensions that grow with the batch as `N` or `4N`."""
+    (dims, elem), (doubled, _) = one[name], two[name]
+    if len(dims) != len(doubled):
+        raise BadModel(f"the number of dimensions of {name!r} depends on the batch")
+    pairs = zip(dims, doubled, strict=True)
+    shape = [a if a == b else BATCH if (a, b) == (1, 2) else f"{a}{BATCH}" for a, b in pairs]
+    return helper.make_tensor_value_info(name, elem, shape)
+
+
+def _signature(value: onnx.ValueInfoProto) -> Signature:
+    dims = value.type.tensor_type.shape.dim
+    for place, dim in enumerate(dims):
+        if dim.dim_param and (place > 0 or dim.dim_param != BATCH):
+            raise BadModel(
+                f"dimension {place} of output {value.name!r} is {dim.dim_param}; only dimension 0 may be the batch: "
+                "fix the batch with shapes={...}"
+            )
+    shape = tuple(None if d.dim_param else d.dim_value for d in dims)
+    return Signature(value.name, shape, helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name)

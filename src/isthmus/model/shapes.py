@@ -1,0 +1,143 @@
+"""Shapes: which dimensions are the batch, and what every tensor measures at a given batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+from onnx import checker, shape_inference, version_converter
+
+from isthmus.errors import BadModel
+from isthmus.model.initializers import put_aside, tensor_bytes
+from isthmus.model.limits import LIMITS
+from isthmus.model.types import Model
+
+BATCH = "N"
+Shapes = dict[str, tuple[tuple[int, ...], int]]
+"""Tensor name → its shape and ONNX element type."""
+
+FOREIGN = (
+    checker.ValidationError,
+    shape_inference.InferenceError,
+    version_converter.ConvertError,
+    EncodeError,
+    DecodeError,
+) + (RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError)
+"""What the onnx package raises on a model it cannot digest."""
+
+
+def fix_inputs(graph: onnx.GraphProto, wanted: Mapping[str, Sequence[int | None]]) -> None:
+    """Give every input a shape whose only open dimension is dimension 0, called N. `wanted` overrides by input name
+    (None = the batch). Raises BadModel naming the open dimension."""
+    known = {i.name for i in graph.input}
+    for name in wanted:
+        if name not in known:
+            raise BadModel(f"a shape was given for {name!r}, which is no input; inputs are {', '.join(sorted(known))}")
+    for value in graph.input:
+        tensor = value.type.tensor_type
+        if value.name in wanted:
+            _set_shape(tensor, wanted[value.name])
+        elif not tensor.HasField("shape"):
+            raise BadModel(f"input {value.name!r} has no shape; give one with shapes={{{value.name!r}: (...)}}")
+        for place, dim in enumerate(tensor.shape.dim):
+            _fix_dim(dim, place, value.name)
+
+
+def shapes_at(proto: onnx.ModelProto, batch: int) -> Shapes:
+    """Shape and element type of every tensor (inputs, activations, initializers) with the batch filled in.
+
+    Works on shape-only models. Raises BadModel for a tensor whose shape cannot be known from the inputs' shapes, or
+    larger than a tensor may be.
+    """
+    filled = _without_weights(proto)
+    for value in filled.graph.input:
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            if dim.dim_param:
+                dim.dim_value = batch
+    del filled.graph.value_info[:]
+    for value in filled.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        inferred = shape_inference.infer_shapes(filled, check_type=True, strict_mode=True, data_prop=True)
+    except FOREIGN as error:
+        raise BadModel(f"the model's shapes contradict each other: {first_line(error)}") from error
+    return _collect(inferred.graph, batch)
+
+
+def model_shapes(model: Model, batch: int) -> Shapes:
+    """`shapes_at` for a loaded model; a batch other than the fixed one is refused."""
+    if not model.dynamic_batch:
+        fixed = {s.shape[0] for s in model.inputs if s.shape and s.shape[0] is not None}
+        if fixed and fixed != {batch}:
+            raise BadModel(f"{model.name} takes batches of {', '.join(map(str, sorted(fixed)))} only, not {batch}")
+    return shapes_at(model.proto, batch)
+
+
+def first_line(error: BaseException) -> str:
+    """A foreign error in one line of bearable length."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with the large weights left behind as inputs: cheap whatever the model weighs."""
+    light = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
+    light.graph.name = proto.graph.name
+    light.graph.node.extend(proto.graph.node)
+    light.graph.input.extend(proto.graph.input)
+    light.graph.output.extend(proto.graph.output)
+    heavy = onnx.GraphProto()
+    for tensor in proto.graph.initializer:
+        if len(tensor.raw_data) > 65536:
+            heavy.initializer.append(onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type))
+        else:
+            heavy.initializer.append(tensor)
+    put_aside(heavy)
+    light.graph.input.extend(heavy.input)
+    light.graph.initializer.extend(heavy.initializer)
+    return light
+
+
+def _collect(graph: onnx.GraphProto, batch: int) -> Shapes:
+    found: Shapes = {t.name: (tuple(t.dims), t.data_type) for t in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
+            dims = tuple(d.dim_value for d in tensor.shape.dim)
+            size = tensor_bytes(dims, tensor.elem_type, f"tensor {value.name!r}")
+            if size > LIMITS.activation_bytes * batch:
+                raise BadModel(f"tensor {value.name!r} of shape {list(dims)} takes {size:,} bytes, more than fits")
+            found[value.name] = (dims, tensor.elem_type)
+    for node in graph.node:
+        for name in node.output:
+            if name and name not in found:
+                raise BadModel(
+                    f"the shape of {name!r} (made by {node.op_type}) does not follow from the inputs' shapes; "
+                    "a network whose shapes depend on the data cannot be cut"
+                )
+    return found
+
+
+def _set_shape(tensor: onnx.TypeProto.Tensor, dims: Sequence[int | None]) -> None:
+    del tensor.shape.dim[:]
+    tensor.shape.SetInParent()
+    for size in dims:
+        dim = tensor.shape.dim.add()
+        if size is not None:
+            dim.dim_value = size
+
+
+def _fix_dim(dim: onnx.TensorShapeProto.Dimension, place: int, name: str) -> None:
+    if dim.HasField("dim_value"):
+        if dim.dim_value < 1:
+            raise BadModel(f"dimension {place} of input {name!r} is {dim.dim_value}; it must be at least 1")
+    elif place == 0:
+        dim.dim_param = BATCH
+    else:
+        label = repr(dim.dim_param) if dim.dim_param else "without a name"
+        raise BadModel(
+            f"dimension {place} of input {name!r} ({label}) is open; only dimension 0, the batch, may be: "
+            f"fix it with shapes={{{name!r}: (...)}}"
+        )

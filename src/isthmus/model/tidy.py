@@ -1,0 +1,64 @@
+"""Bringing a checked graph into one form: no dead nodes, every node named by its first output, names fit for cut ids."""
+
+from __future__ import annotations
+
+import onnx
+
+from isthmus.errors import BadModel
+
+
+def drop_initializer_inputs(graph: onnx.GraphProto) -> None:
+    """Before IR 4 every initializer was listed as an input too; whoever runs the model feeds none of them."""
+    held = {t.name for t in graph.initializer}
+    kept = [i for i in graph.input if i.name not in held]
+    if len(kept) != len(graph.input):
+        del graph.input[:]
+        graph.input.extend(kept)
+
+
+def drop_dead(graph: onnx.GraphProto) -> None:
+    """Remove nodes that no output depends on, and initializers that no node reads."""
+    wanted = {o.name for o in graph.output}
+    kept: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    if len(kept) != len(graph.node):
+        del graph.node[:]
+        graph.node.extend(reversed(kept))
+    alive = [t for t in graph.initializer if t.name in wanted]
+    if len(alive) != len(graph.initializer):
+        del graph.initializer[:]
+        graph.initializer.extend(alive)
+
+
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Every node is called by its first output. Names of inner tensors with '+' or a leading '@', which cut ids use,
+    are changed; an omitted first output gets a name. Raises BadModel where an output is no node's."""
+    fixed = {v.name for v in (*graph.input, *graph.output)}
+    taken = fixed | {name for node in graph.node for name in node.output} | {t.name for t in graph.initializer}
+    renamed: dict[str, str] = {}
+    for place, node in enumerate(graph.node):
+        for slot, name in enumerate(node.output):
+            if not name and slot == 0:
+                node.output[0] = _free(f"{node.op_type.lower()}_{place}", taken)
+            elif name not in fixed and ("+" in name or name.startswith("@")):
+                renamed[name] = node.output[slot] = _free(name.replace("+", "_").lstrip("@"), taken)
+        for slot, name in enumerate(node.input):
+            if name in renamed:
+                node.input[slot] = renamed[name]
+        node.name = node.output[0]
+    made = {name for node in graph.node for name in node.output}
+    for value in graph.output:
+        if value.name not in made:
+            raise BadModel(f"output {value.name!r} is made by no node; remove it from the model")
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    name, count = stem or "tensor", 0
+    while name in taken:
+        count += 1
+        name = f"{stem}_{count}"
+    taken.add(name)
+    return name

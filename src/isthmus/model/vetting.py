@@ -1,0 +1,118 @@
+"""What isthmus takes and what it refuses: standard operators on dense tensors, no control flow, nothing out of bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+from onnx import AttributeProto, TensorProto
+
+from isthmus.errors import BadModel
+from isthmus.model.limits import LIMITS, NEWEST_OPSET, OLDEST_OPSET
+
+STANDARD = ("", "ai.onnx")
+_CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_SEQUENCE = frozenset(
+    {"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength"}
+    | {"SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"}
+)
+TYPES = frozenset(
+    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BOOL}
+    | {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64}
+    | {TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64}
+)
+"""Element types of inputs and outputs."""
+
+
+def opset_of(proto: onnx.ModelProto) -> int:
+    """The version of the standard operator set the model imports."""
+    versions = [o.version for o in proto.opset_import if o.domain in STANDARD]
+    if len(versions) != 1:
+        raise BadModel(f"the model imports the standard operator set {len(versions)} times; once is right")
+    return versions[0]
+
+
+def vet_size(proto: onnx.ModelProto) -> None:
+    """Numbers of things, before anything is computed from them."""
+    graph = proto.graph
+    nodes = len(graph.node) + sum(len(f.node) for f in proto.functions)
+    if nodes > LIMITS.nodes:
+        raise BadModel(f"the model has {nodes:,} nodes; {LIMITS.nodes:,} is the limit")
+    if not graph.node or not graph.input or not graph.output:
+        raise BadModel(
+            f"the model has {len(graph.node)} nodes, {len(graph.input)} inputs and {len(graph.output)} outputs; "
+            "there is nothing to run"
+        )
+    if len(graph.initializer) > LIMITS.initializers:
+        raise BadModel(f"the model has {len(graph.initializer):,} initializers; {LIMITS.initializers:,} is the limit")
+    if graph.sparse_initializer:
+        raise BadModel(f"initializer {graph.sparse_initializer[0].values.name!r} is sparse; store it dense")
+    _vet_names(graph)
+
+
+def vet_operators(proto: onnx.ModelProto) -> None:
+    """Refuse by name what cannot be cut. Model-local functions must have been inlined before."""
+    opset = opset_of(proto)
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise BadModel(
+            f"the model uses operator set {opset}; {OLDEST_OPSET} to {NEWEST_OPSET} can be taken: "
+            "export it again with opset_version=21"
+        )
+    for node in proto.graph.node:
+        what = f"operator {node.op_type} (node {node.name or _first(node.output)!r})"
+        if node.domain not in STANDARD:
+            raise BadModel(
+                f"{what} belongs to the custom domain {node.domain!r}; only standard ONNX operators can be cut: "
+                "export the model without it"
+            )
+        if node.op_type in _CONTROL or any(a.type in _GRAPHS for a in node.attribute):
+            raise BadModel(f"{what} is control flow, which cannot be cut; export the model with it unrolled")
+        if node.op_type in _SEQUENCE:
+            raise BadModel(f"{what} works on sequences or optional values; only dense tensors can be cut and sent")
+        for attribute in node.attribute:
+            _vet_attribute(attribute, what)
+
+
+def vet_values(values: Iterable[onnx.ValueInfoProto], role: str) -> None:
+    """Inputs or outputs must be dense tensors of numbers."""
+    for value in values:
+        kind = value.type.WhichOneof("value")
+        if kind != "tensor_type":
+            raise BadModel(f"{role} {value.name!r} is {_article(kind)}; only dense tensors can be cut and sent")
+        elem = value.type.tensor_type.elem_type
+        if elem not in TYPES:
+            name = TensorProto.DataType.Name(elem) if elem in TensorProto.DataType.values() else str(elem)
+            raise BadModel(f"{role} {value.name!r} has elements of type {name}; numbers of 8 to 64 bits can be taken")
+        if "+" in value.name or value.name.startswith("@"):
+            raise BadModel(
+                f"{role} {value.name!r} must not contain '+' or begin with '@': cut names are made with them"
+            )
+
+
+_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+_SPARSE = (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS)
+
+
+def _vet_attribute(attribute: AttributeProto, what: str) -> None:
+    if attribute.type in _SPARSE:
+        raise BadModel(f"{what} holds a sparse tensor; store it dense")
+    if attribute.HasField("t") and attribute.t.data_location == TensorProto.EXTERNAL:
+        raise BadModel(f"{what} keeps its value in an external file; only initializers may")
+
+
+def _vet_names(graph: onnx.GraphProto) -> None:
+    names = [v.name for v in (*graph.input, *graph.output)] + [t.name for t in graph.initializer]
+    names += [name for node in graph.node for name in (*node.input, *node.output)]
+    longest = max(names, key=len)
+    if len(longest) > LIMITS.name_chars:
+        raise BadModel(f"a tensor's name has {len(longest):,} characters; {LIMITS.name_chars:,} is the limit")
+
+
+def _first(names: Iterable[str]) -> str:
+    return next(iter(names), "")
+
+
+def _article(kind: str | None) -> str:
+    return {None: "of no declared type", "sequence_type": "a sequence", "optional_type": "an optional value"}.get(
+        kind, f"a {str(kind).removesuffix('_type').replace('_', ' ')}"
+    )

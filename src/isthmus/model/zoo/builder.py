@@ -1,0 +1,261 @@
+"""Writing a network straight as ONNX: one method an operator, shapes and moments followed along, weights seeded.
+
+Convolutions carry a bias and no batch norm: they are what is left once batch norm is folded. Weights are scaled layer
+by layer so that every convolution's output has about unit variance, and made such that the answer depends on the
+input: where a layer's input has a mean (after ReLU, SiLU, …) each filter sums to zero over its fan-in, and a depthwise
+filter, where that would leave a mere edge detector, has its mean taken out by the bias. A plain He network maps all
+inputs to nearly parallel activations within some ten layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from isthmus.errors import BadInput
+from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
+from isthmus.model.zoo import moments as mo
+
+BATCH = "N"
+Pads = tuple[int, int, int, int]
+"""top, left, bottom, right"""
+
+
+@dataclass(frozen=True)
+class Act:
+    """An activation while a network is written: name, shape without the batch, and its expected moments."""
+
+    name: str
+    shape: tuple[int, ...]
+    moments: mo.Moments
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+
+class Net:
+    """A network being written. Methods take and give `Act`s; `model` closes it.
+
+    `weights=False` writes initializers with dims and no data. The weights depend on `seed` and on the order of the
+    calls only.
+    """
+
+    def __init__(self, name: str, *, weights: bool = True, seed: int = 0) -> None:
+        self.name = name
+        self.weights = weights
+        self._rng = np.random.default_rng(seed)
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: list[onnx.TensorProto] = []
+        self._acts: dict[str, Act] = {}
+        self._inputs: list[Act] = []
+        self._shared: dict[str, str] = {}
+        self._blocks: list[str] = []
+
+    def input(self, name: str, shape: tuple[int, ...]) -> Act:
+        """A float32 input (batch added in front), expected to be standardised: mean 0, variance 1."""
+        act = Act(name, shape, mo.Moments(0.0, 1.0))
+        self._inputs.append(act)
+        return act
+
+    def conv(
+        self,
+        x: Act,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        pad: int | Pads | None = None,
+        groups: int = 1,
+        gain: float = 1.0,
+        name: str = "",
+    ) -> Act:
+        """Convolution with bias. `pad=None` is "same" as TensorFlow has it: output = ceil(input / stride), the odd
+        pixel at the bottom right. The output's standard deviation is about `gain`."""
+        pads = _same(x.shape[1:], kernel, stride) if pad is None else _pads(pad)
+        if x.channels % groups or channels % groups:
+            raise BadInput(f"{x.channels} → {channels} channels cannot be split into {groups} groups")
+        name = name or self._fresh("conv")
+        dims = (channels, x.channels // groups, kernel, kernel)
+        weight, bias = self._filters(name, dims, x.moments, gain)
+        height, width = (
+            (size + low + high - kernel) // stride + 1
+            for size, low, high in zip(x.shape[1:], pads[:2], pads[2:], strict=True)
+        )
+        return self._add(
+            "Conv", [x.name, weight, bias], (channels, height, width), mo.Moments(0.0, gain**2), name,
+            kernel_shape=[kernel, kernel], strides=[stride, stride], pads=list(pads), group=groups,
+        )  # fmt: skip
+
+    def linear(self, x: Act, features: int, *, gain: float = 1.0, name: str = "") -> Act:
+        """Fully connected layer on a flat activation (Gemm, weights output × input)."""
+        name = name or self._fresh("fc")
+        weight, bias = self._filters(name, (features, x.channels), x.moments, gain)
+        return self._add("Gemm", [x.name, weight, bias], (features,), mo.Moments(0.0, gain**2), name, transB=1)
+
+    def relu(self, x: Act, name: str = "") -> Act:
+        return self._add("Relu", [x.name], x.shape, mo.through(mo.relu, x.moments), name)
+
+    def relu6(self, x: Act) -> Act:
+        """Clip to [0, 6]."""
+        low, high = self._scalar("zero", 0.0), self._scalar("six", 6.0)
+        return self._add("Clip", [x.name, low, high], x.shape, mo.through(_relu6, x.moments))
+
+    def sigmoid(self, x: Act) -> Act:
+        return self._add("Sigmoid", [x.name], x.shape, mo.through(mo.sigmoid, x.moments))
+
+    def silu(self, x: Act) -> Act:
+        """x · sigmoid(x), as the two nodes that exporters write."""
+        gate = self.sigmoid(x)
+        return self._add("Mul", [x.name, gate.name], x.shape, mo.through(mo.silu, x.moments))
+
+    def mul(self, x: Act, gate: Act) -> Act:
+        """x · gate, the gate broadcast over positions."""
+        return self._add("Mul", [x.name, gate.name], x.shape, mo.after_product(x.moments, gate.moments))
+
+    def add(self, a: Act, b: Act, name: str = "") -> Act:
+        if a.shape != b.shape:
+            raise BadInput(f"{self.name}: cannot add {a.name} {a.shape} and {b.name} {b.shape}")
+        return self._add("Add", [a.name, b.name], a.shape, mo.after_sum(a.moments, b.moments), name)
+
+    def concat(self, parts: Sequence[Act], name: str = "") -> Act:
+        """Along the channels."""
+        shape = (sum(p.channels for p in parts), *parts[0].shape[1:])
+        mixed = mo.mixed([(p.moments, p.channels) for p in parts])
+        return self._add("Concat", [p.name for p in parts], shape, mixed, name, axis=1)
+
+    def max_pool(self, x: Act, kernel: int, stride: int, *, pad: int = 0, ceil: bool = False) -> Act:
+        """Largest over each window; with `ceil` a window that starts inside counts, as in GoogLeNet."""
+        rounded = math.ceil if ceil else math.floor
+        sizes = [rounded((s + 2 * pad - kernel) / stride) + 1 for s in x.shape[1:]]
+        if ceil:
+            sizes = [n - 1 if (n - 1) * stride >= s + pad else n for n, s in zip(sizes, x.shape[1:], strict=True)]
+        return self._add(
+            "MaxPool", [x.name], (x.channels, *sizes), mo.after_max(x.moments, kernel**2),
+            kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4, ceil_mode=int(ceil),
+        )  # fmt: skip
+
+    def average_pool(self, x: Act, kernel: int, stride: int) -> Act:
+        """Mean over each window, no padding."""
+        sizes = [(s - kernel) // stride + 1 for s in x.shape[1:]]
+        return self._add(
+            "AveragePool", [x.name], (x.channels, *sizes), mo.after_average(x.moments, kernel**2),
+            kernel_shape=[kernel] * 2, strides=[stride] * 2,
+        )  # fmt: skip
+
+    def global_pool(self, x: Act) -> Act:
+        """Mean over all positions, kept as C × 1 × 1."""
+        count = math.prod(x.shape[1:])
+        return self._add("GlobalAveragePool", [x.name], (x.channels, 1, 1), mo.after_average(x.moments, count))
+
+    def flatten(self, x: Act) -> Act:
+        return self._add("Flatten", [x.name], (math.prod(x.shape),), x.moments, axis=1)
+
+    def block(self, x: Act) -> Act:
+        """Record `x` as the output of one of the architecture's blocks."""
+        self._blocks.append(x.name)
+        return x
+
+    def model(self, outputs: Sequence[Act]) -> Model:
+        """The finished network."""
+        given = {a.name for a in outputs}
+        graph = helper.make_graph(
+            self._nodes,
+            self.name,
+            [_value(a) for a in self._inputs],
+            [_value(a) for a in outputs],
+            self._initializers,
+            value_info=[_value(a) for a in self._acts.values() if a.name not in given],
+        )
+        proto = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="isthmus"
+        )
+        return Model(
+            name=self.name,
+            proto=proto,
+            inputs=tuple(_signature(a) for a in self._inputs),
+            outputs=tuple(_signature(a) for a in outputs),
+            has_weights=self.weights,
+            blocks=tuple(self._blocks),
+        )
+
+    def _add(
+        self,
+        op: str,
+        inputs: list[str],
+        shape: tuple[int, ...],
+        moments: mo.Moments,
+        name: str = "",
+        **attributes: object,
+    ) -> Act:
+        name = name or self._fresh(op.lower())
+        act = Act(name, shape, moments)
+        if name in self._acts:
+            raise BadInput(f"{self.name}: two nodes are called {name}")
+        self._acts[name] = act
+        self._nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
+        return act
+
+    def _fresh(self, stem: str) -> str:
+        """`conv_17`: the op and the node's place."""
+        return f"{stem}_{len(self._nodes)}"
+
+    def _filters(self, name: str, dims: tuple[int, ...], x: mo.Moments, gain: float) -> tuple[str, str]:
+        """Names of weight and bias for outputs of mean 0 and standard deviation `gain`."""
+        if not self.weights:
+            return self._tensor(f"{name}.weight", dims), self._tensor(f"{name}.bias", dims[:1])
+        weight = self._rng.standard_normal(dims, dtype=np.float32)
+        rows = weight.reshape(dims[0], -1)
+        fan_in = rows.shape[1]
+        bias = np.zeros(dims[0], np.float32)
+        zero_sum = x.mean != 0.0 and dims[1] > 1
+        if zero_sum:
+            rows -= rows.mean(axis=1, keepdims=True)
+            fan_in -= 1
+        rows *= np.float32(gain / math.sqrt(fan_in * x.var))
+        if not zero_sum:
+            bias -= np.float32(x.mean) * rows.sum(axis=1)
+        return self._tensor(f"{name}.weight", dims, weight), self._tensor(f"{name}.bias", dims[:1], bias)
+
+    def _tensor(self, name: str, dims: tuple[int, ...], values: NDArray[np.float32] | None = None) -> str:
+        proto = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims)
+        if values is not None:
+            proto.raw_data = values.tobytes()
+        self._initializers.append(proto)
+        return name
+
+    def _scalar(self, name: str, value: float) -> str:
+        if name not in self._shared:
+            self._shared[name] = self._tensor(name, (), np.asarray(value, np.float32))
+        return self._shared[name]
+
+
+def _relu6(x: mo.Values) -> mo.Values:
+    return np.clip(x, 0.0, 6.0)
+
+
+def _same(sizes: tuple[int, ...], kernel: int, stride: int) -> Pads:
+    low_high = []
+    for size in sizes:
+        total = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
+        low_high.append((total // 2, total - total // 2))
+    (top, bottom), (left, right) = low_high
+    return top, left, bottom, right
+
+
+def _pads(pad: int | Pads) -> Pads:
+    return (pad, pad, pad, pad) if isinstance(pad, int) else pad
+
+
+def _value(act: Act) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(act.name, TensorProto.FLOAT, [BATCH, *act.shape])
+
+
+def _signature(act: Act) -> Signature:
+    return Signature(act.name, (None, *act.shape), "float32")
