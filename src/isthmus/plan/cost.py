@@ -1,0 +1,254 @@
+"""The one cost function: seconds, by cause, of running a graph across machines at given cuts.
+
+Between machines j and j+1, with head S (the nodes on machines 0..j) and home h:
+
+- a tensor made in S, or an input if h ≤ j, that a node outside S reads goes forward, once however many read it;
+- if h > j, an input that a node in S reads goes backward;
+- answers are wanted at home: an output made in S with h > j goes forward, one made outside S with h ≤ j backward.
+
+Away from home is `up`, towards home `down`. A tensor that travels for two reasons in one direction travels once. Where
+nothing travels no half round trip is paid; `Link.fixed_s` is paid once by every link that carries anything. float32
+tensors are written with the codec; answers go home raw, and so does every other dtype. Each hop encodes at its sender
+and decodes at its receiver.
+
+`price` and `CostTable` share `hop_s` and `parts`: there is no second formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.codec.types import Codec
+from isthmus.errors import BadInput
+from isthmus.graph import INPUT, OUTPUT, Cut, Graph, Tensor, cut_at, cut_of
+from isthmus.link.types import Link
+from isthmus.plan.types import Cost, CostRow, Problem
+
+RAW = "float32"
+"""The codec that changes nothing; what does not travel is written with it too."""
+
+Option = tuple[tuple[Cut, ...], str]
+"""One choice before it is priced: nested cuts, one a link, and the name of a codec."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One tensor on one hop. `coded`: written with the plan's codec, else raw."""
+
+    tensor: Tensor
+    coded: bool
+
+    def bytes(self, codec: str) -> int:
+        """Bytes on the wire."""
+        if not self.coded:
+            return self.tensor.bytes
+        return codec_named(codec).payload_bytes(self.tensor.shape, self.tensor.itemsize)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one link carries, away from home (`up`) and towards it (`down`)."""
+
+    up: tuple[Parcel, ...]
+    down: tuple[Parcel, ...]
+
+    @property
+    def used(self) -> bool:
+        return bool(self.up or self.down)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A choice before rates are known: seconds of work and of coding by machine, bytes by link and direction."""
+
+    compute_s: tuple[float, ...]
+    codec_s: tuple[float, ...]
+    up_bytes: tuple[int, ...]
+    down_bytes: tuple[int, ...]
+
+
+def price(problem: Problem, cuts: Sequence[Cut], codec: str = RAW) -> Cost:
+    """What one request costs with these nested cuts (one a link, in running order) and this codec.
+
+    Raises BadInput when the cuts are not one a link, closed and nested, or the codec is unknown.
+    """
+    check(problem, cuts)
+    return priced(problem, cuts, codec)
+
+
+def priced(problem: Problem, cuts: Sequence[Cut], codec: str) -> Cost:
+    """`price` without `check`, for cuts that isthmus made itself."""
+    found = parts(problem, cuts, codec)
+    hops = [
+        hop_s(link, up, down, int(up > 0), int(down > 0))
+        for link, up, down in zip(problem.links, found.up_bytes, found.down_bytes, strict=True)
+    ]
+    return Cost(
+        compute_s=found.compute_s,
+        up_s=tuple(h[0] for h in hops),
+        down_s=tuple(h[1] for h in hops),
+        codec_s=sum(found.codec_s),
+        fixed_s=sum(h[2] for h in hops),
+        up_bytes=found.up_bytes,
+        down_bytes=found.down_bytes,
+    )
+
+
+def hop_s(link: Link, up_bytes: Any, down_bytes: Any, sends_up: Any, sends_down: Any) -> tuple[Any, Any, Any]:
+    """Seconds up, down and fixed on one link, for one choice or for arrays of them. `sends_*`: 1 where bytes travel
+    that way, else 0; handed in because a table knows them beforehand."""
+    either = sends_up + sends_down - sends_up * sends_down
+    return sends_up * link.up_s(up_bytes), sends_down * link.down_s(down_bytes), either * link.fixed_s
+
+
+def parts(problem: Problem, cuts: Sequence[Cut], codec: str) -> Parts:
+    """Work, coding and bytes of a choice that `check` has passed; no rate enters."""
+    graph, machines = problem.graph, problem.machines
+    edges = [cut_at(graph, INPUT), *cuts, cut_at(graph, OUTPUT)]
+    compute = tuple(m.part_s(edges[k], edges[k + 1]) for k, m in enumerate(machines))
+    coding = [0.0] * len(machines)
+    up_bytes, down_bytes = [], []
+    for j, cut in enumerate(cuts):
+        carried = traffic(graph, cut, forward_is_up=problem.home <= j)
+        far, near = (j + 1, j) if problem.home <= j else (j, j + 1)
+        for sender, receiver, load in ((near, far, carried.up), (far, near, carried.down)):
+            for parcel in load:
+                written, count = codec if parcel.coded else RAW, parcel.tensor.elements
+                coding[sender] += machines[sender].codec_s(written, count, encode=True)
+                coding[receiver] += machines[receiver].codec_s(written, count, encode=False)
+        up_bytes.append(sum(p.bytes(codec) for p in carried.up))
+        down_bytes.append(sum(p.bytes(codec) for p in carried.down))
+    return Parts(compute, tuple(coding), tuple(up_bytes), tuple(down_bytes))
+
+
+def traffic(graph: Graph, cut: Cut, *, forward_is_up: bool) -> Traffic:
+    """The tensors a link carries when it is cut here. `forward_is_up`: home lies before the link (h ≤ j)."""
+    crossing = [t for t in cut.crossing if graph.consumers[t]]
+    made_here = [t for t in graph.outputs if graph.producer.get(t, -1) in cut.head]
+    if forward_is_up:
+        made_there = [t for t in graph.outputs if t in graph.producer and graph.producer[t] not in cut.head]
+        return Traffic(_parcels(graph, crossing), _parcels(graph, made_there, answers=made_there))
+    wanted = [t for t in graph.inputs if any(c in cut.head for c in graph.consumers[t])]
+    forward = [t for t in crossing if t in graph.producer]
+    return Traffic(_parcels(graph, wanted), _parcels(graph, [*made_here, *forward], answers=made_here))
+
+
+def _parcels(graph: Graph, names: Iterable[str], answers: Sequence[str] = ()) -> tuple[Parcel, ...]:
+    tensors = [graph.tensors[t] for t in dict.fromkeys(names)]
+    return tuple(Parcel(t, coded=t.dtype == "float32" and t.name not in answers) for t in tensors if t.bytes)
+
+
+def check(problem: Problem, cuts: Sequence[Cut]) -> None:
+    """Raise BadInput unless there is one cut a link, each closed under predecessors and true to its crossing tensors,
+    each head inside the next."""
+    if len(cuts) != len(problem.links):
+        raise BadInput(f"{len(problem.links)} links need {len(problem.links)} cuts, not {len(cuts)}")
+    for cut in cuts:
+        known = cut_of(problem.graph, cut.head).crossing
+        if set(known) != set(cut.crossing):
+            raise BadInput(f"cut {cut.id} says that {cut.crossing} cross, but its head sends {known}")
+    for j in range(len(cuts) - 1):
+        behind = cuts[j].head - cuts[j + 1].head
+        if behind:
+            name = problem.graph.nodes[min(behind)].name
+            raise BadInput(f"cuts must be nested: {name} runs before link {j} but after link {j + 1}")
+
+
+@lru_cache(maxsize=256)
+def codec_named(name: str) -> Codec:
+    """The codec of this name, for sizes only (no calibrated clip). Raises BadInput for an unknown name."""
+    from isthmus.codec import make_codec
+
+    return make_codec(name)
+
+
+def allowed_codecs(problem: Problem, cuts: Sequence[Cut]) -> tuple[str, ...]:
+    """Codecs that keep the accuracy on every link these cuts use, in the problem's order; (`RAW`,) when none is used.
+
+    A hop is judged by its cut id; where home lies behind the link the raw input travels too, judged as INPUT is.
+    """
+    asked: list[str] = []
+    for j, cut in enumerate(cuts):
+        if traffic(problem.graph, cut, forward_is_up=problem.home <= j).used:
+            asked += [cut.id] if problem.home <= j else [cut.id, INPUT]
+    if not asked:
+        return (RAW,)
+    first, *rest = [problem.codecs_at(c) for c in dict.fromkeys(asked)]
+    return tuple(c for c in first if all(c in other for other in rest))
+
+
+def row(cost: Cost) -> CostRow:
+    """A cost as it stands in files and tables."""
+    return CostRow(
+        compute_s=cost.compute_s,
+        up_s=cost.up_s,
+        down_s=cost.down_s,
+        codec_s=cost.codec_s,
+        fixed_s=cost.fixed_s,
+        up_bytes=cost.up_bytes,
+        down_bytes=cost.down_bytes,
+        total_s=cost.total_s,
+    )
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Many choices of a device-and-server problem (home = 0), laid out so that all are re-priced in one expression.
+
+    `cuts[i]` and `codecs[i]` name choice i; the arrays hold its `Parts`, one number a choice.
+    """
+
+    cuts: tuple[str, ...]
+    codecs: tuple[str, ...]
+    device_s: NDArray[np.float64]
+    server_s: NDArray[np.float64]
+    up_bytes: NDArray[np.float64]
+    down_bytes: NDArray[np.float64]
+    link: Link
+
+    @classmethod
+    def of(cls, problem: Problem, candidates: Sequence[Option]) -> CostTable:
+        """Lay out candidates (`candidates_for(problem)`). Raises BadInput unless two machines with home first."""
+        if len(problem.machines) != 2 or problem.home != 0:
+            raise BadInput(
+                f"a cost table is for a device first and a server second, not for {len(problem.machines)} machines "
+                f"with home={problem.home}"
+            )
+        if not candidates:
+            raise BadInput("a cost table needs at least one candidate")
+        found = [parts(problem, cuts, codec) for cuts, codec in candidates]
+        return cls(
+            cuts=tuple(cuts[0].id for cuts, _ in candidates),
+            codecs=tuple(codec for _, codec in candidates),
+            device_s=np.array([p.compute_s[0] + p.codec_s[0] for p in found]),
+            server_s=np.array([p.compute_s[1] + p.codec_s[1] for p in found]),
+            up_bytes=np.array([p.up_bytes[0] for p in found], dtype=np.float64),
+            down_bytes=np.array([p.down_bytes[0] for p in found], dtype=np.float64),
+            link=problem.links[0],
+        )
+
+    def latency_s(
+        self, up_bps: float, down_bps: float, rtt_s: float, load: float = 1.0, device_load: float = 1.0
+    ) -> NDArray[np.float64]:
+        """Seconds of every choice at these rates (bit/s) and round trip (s), the server's work × `load` and the
+        device's × `device_load`; shape (len(cuts),). Equals `price` of the problem changed that way."""
+        link = Link(up_bps, down_bps, rtt_s, self.link.fixed_s)
+        up_s, down_s, fixed_s = hop_s(link, self.up_bytes, self.down_bytes, self.sends_up, self.sends_down)
+        total: NDArray[np.float64] = device_load * self.device_s + load * self.server_s + up_s + down_s + fixed_s
+        return total
+
+    @cached_property
+    def sends_up(self) -> NDArray[np.float64]:
+        """1 for the choices that send anything up, else 0."""
+        return (self.up_bytes > 0).astype(np.float64)
+
+    @cached_property
+    def sends_down(self) -> NDArray[np.float64]:
+        """1 for the choices that send anything down, else 0."""
+        return (self.down_bytes > 0).astype(np.float64)

@@ -1,0 +1,120 @@
+"""Small made-up worlds for the planner tests: graphs, machines, links, whole random problems."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from isthmus.graph import Graph, Node, Tensor
+from isthmus.link.types import Link
+from isthmus.plan.types import Limits, Problem
+from isthmus.profile.times import Times
+from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, Timing
+
+
+@dataclass(frozen=True)
+class Op:
+    """One node: its name (and its output's), what it reads, how many floats it makes."""
+
+    name: str
+    reads: tuple[str, ...]
+    floats: int = 100
+    dtype: str = "float32"
+    weight_bytes: int = 0
+
+
+def graph(ops: Sequence[Op], inputs: dict[str, int], outputs: Sequence[str]) -> Graph:
+    """A graph from ops; every tensor is a vector of `floats` elements."""
+    tensors = {name: Tensor(name, (floats,), "float32", 4) for name, floats in inputs.items()}
+    for op in ops:
+        tensors[op.name] = Tensor(op.name, (op.floats,), op.dtype, 8 if op.dtype.endswith("64") else 4)
+    nodes = tuple(Node(op.name, "Op", op.reads, (op.name,), weight_bytes=op.weight_bytes) for op in ops)
+    return Graph("made", 1, nodes, tensors, tuple(inputs), tuple(outputs))
+
+
+def times(of: Graph, node_s: Sequence[float], *, factor: float = 1.0, additive: bool = True, **parts: object) -> Times:
+    """One machine: seconds a node. `heads` and `tails` (cut id → seconds) count when not additive."""
+    whole = float(parts.get("whole", sum(node_s)))  # type: ignore[arg-type]
+    batch = BatchProfile(
+        whole=timing(whole),
+        heads={k: timing(v) for k, v in parts.get("heads", {}).items()},  # type: ignore[attr-defined]
+        tails={k: timing(v) for k, v in parts.get("tails", {}).items()},  # type: ignore[attr-defined]
+        nodes={n.name: s for n, s in zip(of.nodes, node_s, strict=True)},
+    )
+    profile = Profile(
+        model=of.name,
+        fingerprint="f" * 64,
+        machine=Machine(name="m", cpu="c", system="s", runtime="r", threads=1),
+        taken="2026-01-01",
+        batches={1: batch},
+        codecs={
+            "float32": CodecTiming(fixed_s=1e-6, encode_s_per_element=1e-10, decode_s_per_element=2e-10),
+            "int8": CodecTiming(fixed_s=2e-6, encode_s_per_element=1e-9, decode_s_per_element=5e-10),
+        },
+    )
+    return Times(profile, of, factor=factor, additive=additive)
+
+
+def timing(seconds: float) -> Timing:
+    return Timing(low_s=seconds, median_s=seconds, high_s=seconds, runs=3)
+
+
+def diamond() -> Graph:
+    """x(1000) → a(400) → {b(50), c(60)} → d(300) → e(10): the cheap cut b+c sends two tensors."""
+    ops = [
+        Op("a", ("x",), 400, weight_bytes=1000),
+        Op("b", ("a",), 50, weight_bytes=2000),
+        Op("c", ("a",), 60, weight_bytes=4000),
+        Op("d", ("b", "c"), 300, weight_bytes=8000),
+        Op("e", ("d",), 10, weight_bytes=16000),
+    ]
+    return graph(ops, {"x": 1000}, ["e"])
+
+
+def diamond_problem(**changed: object) -> Problem:
+    """A device at 1 ms a node, a server ten times as fast, 1 Mbit/s up and 2 Mbit/s down, 4 ms round trip."""
+    of = diamond()
+    made: dict[str, object] = {
+        "graph": of,
+        "machines": (times(of, [1e-3] * 5), times(of, [1e-4] * 5)),
+        "links": (Link(1e6, 2e6, 4e-3, 5e-4),),
+        **changed,
+    }
+    return Problem(**made)  # type: ignore[arg-type]
+
+
+def random_graph(rng: random.Random, most: int = 9) -> Graph:
+    """A random DAG: up to `most` nodes, one or two inputs, skips, several outputs, an integer tensor now and then.
+    Every node leads to an output."""
+    inputs = {f"x{i}": rng.randint(1, 4000) for i in range(rng.choice((1, 1, 1, 2)))}
+    known = list(inputs)
+    ops: list[Op] = []
+    for i in range(rng.randint(2, most)):
+        recent = known[-4:]
+        reads = tuple(
+            dict.fromkeys(rng.choice(recent if rng.random() < 0.8 else known) for _ in range(rng.randint(1, 3)))
+        )
+        floats = int(10 ** rng.uniform(0.5, 3.8))
+        dtype = "int64" if rng.random() < 0.1 else "float32"
+        ops.append(Op(f"n{i}", reads, floats, dtype, weight_bytes=rng.randint(0, 10_000)))
+        known.append(f"n{i}")
+    read = {r for op in ops for r in op.reads}
+    outputs = [op.name for op in ops if op.name not in read or rng.random() < 0.08]
+    return graph(ops, inputs, outputs)
+
+
+def random_problem(rng: random.Random, *, most: int = 9, machines: int | None = None) -> Problem:
+    """A random problem with additive times: 2–4 machines, home anywhere, rates that make the choice hard."""
+    of = random_graph(rng, most)
+    count = machines or rng.choice((2, 2, 2, 3, 3, 4))
+    speeds = [10 ** rng.uniform(-4.0, -2.5) for _ in range(count)]
+    lent = tuple(times(of, [s * rng.uniform(0.1, 3.0) for _ in of.nodes]) for s in speeds)
+    links = tuple(
+        Link(
+            10 ** rng.uniform(5.5, 8), 10 ** rng.uniform(5.5, 8), rng.choice((0.0, 1e-4, 2e-3)), rng.choice((0.0, 1e-4))
+        )
+        for _ in range(count - 1)
+    )
+    codecs = rng.choice((("float32",), ("float32", "int8"), ("int8",)))
+    return Problem(of, lent, links, home=rng.randrange(count), limits=Limits(), default_codecs=codecs)
