@@ -1,0 +1,6 @@
+"""The folder that is deployed: model, profiles, plan, hashes. `pack` runs the engine and stands in its own module."""
+
+from isthmus.bundle.folder import Bundle, open_bundle
+from isthmus.bundle.types import Clips, FileEntry, Manifest, Picture, SplitCheck
+
+__all__ = ["Bundle", "Clips", "FileEntry", "Manifest", "Picture", "SplitCheck", "open_bundle"]

@@ -1,0 +1,94 @@
+"""Opening a bundle: every file is hashed and every value checked before anything is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from isthmus.bundle.types import (
+    CLIPS_FILE,
+    DEVICE_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    PLAN_FILE,
+    SERVER_FILE,
+    Clips,
+    Manifest,
+)
+from isthmus.errors import BadBundle, BadInput
+from isthmus.files import read_json, sha256_of
+from isthmus.model import Model, load_model
+from isthmus.plan import Plan
+from isthmus.profile import Profile
+from isthmus.quant import ChannelClip
+
+_NEEDED = (MODEL_FILE, DEVICE_FILE, SERVER_FILE, PLAN_FILE, CLIPS_FILE)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its files were what the manifest says at that moment, and belong to one model."""
+
+    path: Path
+    manifest: Manifest
+    device: Profile
+    server: Profile
+    plan: Plan
+    clips: Mapping[str, ChannelClip]
+
+    def model(self, *, weights: bool = True) -> Model:
+        """The model, under the name the bundle gives it. Raises BadBundle when it is not the one that was packed."""
+        from_file = load_model(str(self.path / MODEL_FILE), weights=weights)
+        if weights and from_file.fingerprint != self.manifest.fingerprint:
+            raise BadBundle(f"{self.path}: {MODEL_FILE} is not the model that was packed; pack it again")
+        return Model(
+            name=self.manifest.name,
+            proto=from_file.proto,
+            inputs=from_file.inputs,
+            outputs=from_file.outputs,
+            has_weights=from_file.has_weights,
+            blocks=from_file.blocks,
+        )
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle folder. Raises BadBundle, in one sentence, for anything that is not as it was packed."""
+    if not (path / MANIFEST_FILE).is_file():
+        raise BadBundle(f"{path} is no bundle: it has no {MANIFEST_FILE}; make one with isthmus pack")
+    try:
+        manifest = read_json(path / MANIFEST_FILE, Manifest)
+        _verify_files(path, manifest)
+        bundle = Bundle(
+            path=path,
+            manifest=manifest,
+            device=read_json(path / DEVICE_FILE, Profile),
+            server=read_json(path / SERVER_FILE, Profile),
+            plan=read_json(path / PLAN_FILE, Plan),
+            clips=read_json(path / CLIPS_FILE, Clips).tensors,
+        )
+    except BadBundle:
+        raise
+    except BadInput as error:
+        raise BadBundle(str(error)) from error
+    for name, part in (("device profile", bundle.device), ("server profile", bundle.server), ("plan", bundle.plan)):
+        if part.fingerprint != manifest.fingerprint:
+            raise BadBundle(f"{path}: the {name} is of another model than {manifest.name}")
+    return bundle
+
+
+def _verify_files(path: Path, manifest: Manifest) -> None:
+    lacking = [n for n in _NEEDED if n not in manifest.files]
+    if lacking:
+        raise BadBundle(f"{path}: the manifest lacks {lacking[0]}")
+    for name, entry in manifest.files.items():
+        if PurePosixPath(name).name != name or name in (".", "..", MANIFEST_FILE):
+            raise BadBundle(f"{path}: the manifest names '{name}', which is no plain file name")
+        file = path / name
+        if file.is_symlink() or not file.is_file():
+            raise BadBundle(f"{path}: {name} is missing")
+        size = file.stat().st_size
+        if size != entry.bytes:
+            raise BadBundle(f"{path}: {name} has {size} bytes instead of {entry.bytes}; copy the bundle again")
+        if sha256_of(file) != entry.sha256:
+            raise BadBundle(f"{path}: {name} was changed after packing (its sha256 differs); copy the bundle again")

@@ -1,0 +1,91 @@
+"""What every command shares: one clear sentence and an exit code for a failure, `--json`, progress on long work."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from isthmus.errors import IsthmusError
+
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+ModelArg = Annotated[str, typer.Argument(help="zoo:NAME, a path to an ONNX file, or torchvision:/timm: NAME.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, max=65536, help="Inputs per request.")]
+Show = Callable[[int, int, str], None]
+
+INTERRUPTED = 130
+
+
+def emit(value: Any, *, as_json: bool, show: Callable[[], None]) -> None:
+    """Print a value as JSON, or call `show`."""
+    if as_json:
+        plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        sys.stdout.write(json.dumps(plain, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    else:
+        show()
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Show]:
+    """A bar on stderr (nothing where stderr is no terminal); call it with (done, of, what)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, of, what: bar.update(task, completed=done, total=of, description=f"{title}: {what[:40]}")
+
+
+def today() -> str:
+    """The moment, to the second, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def run_app(app: typer.Typer) -> NoReturn:
+    """Run the command line: failures of ours become one sentence on stderr and their exit code."""
+    try:
+        app(standalone_mode=False)
+    except IsthmusError as error:
+        _complain(str(error))
+        _leave(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted")
+        _leave(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        _leave(0)
+    except typer.Exit as stop:
+        _leave(stop.exit_code)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the option parser
+            error.show()
+            _leave(error.exit_code)
+        if os.environ.get("ISTHMUS_TRACEBACK"):
+            raise
+        _complain(f"{type(error).__name__}: {error} (a bug of isthmus; ISTHMUS_TRACEBACK=1 shows where)")
+        _leave(70)
+    _leave(0)
+
+
+def _complain(sentence: str) -> None:
+    err.print(f"[bold red]isthmus:[/] {_escaped(sentence)}", highlight=False, soft_wrap=True)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    raise SystemExit(code)
