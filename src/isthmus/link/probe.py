@@ -1,0 +1,32 @@
+"""Receiver dispersion: the rate of a link from when the pieces of one message arrived (packet trains, Dovrolis et al.,
+IEEE/ACM ToN 2004, applied to the chunks of a stream)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MIN_BYTES = 8_000
+"""A token bucket or a burst of the radio lets the first few KB pass at any speed: fewer bytes tell nothing."""
+MAX_BPS = 1e11
+
+
+def dispersion_bps(arrival_times_s: Sequence[float], sizes_bytes: Sequence[int]) -> float | None:
+    """Bit/s: the bytes after the first chunk over the time from the first chunk's arrival to the last's.
+
+    A chunk has arrived when its last byte has. Independent of clocks elsewhere, of round trip and of waiting before the
+    first chunk. None when it cannot be told: fewer than two chunks, fewer than 8 kB after the first, time that does not
+    pass, or more than 100 Gbit/s.
+
+    >>> dispersion_bps([0.000, 0.008, 0.016], [10_000, 10_000, 10_000])
+    10000000.0
+    >>> dispersion_bps([0.0, 0.001], [10_000, 2_000]) is None
+    True
+    """
+    if len(arrival_times_s) != len(sizes_bytes) or len(sizes_bytes) < 2:
+        return None
+    after = sum(sizes_bytes[1:])
+    spent_s = arrival_times_s[-1] - arrival_times_s[0]
+    if after < MIN_BYTES or not spent_s > 0:
+        return None
+    rate = after * 8 / spent_s
+    return rate if rate <= MAX_BPS else None

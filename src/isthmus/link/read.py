@@ -1,0 +1,208 @@
+"""Reading traces that others recorded: two columns, Oboe, mahimahi, CSV with a header. The content shows the format.
+
+Choices, the same for every format: the clock is moved so that the first sample is at 0; a gap holds the last value
+(nothing is known there); samples that share one time stamp are averaged; the last value holds for one median step; a
+CSV whose clock is a date, or that has none, has one row a second. A zero is an outage and stays one.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from isthmus.errors import BadInput
+from isthmus.link.trace import MAX_SAMPLES, Trace
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAHIMAHI_PACKET_BITS = 1500 * 8
+MAHIMAHI_BIN_S = 0.1
+"""mahimahi lists single packets; a rate is their count in bins of 100 ms: 0.12 Mbit/s steps, 10 values a second"""
+
+_TIME_COLUMNS = ("t_s", "time_s", "seconds", "time", "t", "timestamp", "t_ms", "time_ms", "timestamp_ms")
+_RATE_UNITS = {"kbps": 1e3, "kbit": 1e3, "mbps": 1e6, "mbit": 1e6, "bps": 1.0}
+_RATE_COLUMNS = ("ul_bitrate", "dl_bitrate", "bitrate", "throughput", "bandwidth", "rate")
+Samples = tuple[list[float], list[float]]
+"""seconds and bit/s, as written in the file"""
+
+
+def read_trace(
+    path: str | Path,
+    format: str | None = None,
+    *,
+    time_column: str | None = None,
+    rate_column: str | None = None,
+    unit_bps: float | None = None,
+    loop: bool = False,
+) -> Trace:
+    """A trace from a file.
+
+    format: `columns` (`seconds Mbit/s`), `oboe` (`ms kbit/s`, two lines a chunk of which the second counts), `mahimahi`
+    (one millisecond stamp per 1500-byte packet), `csv` (with a header); None looks at the content. For CSV the columns
+    may be named and `unit_bps` says what one unit of the rate is in bit/s; otherwise they are guessed from the header
+    (`bitrate` columns without a unit are kbit/s, as mobile loggers write them). Raises BadInput in one sentence.
+    """
+    file = Path(path)
+    lines = _lines(file)
+    kind = format or _guess(lines, file)
+    if kind not in FORMATS:
+        raise BadInput(f"'{kind}' is no trace format; there are {', '.join(FORMATS)}")
+    try:
+        plain = _PLAIN.get(kind)
+        times, rates = plain(lines) if plain else _csv(lines, time_column, rate_column, unit_bps)
+        return _trace(times, rates, loop)
+    except BadInput as error:
+        raise BadInput(f"{file.name} cannot be read as a {kind} trace: {error}") from error
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        size = file.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise BadInput(f"{file.name} has {size} bytes; a trace may have {MAX_FILE_BYTES}")
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"cannot read the trace {file}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file.name} is no trace: it is not text (byte {error.start})") from error
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        raise BadInput(f"{file.name} holds no trace: it is empty")
+    return lines
+
+
+def _guess(lines: list[str], file: Path) -> str:
+    """By the first lines: letters → csv; one whole number a line → mahimahi; pairs in which every second rate repeats
+    the one before, in rising milliseconds → oboe; other pairs → columns."""
+    head = lines[:200]
+    widths = {len(_split(line)) for line in head}
+    if widths == {1} and all(line.strip().isdigit() for line in head):
+        return "mahimahi"
+    if widths == {2} and _is_number(_split(head[0])[0]):
+        pairs = [_split(line)[1] for line in head[: len(head) // 2 * 2]]
+        twice = len(pairs) >= 4 and all(a == b for a, b in zip(pairs[::2], pairs[1::2], strict=True))
+        steps = [_number(_split(b)[0]) - _number(_split(a)[0]) for a, b in pairwise(head)]
+        return "oboe" if twice and float(np.median(steps)) >= 20 else "columns"
+    if "," in lines[0] and not _is_number(lines[0].split(",")[0]):
+        return "csv"
+    raise BadInput(f"{file.name} looks like none of the trace formats {', '.join(FORMATS)}; name one")
+
+
+def _columns(lines: list[str]) -> Samples:
+    rows = [_pair(line, at) for at, line in enumerate(lines, 1)]
+    return [t for t, _ in rows], [mbps * 1e6 for _, mbps in rows]
+
+
+def _oboe(lines: list[str]) -> Samples:
+    """Each chunk has two lines, start and end of its download; the end counts, as in the authors' own reader."""
+    rows = [_pair(line, at) for at, line in enumerate(lines, 1)]
+    if len(rows) % 2:
+        raise BadInput(f"it has {len(rows)} lines, an odd number, but two lines make a chunk")
+    ends = [t / 1e3 for t, _ in rows[1::2]]
+    return ends, [kbps * 1e3 for _, kbps in rows[1::2]]
+
+
+def _mahimahi(lines: list[str]) -> Samples:
+    if not all(line.strip().isdigit() for line in lines):
+        raise BadInput("each line must be one whole number of milliseconds")
+    stamps_s = np.array([float(line) for line in lines]) / 1e3
+    if (np.diff(stamps_s) < 0).any():
+        raise BadInput("its milliseconds must never fall")
+    bins = math.ceil((float(stamps_s[-1]) + 1e-9) / MAHIMAHI_BIN_S) or 1
+    if bins > MAX_SAMPLES:
+        raise BadInput(f"it is {stamps_s[-1]:g} s long; {MAX_SAMPLES * MAHIMAHI_BIN_S:g} s is the limit")
+    # mahimahi's first millisecond is 1 and its last ends the file: packet k belongs to the bin that it closes
+    index = np.clip(np.ceil(stamps_s / MAHIMAHI_BIN_S - 1e-9).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(index, minlength=bins)
+    rates = counts * MAHIMAHI_PACKET_BITS / MAHIMAHI_BIN_S
+    return [i * MAHIMAHI_BIN_S for i in range(bins)], rates.tolist()
+
+
+def _csv(lines: list[str], time_column: str | None, rate_column: str | None, unit_bps: float | None) -> Samples:
+    rows = list(csv.reader(lines))
+    header = [name.strip() for name in rows[0]]
+    rate_at = _column(header, rate_column, _rate_candidates(header))
+    time_at = _column(header, time_column, [n for n in header if n.lower() in _TIME_COLUMNS])
+    if rate_at is None:
+        raise BadInput(f"no column of {', '.join(header)} looks like a rate; name one")
+    unit = unit_bps if unit_bps is not None else _unit_of(header[rate_at])
+    if time_column is None and time_at is not None and len(rows) > 1 and not _is_number(_cell(rows[1], time_at)):
+        time_at = None  # phone logs write dates to the second, which repeat and skip: their rows come once a second
+    rates = [_number(_cell(row, rate_at), at) * unit for at, row in enumerate(rows[1:], 2)]
+    if time_at is None:
+        return [float(at) for at in range(len(rates))], rates
+    tick_s = 1e-3 if header[time_at].lower().endswith("_ms") else 1.0
+    return [_number(_cell(row, time_at), at) * tick_s for at, row in enumerate(rows[1:], 2)], rates
+
+
+def _column(header: list[str], asked: str | None, guesses: Sequence[str]) -> int | None:
+    if asked is not None and asked not in header:
+        raise BadInput(f"it has no column '{asked}'; there are {', '.join(header)}")
+    name = asked or next(iter(guesses), None)
+    return None if name is None else header.index(name)
+
+
+def _cell(row: list[str], at: int) -> str:
+    return row[at] if at < len(row) else ""
+
+
+def _rate_candidates(header: list[str]) -> list[str]:
+    """Downlink before uplink: in phone logs the uplink column is what was sent (acknowledgements), not the capacity."""
+    known = [n for n in header if any(word in n.lower() for word in (*_RATE_COLUMNS, *_RATE_UNITS))]
+    return sorted(known, key=lambda name: ("ul" in name.lower().split("_"), header.index(name)))
+
+
+def _unit_of(column: str) -> float:
+    name = column.lower()
+    return next((unit for text, unit in _RATE_UNITS.items() if text in name), 1e3)
+
+
+def _trace(times: list[float], rates: list[float], loop: bool) -> Trace:
+    """One sample a time stamp (those sharing one are averaged), the clock moved to 0."""
+    if not times:
+        raise BadInput("it holds no samples")
+    if len(times) > MAX_SAMPLES:
+        raise BadInput(f"it holds {len(times)} samples; the limit is {MAX_SAMPLES}")
+    t = np.array(times)
+    fall = np.diff(t) < 0
+    if fall.any():
+        at = int(np.argmax(fall)) + 1
+        raise BadInput(f"time runs backwards at sample {at + 1}, from {t[at - 1]:g} to {t[at]:g} s")
+    stamps, where, counts = np.unique(t, return_inverse=True, return_counts=True)
+    means = np.bincount(where, weights=np.array(rates)) / counts
+    return Trace(stamps - stamps[0], means, loop=loop)
+
+
+def _split(line: str) -> list[str]:
+    return line.replace(",", " ").split()
+
+
+def _pair(line: str, at: int) -> tuple[float, float]:
+    words = _split(line)
+    if len(words) != 2:
+        raise BadInput(f"line {at} has {len(words)} values instead of a time and a rate")
+    return _number(words[0], at), _number(words[1], at)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(text: str, line: int = 0) -> float:
+    if not _is_number(text) or not math.isfinite(float(text)):
+        raise BadInput(f"line {line}: '{text.strip()}' is not a finite number")
+    if float(text) < 0:
+        raise BadInput(f"line {line}: '{text.strip()}' is negative")
+    return float(text)
+
+
+_PLAIN: dict[str, Callable[[list[str]], Samples]] = {"columns": _columns, "oboe": _oboe, "mahimahi": _mahimahi}
+FORMATS = (*_PLAIN, "csv")
