@@ -1,6 +1,6 @@
-"""Weights beside the graph: bounded, read from external files safely, taken out and put back.
+"""Weights beside the graph: bounded, read from external files safely, left out and taken up again.
 
-Checking, converting and inferring shapes work on the graph with its large weights put aside (they become inputs for
+Checking, converting and inferring shapes work on a copy of the graph without its large weights (they become inputs for
 the while), so a half-gigabyte model costs no copies and a shape-only model goes through the same steps.
 """
 
@@ -18,7 +18,7 @@ from isthmus.model.limits import LIMITS
 SMALL_ELEMENTS = 1024
 """Initializers up to this size keep their values in a shape-only model: shapes, axes, scalars that inference needs."""
 
-_BITS = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.FLOAT4E2M1: 4}
+_BITS: dict[int, int] = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.FLOAT4E2M1: 4}
 _BITS |= {getattr(TensorProto, n): 2 for n in ("INT2", "UINT2") if hasattr(TensorProto, n)}
 
 
@@ -61,37 +61,53 @@ def settle(tensor: TensorProto, folder: Path | None, *, weights: bool) -> int:
     return size
 
 
+def is_large(tensor: TensorProto) -> bool:
+    """True for an initializer whose values no inference needs, or that has none."""
+    return math.prod(tensor.dims) > SMALL_ELEMENTS or is_bare(tensor)
+
+
 def is_bare(tensor: TensorProto) -> bool:
     """True for an initializer that carries dims and no data."""
     return not tensor.HasField("raw_data") and math.prod(tensor.dims) > 0
 
 
-def put_aside(graph: onnx.GraphProto) -> list[TensorProto]:
-    """Take the large initializers out of `graph`, leaving inputs of the same name, type and shape in their place.
-
-    Returns all initializers in their order, for `put_back`.
-    """
-    tensors = list(graph.initializer)
-    del graph.initializer[:]
-    for tensor in tensors:
-        if math.prod(tensor.dims) > SMALL_ELEMENTS or is_bare(tensor):
-            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+def lightened(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without the large weights, which appear as inputs of the same name, type and shape instead."""
+    light = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
+    light.graph.name = proto.graph.name
+    light.graph.node.extend(proto.graph.node)
+    light.graph.input.extend(proto.graph.input)
+    light.graph.output.extend(proto.graph.output)
+    for tensor in proto.graph.initializer:
+        if is_large(tensor):
+            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
         else:
-            graph.initializer.append(tensor)
-    return tensors
+            light.graph.initializer.append(tensor)
+    return light
 
 
-def put_back(graph: onnx.GraphProto, tensors: list[TensorProto]) -> None:
-    """Undo `put_aside`, in the first order. Initializers that appeared meanwhile stand at the end; weights that no
-    node reads are dropped."""
-    read = {name for node in graph.node for name in node.input}
-    aside = {t.name for t in tensors}
-    inputs = [i for i in graph.input if i.name not in aside]
-    new = [t for t in graph.initializer if t.name not in aside]
-    del graph.input[:]
-    graph.input.extend(inputs)
-    del graph.initializer[:]
-    graph.initializer.extend(t for t in [*tensors, *new] if t.name in read)
+def take_over(proto: onnx.ModelProto, light: onnx.ModelProto) -> None:
+    """Make `proto` what its changed copy `light` has become, with the large weights where they were.
+
+    Weights that no node reads any more are dropped; the rest keep their order, new ones stand at the end.
+    """
+    graph, read = proto.graph, {name for node in light.graph.node for name in node.input}
+    small = {t.name: t for t in light.graph.initializer}
+    large = {t.name for t in graph.initializer if is_large(t)}
+    for place in reversed(range(len(graph.initializer))):
+        tensor = graph.initializer[place]
+        if tensor.name not in read or (tensor.name not in large and tensor.name not in small):
+            del graph.initializer[place]
+        elif tensor.name in small:
+            tensor.CopyFrom(small.pop(tensor.name))
+    graph.initializer.extend(t for t in small.values() if t.name in read)
+    del graph.node[:], graph.output[:]
+    graph.node.extend(light.graph.node)
+    graph.output.extend(light.graph.output)
+    del graph.input[:], graph.value_info[:], proto.functions[:], proto.opset_import[:]
+    graph.input.extend(i for i in light.graph.input if i.name not in large)
+    proto.opset_import.extend(light.opset_import)
+    proto.ir_version = light.ir_version
 
 
 def _settle_typed(tensor: TensorProto, what: str) -> None:
@@ -118,7 +134,8 @@ def _settle_external(tensor: TensorProto, size: int, folder: Path | None, *, kee
     held = path.stat().st_size
     if length != size or offset < 0 or offset + size > held:
         raise BadModel(
-            f"{what} needs {size:,} bytes; its external entry is {length:,} bytes at {offset:,} of {held:,} in {path.name}"
+            f"{what} needs {size:,} bytes; its external entry says {length:,} bytes at {offset:,} of the {held:,} "
+            f"in {path.name}"
         )
     raw = b""
     if keep:

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import helper, inliner, version_converter
 
 from isthmus.errors import BadModel
-from isthmus.model.initializers import is_bare, put_aside, put_back, settle
+from isthmus.model.initializers import is_bare, lightened, settle, take_over
 from isthmus.model.limits import LIMITS, NEWEST_IR
 from isthmus.model.shapes import BATCH, FOREIGN, Shapes, first_line, fix_inputs, shapes_at
 from isthmus.model.tidy import drop_dead, drop_initializer_inputs, name_nodes
@@ -32,12 +32,21 @@ def load_model_file(path: str | Path, *, weights: bool = True, shapes: InputShap
 
 
 def model_from_proto(
-    proto: onnx.ModelProto, name: str, *, blocks: tuple[str, ...] = (), shapes: InputShapes | None = None
+    proto: onnx.ModelProto,
+    name: str,
+    *,
+    blocks: tuple[str, ...] = (),
+    shapes: InputShapes | None = None,
+    copy: bool = True,
 ) -> Model:
-    """The same for a model in memory (copied, not changed). Initializers without data make it a shape-only model."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    return _model(copy, name, None, weights=True, shapes=shapes or {}, blocks=blocks)
+    """The same for a model in memory. Initializers without data make it a shape-only model.
+
+    `copy=False` takes the proto over: the caller must not use it any more.
+    """
+    if copy:
+        given, proto = proto, onnx.ModelProto()
+        proto.CopyFrom(given)
+    return _model(proto, name, None, weights=True, shapes=shapes or {}, blocks=blocks)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -66,14 +75,14 @@ def _model(
     vet_size(proto)
     drop_initializer_inputs(proto.graph)
     _settle_weights(proto.graph, folder, weights=weights)
-    aside = put_aside(proto.graph)
-    if proto.ByteSize() > LIMITS.graph_bytes:
+    light = lightened(proto)
+    if light.ByteSize() > LIMITS.graph_bytes:
         raise BadModel(f"the graph of {name} without its weights has more than {LIMITS.graph_bytes:,} bytes")
-    vet_values([v for v in proto.graph.input if v.name not in {t.name for t in aside}], "input")
-    proto = _converted(_checked(_inlined(proto)))
-    drop_dead(proto.graph)
-    put_back(proto.graph, aside)
-    name_nodes(proto.graph)
+    vet_values(proto.graph.input, "input")
+    light = _converted(_checked(_inlined(light)))
+    drop_dead(light.graph)
+    name_nodes(light.graph)
+    take_over(proto, light)
     fix_inputs(proto.graph, shapes)
     inputs, outputs = _signatures(proto)
     bare = any(is_bare(t) for t in proto.graph.initializer)
@@ -96,12 +105,9 @@ def _settle_weights(graph: onnx.GraphProto, folder: Path | None, *, weights: boo
 
 
 def _has_values(tensor: onnx.TensorProto) -> bool:
-    return (
-        tensor.ByteSize()
-        > onnx.TensorProto(
-            name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, doc_string=tensor.doc_string
-        ).ByteSize()
-    )
+    """Whether a tensor without raw data holds its values in another field."""
+    header = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+    return tensor.ByteSize() > header.ByteSize()
 
 
 def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -148,7 +154,6 @@ def _signatures(proto: onnx.ModelProto) -> tuple[tuple[Signature, ...], tuple[Si
         if declared[value.name] not in (0, one[value.name][1]):
             raise BadModel(f"output {value.name!r} is declared with another element type than its node makes")
         value.CopyFrom(_value(value.name, one, two))
-    del graph.value_info[:]
     made = [name for node in graph.node for name in node.output if name and name not in declared]
     graph.value_info.extend(_value(name, one, two) for name in made)
     vet_values(graph.output, "output")

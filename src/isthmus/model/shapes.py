@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import checker, shape_inference, version_converter
 
 from isthmus.errors import BadModel
-from isthmus.model.initializers import put_aside, tensor_bytes
+from isthmus.model.initializers import lightened, tensor_bytes
 from isthmus.model.limits import LIMITS
 from isthmus.model.types import Model
 
@@ -23,7 +23,13 @@ FOREIGN = (
     version_converter.ConvertError,
     EncodeError,
     DecodeError,
-) + (RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError)
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+)
 """What the onnx package raises on a model it cannot digest."""
 
 
@@ -50,12 +56,11 @@ def shapes_at(proto: onnx.ModelProto, batch: int) -> Shapes:
     Works on shape-only models. Raises BadModel for a tensor whose shape cannot be known from the inputs' shapes, or
     larger than a tensor may be.
     """
-    filled = _without_weights(proto)
+    filled = lightened(proto)
     for value in filled.graph.input:
         for dim in value.type.tensor_type.shape.dim[:1]:
             if dim.dim_param:
                 dim.dim_value = batch
-    del filled.graph.value_info[:]
     for value in filled.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
@@ -79,25 +84,6 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."
-
-
-def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with the large weights left behind as inputs: cheap whatever the model weighs."""
-    light = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
-    light.graph.name = proto.graph.name
-    light.graph.node.extend(proto.graph.node)
-    light.graph.input.extend(proto.graph.input)
-    light.graph.output.extend(proto.graph.output)
-    heavy = onnx.GraphProto()
-    for tensor in proto.graph.initializer:
-        if len(tensor.raw_data) > 65536:
-            heavy.initializer.append(onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type))
-        else:
-            heavy.initializer.append(tensor)
-    put_aside(heavy)
-    light.graph.input.extend(heavy.input)
-    light.graph.initializer.extend(heavy.initializer)
-    return light
 
 
 def _collect(graph: onnx.GraphProto, batch: int) -> Shapes:

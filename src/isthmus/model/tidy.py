@@ -1,4 +1,4 @@
-"""Bringing a checked graph into one form: no dead nodes, every node named by its first output, names fit for cut ids."""
+"""Bringing a checked graph into one form: no dead nodes, nodes named by their first output, names fit for cut ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def drop_initializer_inputs(graph: onnx.GraphProto) -> None:
 
 
 def drop_dead(graph: onnx.GraphProto) -> None:
-    """Remove nodes that no output depends on, and initializers that no node reads."""
+    """Remove nodes that no output depends on."""
     wanted = {o.name for o in graph.output}
     kept: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
@@ -27,10 +27,6 @@ def drop_dead(graph: onnx.GraphProto) -> None:
     if len(kept) != len(graph.node):
         del graph.node[:]
         graph.node.extend(reversed(kept))
-    alive = [t for t in graph.initializer if t.name in wanted]
-    if len(alive) != len(graph.initializer):
-        del graph.initializer[:]
-        graph.initializer.extend(alive)
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:

@@ -47,11 +47,16 @@ class Model:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of structure and weights; the same network loaded twice has the same fingerprint."""
+        graph = self.proto.graph
         digest = hashlib.sha256()
-        bare = onnx.ModelProto()
-        bare.CopyFrom(self.proto)
-        del bare.metadata_props[:]
+        bare = onnx.ModelProto(ir_version=self.proto.ir_version, opset_import=self.proto.opset_import)
+        bare.graph.node.extend(graph.node)
+        bare.graph.input.extend(graph.input)
+        bare.graph.output.extend(graph.output)
         digest.update(bare.SerializeToString(deterministic=True))
+        for t in graph.initializer:
+            digest.update(f"{t.name!r} {t.data_type} {list(t.dims)} {t.HasField('raw_data')}".encode())
+            digest.update(t.raw_data)
         return digest.hexdigest()
 
     @property

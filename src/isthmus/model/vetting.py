@@ -1,4 +1,4 @@
-"""What isthmus takes and what it refuses: standard operators on dense tensors, no control flow, nothing out of bounds."""
+"""What isthmus takes and what it refuses: standard operators on dense tensors, no control flow, within bounds."""
 
 from __future__ import annotations
 

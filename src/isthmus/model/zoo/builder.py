@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -51,8 +52,7 @@ class Net:
         self.name = name
         self.weights = weights
         self._rng = np.random.default_rng(seed)
-        self._nodes: list[onnx.NodeProto] = []
-        self._initializers: list[onnx.TensorProto] = []
+        self._graph = onnx.GraphProto(name=name)
         self._acts: dict[str, Act] = {}
         self._inputs: list[Act] = []
         self._shared: dict[str, str] = {}
@@ -164,18 +164,12 @@ class Net:
 
     def model(self, outputs: Sequence[Act]) -> Model:
         """The finished network."""
-        given = {a.name for a in outputs}
-        graph = helper.make_graph(
-            self._nodes,
-            self.name,
-            [_value(a) for a in self._inputs],
-            [_value(a) for a in outputs],
-            self._initializers,
-            value_info=[_value(a) for a in self._acts.values() if a.name not in given],
-        )
-        proto = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="isthmus"
-        )
+        graph, given = self._graph, {a.name for a in outputs}
+        graph.input.extend(_value(a) for a in self._inputs)
+        graph.output.extend(_value(a) for a in outputs)
+        graph.value_info.extend(_value(a) for a in self._acts.values() if a.name not in given)
+        opset = helper.make_opsetid("", OPSET)
+        proto = onnx.ModelProto(ir_version=IR_VERSION, producer_name="isthmus", opset_import=[opset], graph=graph)
         return Model(
             name=self.name,
             proto=proto,
@@ -192,19 +186,19 @@ class Net:
         shape: tuple[int, ...],
         moments: mo.Moments,
         name: str = "",
-        **attributes: object,
+        **attributes: Any,
     ) -> Act:
         name = name or self._fresh(op.lower())
         act = Act(name, shape, moments)
         if name in self._acts:
             raise BadInput(f"{self.name}: two nodes are called {name}")
         self._acts[name] = act
-        self._nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
+        self._graph.node.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return act
 
     def _fresh(self, stem: str) -> str:
         """`conv_17`: the op and the node's place."""
-        return f"{stem}_{len(self._nodes)}"
+        return f"{stem}_{len(self._graph.node)}"
 
     def _filters(self, name: str, dims: tuple[int, ...], x: mo.Moments, gain: float) -> tuple[str, str]:
         """Names of weight and bias for outputs of mean 0 and standard deviation `gain`."""
@@ -224,10 +218,9 @@ class Net:
         return self._tensor(f"{name}.weight", dims, weight), self._tensor(f"{name}.bias", dims[:1], bias)
 
     def _tensor(self, name: str, dims: tuple[int, ...], values: NDArray[np.float32] | None = None) -> str:
-        proto = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims)
+        tensor = self._graph.initializer.add(name=name, data_type=TensorProto.FLOAT, dims=dims)
         if values is not None:
-            proto.raw_data = values.tobytes()
-        self._initializers.append(proto)
+            tensor.raw_data = values.tobytes()
         return name
 
     def _scalar(self, name: str, value: float) -> str:

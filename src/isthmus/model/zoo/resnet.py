@@ -1,4 +1,4 @@
-"""ResNet (He, Zhang, Ren, Sun: Deep Residual Learning, CVPR 2016). ResNet-50 has its stride in the 3 × 3 convolution."""
+"""ResNet (He, Zhang, Ren, Sun: Deep Residual Learning, CVPR 2016). Strides sit in the 3 × 3 convolutions."""
 
 from __future__ import annotations
 
