@@ -11,7 +11,8 @@ Array = NDArray[np.generic]
 
 
 class Codec(Protocol):
-    """How one crossing tensor is written on the wire. `load(dump(x))` keeps shape and dtype, error within `bound(x)`."""
+    """How one crossing tensor is written on the wire. `load(dump(x))` keeps shape and dtype, its error is within
+    `bound(x)`."""
 
     @property
     def name(self) -> str:
@@ -25,7 +26,8 @@ class Codec(Protocol):
         checked before anything is allocated."""
 
     def payload_bytes(self, shape: tuple[int, ...], itemsize: int) -> int:
-        """Bytes of `dump` for a tensor of this shape, for planning. Exact for fixed-rate codecs, expected for others."""
+        """Bytes of `dump` for a tensor of this shape, for planning. Exact for fixed-rate codecs, expected for
+        others."""
 
     def bound(self, x: Array) -> float:
         """Greatest absolute error of `load(dump(x))` against x, stated before writing. inf where none can be stated."""

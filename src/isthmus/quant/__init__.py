@@ -1,0 +1,6 @@
+"""Ranges, calibration and the uniform quantiser."""
+
+from isthmus.quant.ranges import Calibrator, ChannelClip
+from isthmus.quant.uniform import Grid, quantise, restore
+
+__all__ = ["Calibrator", "ChannelClip", "Grid", "quantise", "restore"]

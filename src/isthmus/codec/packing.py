@@ -1,0 +1,74 @@
+"""Small whole numbers side by side in bytes, planar: segments of the flat tensor above one another, not neighbours.
+
+A byte of a 4-bit payload holds element i and element i + n/2, so that packing is a few vector instructions over halves
+of the tensor (interleaved neighbours do not vectorise). Widths that do not divide 8 are written as planes that do, low
+bits first: 6 = 4 + 2, 3 = 2 + 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Octets = NDArray[np.uint8]
+
+PLANES: dict[int, tuple[int, ...]] = {8: (8,), 6: (4, 2), 4: (4,), 3: (2, 1), 2: (2,)}
+"""Bits of a symbol → widths of its planes."""
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Bytes that `count` symbols of `bits` bits take: every plane rounded up to whole bytes."""
+    return sum(_plane_bytes(count, width) for width in PLANES[bits])
+
+
+def pack(symbols: Octets, bits: int, out: Octets) -> None:
+    """Write flat `symbols`, each below 2**bits, into `out` of exactly `packed_bytes`. Bits left over are zero."""
+    start, shift = 0, 0
+    for width in PLANES[bits]:
+        size = _plane_bytes(symbols.size, width)
+        _pack_plane(symbols, shift, width, out[start : start + size], top=shift + width == bits)
+        start, shift = start + size, shift + width
+
+
+def unpack(packed: Octets, bits: int, out: Octets) -> None:
+    """Read `out.size` symbols from `packed` of exactly `packed_bytes`."""
+    start, shift = 0, 0
+    for width in PLANES[bits]:
+        size = _plane_bytes(out.size, width)
+        _unpack_plane(packed[start : start + size], shift, width, out)
+        start, shift = start + size, shift + width
+
+
+def _plane_bytes(count: int, width: int) -> int:
+    return -(-count * width // 8)
+
+
+def _pack_plane(symbols: Octets, shift: int, width: int, out: Octets, *, top: bool) -> None:
+    size = out.size
+    work = np.empty(size, np.uint8)
+    for part in range(8 // width):
+        piece = symbols[part * size : (part + 1) * size]
+        field = piece if part == 0 and top and shift == 0 else work[: piece.size]
+        if field is not piece:
+            np.right_shift(piece, np.uint8(shift), out=field)
+            if not top:
+                np.bitwise_and(field, np.uint8((1 << width) - 1), out=field)
+            np.left_shift(field, np.uint8(part * width), out=field)
+        if part == 0:
+            out[:] = field
+        else:
+            np.bitwise_or(out[: piece.size], field, out=out[: piece.size])
+
+
+def _unpack_plane(packed: Octets, shift: int, width: int, out: Octets) -> None:
+    size = packed.size
+    mask = np.uint8((1 << width) - 1)
+    for part in range(8 // width):
+        target = out[part * size : (part + 1) * size]
+        source = packed[: target.size]
+        field = target if shift == 0 else np.empty_like(target)
+        np.right_shift(source, np.uint8(part * width), out=field)
+        np.bitwise_and(field, mask, out=field)
+        if shift:
+            np.left_shift(field, np.uint8(shift), out=field)
+            np.bitwise_or(target, field, out=target)

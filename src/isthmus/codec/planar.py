@@ -1,0 +1,176 @@
+"""Eight to two bits an element: a uniform quantiser, its symbols packed planar.
+
+Two forms of one name. With a calibrated clip, both ends know the range of every channel and nothing is sent beside the
+symbols. Without one, the range is that of the tensor at hand and travels in front.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.codec.lengths import elements, float32, need_float32, need_length, octets
+from isthmus.codec.packing import pack, packed_bytes, unpack
+from isthmus.codec.types import Array
+from isthmus.errors import BadFrame, BadInput
+from isthmus.quant import ChannelClip, Grid, quantise, restore
+
+_PREFIX = struct.Struct("<ff")
+_SPREAD = 1 << 17
+"""Per-channel grids of at most this many values are written out: 1 MiB a codec and side, 20-50 µs a call saved."""
+
+
+@dataclass(frozen=True)
+class PlanarRange:
+    """Quantised between the least and the greatest value of the tensor itself, which travel as two float32 in front.
+
+    Values must be finite: BadInput otherwise (float16 and float32 carry infinities).
+    """
+
+    bits: int
+
+    @property
+    def name(self) -> str:
+        """`int8` … `int2`."""
+        return f"int{self.bits}"
+
+    def dump(self, x: Array) -> memoryview:
+        """Eight bytes of range and the packed symbols. Raises BadInput unless x is float32 and finite."""
+        values = float32(x, self.name)
+        low, high = _ends(values, self.name)
+        out = np.empty(_PREFIX.size + packed_bytes(values.size, self.bits), np.uint8)
+        _PREFIX.pack_into(out.data, 0, low, high)
+        flat = values.reshape(1, 1, -1)
+        _write(flat, self._grid(low, high), self.bits, out[_PREFIX.size :], saturate=False)
+        return out.data
+
+    def load(self, payload: memoryview, shape: tuple[int, ...], dtype: str) -> Array:
+        """The tensor again. Raises BadFrame for a payload of the wrong length or with a range that is none."""
+        need_float32(dtype, self.name)
+        count = elements(shape)
+        need_length(payload, _PREFIX.size + packed_bytes(count, self.bits), shape, self.name)
+        data = octets(payload)
+        low, high = _PREFIX.unpack_from(data.data)
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise BadFrame(f"the payload of {self.name} announces a range from {low} to {high}")
+        flat = (1, 1, count)
+        return _read(data[_PREFIX.size :], self._grid(low, high), self.bits, flat).reshape(shape)
+
+    def payload_bytes(self, shape: tuple[int, ...], itemsize: int) -> int:
+        """Exact: eight bytes and the packed symbols."""
+        return _PREFIX.size + packed_bytes(elements(shape), self.bits)
+
+    def bound(self, x: Array) -> float:
+        """Half a step of the tensor's own range, and rounding."""
+        low, high = _ends(float32(x, self.name), self.name)
+        return self._grid(low, high).error(np.array([low]), np.array([high]))
+
+    def _grid(self, low: float, high: float) -> Grid:
+        return Grid.between(np.array([low]), np.array([high]), (1 << self.bits) - 1)
+
+
+class PlanarClip:
+    """Quantised between calibrated limits, one pair a channel (axis 1) or one for the tensor; only symbols are sent.
+
+    What lies outside saturates. Values must be finite: BadInput otherwise.
+    """
+
+    def __init__(self, bits: int, clip: ChannelClip) -> None:
+        self.bits = bits
+        self.clip = clip
+        self._grid = Grid.between(*clip.limits(bits), (1 << bits) - 1)
+        self._written_out: tuple[int, Grid] | None = None
+
+    @property
+    def name(self) -> str:
+        """`int8` … `int2`."""
+        return f"int{self.bits}"
+
+    def dump(self, x: Array) -> memoryview:
+        """The packed symbols. Raises BadInput unless x is float32, finite and has the clip's channels."""
+        values = float32(x, self.name)
+        planes = self._planes(values.shape)
+        if planes is None:
+            raise BadInput(self._mismatch(values.shape))
+        _ends(values, self.name)
+        out = np.empty(packed_bytes(values.size, self.bits), np.uint8)
+        _write(values.reshape(planes), self._grid_for(planes), self.bits, out, saturate=True)
+        return out.data
+
+    def load(self, payload: memoryview, shape: tuple[int, ...], dtype: str) -> Array:
+        """The tensor again. Raises BadFrame for a payload of the wrong length or a shape with other channels."""
+        need_float32(dtype, self.name)
+        need_length(payload, self.payload_bytes(shape, 4), shape, self.name)
+        planes = self._planes(shape)
+        if planes is None:
+            raise BadFrame(self._mismatch(shape))
+        return _read(octets(payload), self._grid_for(planes), self.bits, planes).reshape(shape)
+
+    def payload_bytes(self, shape: tuple[int, ...], itemsize: int) -> int:
+        """Exact: the packed symbols."""
+        return packed_bytes(elements(shape), self.bits)
+
+    def bound(self, x: Array) -> float:
+        """Half a step of the coarsest channel, or the farthest a value lies outside its limits; and rounding."""
+        values = float32(x, self.name)
+        planes = self._planes(values.shape)
+        if planes is None:
+            raise BadInput(self._mismatch(values.shape))
+        _ends(values, self.name)
+        if values.size == 0:
+            return 0.0
+        rows = values.reshape(planes)
+        return self._grid.error(rows.min(axis=(0, 2)).astype(np.float64), rows.max(axis=(0, 2)).astype(np.float64))
+
+    def _planes(self, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+        """(samples, channels, values a channel), None where the shape has other channels than the clip."""
+        if self.clip.channels == 1:
+            return 1, 1, math.prod(shape)
+        if len(shape) < 2 or shape[1] != self.clip.channels:
+            return None
+        return shape[0], shape[1], math.prod(shape[2:])
+
+    def _mismatch(self, shape: tuple[int, ...]) -> str:
+        return f"{self.name} was calibrated for {self.clip.channels} channels; a tensor of shape {shape} has others"
+
+    def _grid_for(self, planes: tuple[int, int, int]) -> Grid:
+        _, channels, plane = planes
+        if channels == 1 or channels * plane > _SPREAD:
+            return self._grid
+        # two threads may both write it out once; either result is right
+        kept = self._written_out
+        if kept is None or kept[0] != plane:
+            kept = self._written_out = (plane, self._grid.spread(plane))
+        return kept[1]
+
+
+def _ends(x: NDArray[np.float32], name: str) -> tuple[float, float]:
+    """Least and greatest value, (0, 0) of an empty tensor. Raises BadInput where something is not finite."""
+    if x.size == 0:
+        return 0.0, 0.0
+    low, high = float(x.min()), float(x.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise BadInput(f"{name} takes finite values only, this tensor has {low} to {high}; use float16 or float32")
+    return low, high
+
+
+def _write(x: NDArray[np.float32], grid: Grid, bits: int, out: NDArray[np.uint8], *, saturate: bool) -> None:
+    if bits == 8:
+        quantise(x, grid, out.reshape(x.shape), saturate=saturate)
+        return
+    symbols = np.empty(x.shape, np.uint8)
+    quantise(x, grid, symbols, saturate=saturate)
+    pack(symbols.reshape(-1), bits, out)
+
+
+def _read(packed: NDArray[np.uint8], grid: Grid, bits: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    symbols = packed.reshape(shape) if bits == 8 else np.empty(shape, np.uint8)
+    if bits != 8:
+        unpack(packed, bits, symbols.reshape(-1))
+    out = np.empty(shape, np.float32)
+    restore(symbols, grid, out)
+    return out

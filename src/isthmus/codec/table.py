@@ -1,0 +1,51 @@
+"""Names to codecs: the one place that knows them all."""
+
+from __future__ import annotations
+
+import difflib
+
+from isthmus.codec.half import Half
+from isthmus.codec.picture import Picture, PictureScale
+from isthmus.codec.planar import PlanarClip, PlanarRange
+from isthmus.codec.raw import Raw
+from isthmus.codec.types import Codec
+from isthmus.errors import BadInput
+from isthmus.quant import ChannelClip
+
+_PLANAR = {"int8": 8, "int6": 6, "int4": 4, "int3": 3, "int2": 2}
+_PICTURES = ("jpeg", "webp")
+
+
+def codec_names() -> tuple[str, ...]:
+    """Codecs for any float32 tensor, dearest first. Picture inputs also have `jpeg:Q` and `webp:Q`, Q 1…100."""
+    return ("float32", "float16", *_PLANAR)
+
+
+def make_codec(name: str, clip: ChannelClip | None = None, picture: PictureScale | None = None) -> Codec:
+    """The codec of this name, for float32 tensors (use `codec_for` where the dtype is not known to be float32).
+
+    `clip` is used by int8 … int2 (without it they measure and send the range of each tensor), `picture` by pictures;
+    others ignore them, so that a cut's calibration can be handed to whatever codec was chosen.
+    Raises BadInput for an unknown name.
+    """
+    if name == "float32":
+        return Raw()
+    if name == "float16":
+        return Half()
+    if name in _PLANAR:
+        return PlanarRange(_PLANAR[name]) if clip is None else PlanarClip(_PLANAR[name], clip)
+    format_, _, quality = name.partition(":")
+    if format_ in _PICTURES and quality.isascii() and quality.isdigit() and len(quality) <= 3:
+        return Picture(format_, int(quality), picture)
+    known = (*codec_names(), "jpeg:75", "webp:80")
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    raise BadInput(f"there is no codec '{name[:40]}'; nearest is {nearest}, known are {', '.join(known)}")
+
+
+def codec_for(name: str, dtype: str, clip: ChannelClip | None = None, picture: PictureScale | None = None) -> Codec:
+    """The codec that a tensor of this dtype crosses with where `name` was chosen: raw unless it is float32.
+
+    Both ends call this, so a cut of mixed dtypes needs one codec name. Raises BadInput for an unknown name.
+    """
+    chosen = make_codec(name, clip, picture)
+    return chosen if dtype == "float32" else Raw()

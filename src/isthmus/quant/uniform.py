@@ -1,0 +1,123 @@
+"""The uniform quantiser: floats to small whole numbers on an evenly spaced grid, and back.
+
+All arithmetic is numpy ufuncs writing in place, a slab of the tensor at a time so that the scratch stays in the cache.
+Measured on 100,352 elements (AVX2): a pass costs 10-20 µs, a lookup table for the way back 105 µs, numpy's broadcast of
+one value a channel 20-30 µs more than the same values written out; so small grids are written out (`spread`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Symbols = NDArray[np.uint8]
+
+SLAB = 1 << 17
+"""Elements worked on at a time: 512 KiB of float32 scratch, one a thread."""
+_COMFORT = 2.0**100
+"""Beyond this (or with spans below its inverse) float32 could overflow or vanish on the way; float64 is used."""
+_scratch = threading.local()
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """`levels + 1` evenly spaced values from `low` up. The arrays are (1, 1), (channels, 1) or, written out,
+    (channels, plane). Their dtype is the one to compute in: float32, or float64 for extreme ranges."""
+
+    low: NDArray[Any]
+    step: NDArray[Any]
+    scale: NDArray[Any]
+    levels: int
+
+    @classmethod
+    def between(cls, low: Floats, high: Floats, levels: int) -> Grid:
+        """Grid with `low` and `high` as its ends, (channels,) each, finite, low <= high. Equal ends make a constant."""
+        span = high - low
+        ordinary = (np.abs(low) <= _COMFORT) & (np.abs(high) <= _COMFORT) & ((span == 0) | (span >= 1 / _COMFORT))
+        dtype = np.float32 if ordinary.all() else np.float64
+        step: NDArray[Any] = (span / levels).astype(dtype)
+        with np.errstate(divide="ignore"):
+            scale = np.where(step > 0, 1 / step, 0).astype(dtype)
+        return cls(low.astype(dtype)[:, None], step[:, None], scale[:, None], levels)
+
+    def spread(self, plane: int) -> Grid:
+        """The same grid written out for `plane` values a channel."""
+        shape = (self.low.shape[0], plane)
+        low, step, scale = (np.ascontiguousarray(np.broadcast_to(a, shape)) for a in (self.low, self.step, self.scale))
+        return Grid(low, step, scale, self.levels)
+
+    def error(self, least: NDArray[Any], greatest: NDArray[Any]) -> float:
+        """Greatest absolute error for values between `least` and `greatest`, (channels,) each: half a step inside the
+        grid, the distance to its end outside, and the rounding of the arithmetic itself."""
+        low, step = self.low[:, 0].astype(np.float64), self.step[:, 0].astype(np.float64)
+        top = low + step * self.levels
+        outside = np.maximum(low - least, greatest - top)
+        # (x-low)·scale+½ and back round by 6 half-ulps of the span and one of the value; taken as 8 and 2
+        rounding = (top - low) * 2.0**-21 + np.maximum(np.abs(low), np.abs(top)) * 2.0**-23 + 2.0**-149
+        return float(np.max(np.maximum(step / 2, outside) + rounding * (step > 0), initial=0.0))
+
+
+def quantise(x: NDArray[np.float32], grid: Grid, out: Symbols, *, saturate: bool) -> None:
+    """Nearest grid index of every value of x, (samples, channels, plane) float32, finite, into `out` of that shape.
+
+    `saturate` maps what lies outside to the ends; without it the caller promises that nothing does.
+    """
+    top = grid.low.dtype.type(grid.levels)
+    half = grid.low.dtype.type(0.5)
+    # a value far outside may overflow to infinity here, which saturates as it should
+    with np.errstate(over="ignore"):
+        for where, part in _slabs(x.shape):
+            source = x[where]
+            work = _work(source.shape, grid.low.dtype)
+            np.subtract(source, _piece(grid.low, part), out=work)
+            np.multiply(work, _piece(grid.scale, part), out=work)
+            if saturate:
+                np.clip(work, 0, top, out=work)
+            np.add(work, half, out=work)
+            np.copyto(out[where], work, casting="unsafe")
+
+
+def restore(symbols: Symbols, grid: Grid, out: NDArray[np.float32]) -> None:
+    """Grid values of the symbols, (samples, channels, plane), into `out` of that shape."""
+    direct = grid.low.dtype == np.float32
+    for where, part in _slabs(symbols.shape):
+        target = out[where]
+        work = target if direct else _work(target.shape, grid.low.dtype)
+        np.copyto(work, symbols[where])
+        np.multiply(work, _piece(grid.step, part), out=work)
+        np.add(work, _piece(grid.low, part), out=work)
+        if not direct:
+            np.copyto(target, work, casting="same_kind")
+
+
+Slices = tuple[slice, slice]
+
+
+def _slabs(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, slice, slice], Slices]]:
+    """Contiguous slabs of at most SLAB elements: where they lie in the tensor, and in a grid."""
+    samples, channels, plane = shape
+    rows = max(1, SLAB // max(1, plane))
+    for sample in range(samples):
+        for row in range(0, channels, rows):
+            for column in range(0, plane, SLAB):
+                part = slice(row, row + rows), slice(column, column + SLAB)
+                yield (sample, *part), part
+
+
+def _piece(a: NDArray[Any], part: Slices) -> NDArray[Any]:
+    rows, columns = part
+    return a[rows if a.shape[0] > 1 else slice(None), columns if a.shape[1] > 1 else slice(None)]
+
+
+def _work(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """This thread's scratch, reused: fresh memory would cost a page fault every 4 KiB."""
+    raw: NDArray[np.float64] | None = getattr(_scratch, "raw", None)
+    if raw is None:
+        raw = _scratch.raw = np.empty(SLAB, np.float64)
+    return raw.view(dtype)[: shape[0] * shape[1]].reshape(shape)
