@@ -1,0 +1,23 @@
+"""Serving and asking: a model across two machines, over gRPC. The device finishes whatever the network cannot."""
+
+from __future__ import annotations
+
+from isthmus.run.client import Session, StepWriter, connect_engine
+from isthmus.run.oip_client import infer_remote
+from isthmus.run.server import Server, serve
+from isthmus.run.types import MODES, PROTOCOL, Answer, Bounds, Mode, Runner
+
+__all__ = [
+    "MODES",
+    "PROTOCOL",
+    "Answer",
+    "Bounds",
+    "Mode",
+    "Runner",
+    "Server",
+    "Session",
+    "StepWriter",
+    "connect_engine",
+    "infer_remote",
+    "serve",
+]

@@ -1,0 +1,264 @@
+"""A session: requests go in, answers come out, wherever they are computed. None is ever lost to the network."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from isthmus.codec import PictureScale
+from isthmus.errors import BadInput, IsthmusError, Late, Refused, Remote
+from isthmus.graph import OUTPUT
+from isthmus.quant import ChannelClip
+from isthmus.record.types import Chooser, Step
+from isthmus.run.codecs import Codecs
+from isthmus.run.connection import Connection, Heard, Ticket
+from isthmus.run.frame import Kind, read_header
+from isthmus.run.halves import Halves
+from isthmus.run.keeper import GREETING_S, Keeper, Probed
+from isthmus.run.policy import checked, within
+from isthmus.run.replies import outputs_of
+from isthmus.run.split_pb2 import Arrival, Hello, Reply
+from isthmus.run.trip import Trip, evidence, learning_step
+from isthmus.run.types import PROTOCOL, Answer, Array, Arrays, Bounds, Mode, Runner
+from isthmus.run.verify import Verifier
+
+
+class StepWriter(Protocol):
+    """A journal (`isthmus.record.Journal` is one)."""
+
+    def write(self, step: Step) -> None: ...
+
+
+class Session:
+    """Made by `connect_engine`. May be used by several threads, and as a context manager."""
+
+    def __init__(
+        self,
+        halves: Halves,
+        codecs: Codecs,
+        chooser: Chooser,
+        *,
+        mode: Mode,
+        deadline_s: float,
+        clock: Callable[[], float],
+        journal: StepWriter | None,
+        true_bps: Callable[[float], float | None] | None,
+        verifier: Verifier | None,
+    ) -> None:
+        self._halves, self._codecs, self._chooser = halves, codecs, chooser
+        self._mode, self._deadline_s, self._clock = mode, deadline_s, clock
+        self._journal, self._true_bps, self._verifier = journal, true_bps, verifier
+        self._keeper: Keeper | None = None
+        self._zero_s = clock()
+        self._ids = itertools.count()
+        self._deciding = threading.Lock()
+
+    def attach(self, connect: Callable[[Callable[[Heard], None]], Connection], hello: Hello) -> Keeper:
+        """Starts reaching for the server. `connect` makes a connection that reports late answers to its argument."""
+        self._keeper = Keeper(
+            lambda: connect(self._late), hello, clock=self._clock, wanted=self._probe_bytes, probed=self._learned
+        )
+        return self._keeper
+
+    def infer(self, inputs: Mapping[str, Array]) -> Answer:
+        """The model's outputs for these inputs, by name, with the shapes and dtypes of the model's signature.
+
+        Raises BadInput for inputs the model does not take. The network raises nothing, except in the mode
+        `only_on_server`: Unreachable, Late or Refused.
+        """
+        trip = self._begin(inputs)
+        outputs = self._here(trip, inputs) if trip.asked.cut == OUTPUT else self._there(trip, inputs)
+        trip.ended_s = self._clock()
+        outputs = self._halves.in_order(outputs)
+        return Answer(outputs, self._record(trip, inputs, outputs))
+
+    @property
+    def connected(self) -> bool:
+        """Whether a request would be sent now if the choice were to send it."""
+        return self._keeper is not None and self._keeper.line() is not None
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Until requests can be sent; False when the time was up first."""
+        if self._keeper is None:
+            return False
+        try:
+            self._keeper.wait_line(timeout_s)
+        except Remote:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Ends the session; the server hears of it."""
+        if self._keeper is not None:
+            self._keeper.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _begin(self, inputs: Arrays) -> Trip:
+        batch = self._halves.batch_of(inputs)
+        started = self._clock()
+        with self._deciding:
+            choice = within(self._mode, self._chooser.choose(started - self._zero_s), self._halves)
+            return Trip(started, choice, batch, self._chooser.beliefs)
+
+    def _here(self, trip: Trip, inputs: Arrays) -> dict[str, Array]:
+        begun = self._clock()
+        outputs = self._halves.whole(inputs)
+        trip.local_s = self._clock() - begun
+        return outputs
+
+    def _there(self, trip: Trip, inputs: Arrays) -> dict[str, Array]:
+        """Head here, tail there; whatever goes wrong on the way, the rest is computed here."""
+        keeper = self._keeper
+        if keeper is None:
+            raise BadInput("the session has no server")
+        try:
+            line = keeper.wait_line(self._deadline_s if self._mode == "only_on_server" else 0.0)
+        except Remote as e:
+            return self._instead(trip, e, lambda: self._here(trip, inputs))
+        keeper.busy(+1)
+        try:
+            crossing, already = self._head(trip, inputs)
+            try:
+                rest = self._send(trip, line, keeper, crossing)
+            except (Remote, BadInput) as e:
+                rest = self._instead(trip, e, lambda: self._tail_here(trip, crossing))
+        finally:
+            keeper.busy(-1)
+        return {**already, **rest}
+
+    def _head(self, trip: Trip, inputs: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
+        begun = self._clock()
+        made = self._halves.head(trip.asked.cut, inputs)
+        trip.head_s = self._clock() - begun
+        return made
+
+    def _send(self, trip: Trip, line: Connection, keeper: Keeper, crossing: Arrays) -> dict[str, Array]:
+        """The server's outputs. Raises Remote or BadInput; strikes are noted."""
+        begun = self._clock()
+        heads, payloads = self._codecs.dump(trip.asked.codec, crossing)
+        sent = self._clock()
+        trip.encode_s = sent - begun
+        left = self._deadline_s - (sent - trip.started_s)
+        if left <= 0:
+            raise Late(f"the head alone took longer than the deadline of {self._deadline_s * 1e3:.0f} ms")
+        ticket: Ticket | None = None
+        try:
+            ticket = line.ask(trip.asked.cut, trip.batch, heads, payloads, keeper.rate_bps)
+            trip.up_bytes = ticket.parcel.total
+            heard = ticket.wait(left)
+            header = read_header(Reply, heard.frame)
+            outputs = outputs_of(heard.frame, header, self._halves.output_names(trip.asked.cut))
+        except (Remote, BadInput) as e:
+            keeper.struck(e if isinstance(e, Remote) else Refused(str(e)), ticket if isinstance(e, Late) else None)
+            raise
+        trip.cut, trip.codec, trip.header = trip.asked.cut, trip.asked.codec, header
+        trip.down_bytes = len(heard.frame.body)
+        trip.up_bps, trip.rtt_s = keeper.served(header.arrival), keeper.rtt_s
+        return outputs
+
+    def _tail_here(self, trip: Trip, crossing: Arrays) -> dict[str, Array]:
+        begun = self._clock()
+        outputs = self._halves.tail(trip.asked.cut, crossing)
+        trip.local_s = self._clock() - begun
+        return outputs
+
+    def _instead(self, trip: Trip, why: IsthmusError, finish: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+        """The device finishes, unless it must not."""
+        trip.trouble = str(why)
+        if self._mode == "only_on_server":
+            raise why
+        return finish()
+
+    def _record(self, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
+        t_s = trip.started_s - self._zero_s
+        step = trip.step(next(self._ids), self._zero_s, self._true_bps(t_s) if self._true_bps else None)
+        if self._verifier is not None:
+            step = self._verifier.check(step, trip, inputs, outputs)
+        self._tell(step)
+        return step
+
+    def _tell(self, step: Step) -> None:
+        with self._deciding:
+            self._chooser.observe(step)
+            if self._journal is not None:
+                self._journal.write(step)
+
+    def _probe_bytes(self, now_s: float) -> int:
+        with self._deciding:
+            return self._chooser.probe_bytes(now_s - self._zero_s)
+
+    def _learned(self, probe: Probed) -> None:
+        told = evidence(None, probe.up_bps, probe.rtt_s)
+        took = probe.ended_s - probe.started_s
+        self._tell(learning_step(next(self._ids), probe.started_s - self._zero_s, took, probe.size_bytes, told))
+
+    def _late(self, heard: Heard) -> None:
+        """An answer nobody waits for any more still tells how fast the link is and how loaded the server."""
+        keeper = self._keeper
+        if keeper is None or heard.frame.kind not in (Kind.REPLY, Kind.CANCELLED):
+            return
+        header = read_header(Reply, heard.frame) if heard.frame.kind is Kind.REPLY else None
+        arrival = header.arrival if header is not None else read_header(Arrival, heard.frame)
+        told = evidence(header, keeper.learn(arrival), keeper.rtt_s)
+        self._tell(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))
+
+
+def connect_engine(
+    engine: Runner,
+    address: str,
+    *,
+    chooser: Chooser,
+    deadline_s: float = 2.0,
+    mode: Mode = "auto",
+    clips: Mapping[str, ChannelClip] | None = None,
+    pictures: Mapping[str, PictureScale] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    journal: StepWriter | None = None,
+    verify: bool = False,
+    true_bps: Callable[[float], float | None] | None = None,
+    pace: Callable[[int], None] | None = None,
+) -> Session:
+    """A session that computes with `engine` here and the server at `address` ("host:port") there.
+
+    `deadline_s`: how long after its start a request waits for the server before the device finishes it. `clips`
+    and `pictures` are the server's. `journal` gets a line a request; with `verify`, each is recomputed and compared.
+    `true_bps(t)` is the link's real rate where the run knows it; `pace(bytes)` may sleep before each frame, to make
+    the link slow on purpose. Raises Refused when the server holds another model, version or clips, and, in the mode
+    `only_on_server`, Unreachable; otherwise an absent server is no error: the device works until it comes.
+    """
+    if not 0 < deadline_s < threading.TIMEOUT_MAX:
+        raise BadInput(f"a deadline of {deadline_s} s cannot be kept; give seconds above zero")
+    halves, codecs = Halves(engine), Codecs(clips, pictures)
+    session = Session(
+        halves,
+        codecs,
+        chooser,
+        mode=checked(mode),
+        deadline_s=deadline_s,
+        clock=clock,
+        journal=journal,
+        true_bps=true_bps,
+        verifier=Verifier(halves, codecs) if verify else None,
+    )
+    if mode in ("only_on_device", "prefer_on_device"):
+        return session
+    hello = Hello(protocol=PROTOCOL, model=engine.model.name, fingerprint=engine.model.fingerprint, clips=codecs.digest)
+
+    def connect(on_late: Callable[[Heard], None]) -> Connection:
+        return Connection(address, clock=clock, message_bytes=Bounds().message_bytes, pace=pace, on_late=on_late)
+
+    keeper = session.attach(connect, hello)
+    keeper.wait_tried(2 * GREETING_S)
+    if not session.connected and (isinstance(keeper.trouble, Refused) or mode == "only_on_server"):
+        session.close()
+        raise keeper.trouble
+    return session

@@ -1,0 +1,118 @@
+"""The codecs of a run: made once per (codec, tensor), with the calibrated clip of the tensor where there is one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from isthmus.codec import PictureScale, codec_for
+from isthmus.codec.types import Codec
+from isthmus.errors import BadFrame, Refused
+from isthmus.graph import Tensor
+from isthmus.quant import ChannelClip
+from isthmus.run.split_pb2 import TensorHead
+from isthmus.run.types import Array, Arrays
+
+RAW = "float32"
+"""The codec that changes nothing; whatever is not float32 always crosses by it."""
+LONGEST_NAME = 32
+OVERHEAD_BYTES = 64 << 10
+"""No codec may need more than the tensor's own bytes and this for tables and ranges."""
+
+
+class Codecs:
+    """Writes and reads crossing tensors. By tensor name: `clips`, the calibrated ranges, and `pictures`, how an input
+    is made from a picture; both sides must hold the same."""
+
+    def __init__(
+        self,
+        clips: Mapping[str, ChannelClip] | None = None,
+        pictures: Mapping[str, PictureScale] | None = None,
+    ) -> None:
+        self._clips, self._pictures = dict(clips or {}), dict(pictures or {})
+        self.digest = _digest(self._clips, self._pictures)
+        self._get = lru_cache(maxsize=512)(self._make)
+
+    def get(self, codec: str, tensor: str, dtype: str) -> Codec:
+        """The codec for a tensor. Raises BadInput for an unknown name, Missing where an extra is not installed."""
+        return self._get(codec[:LONGEST_NAME], tensor, dtype)
+
+    def dump(self, codec: str, tensors: Arrays) -> tuple[list[TensorHead], list[bytes | memoryview]]:
+        """Heads and payloads of the crossing tensors, in their order."""
+        heads: list[TensorHead] = []
+        payloads: list[bytes | memoryview] = []
+        for name, array in tensors.items():
+            writer = self.get(codec, name, array.dtype.name)
+            payload = memoryview(writer.dump(array)).cast("B")
+            heads.append(
+                TensorHead(
+                    name=name,
+                    dtype=array.dtype.name,
+                    shape=array.shape,
+                    codec=writer.name,
+                    payload_bytes=len(payload),
+                )
+            )
+            payloads.append(payload)
+        return heads, payloads
+
+    def load(self, heads: Sequence[TensorHead], payload: memoryview) -> dict[str, Array]:
+        """The tensors again. Raises BadFrame when a payload cannot hold what its head says."""
+        tensors: dict[str, Array] = {}
+        at = 0
+        for head in heads:
+            part = payload[at : at + head.payload_bytes]
+            at += head.payload_bytes
+            tensors[head.name] = self.get(head.codec, head.name, head.dtype).load(part, tuple(head.shape), head.dtype)
+        return tensors
+
+    def _make(self, codec: str, tensor: str, dtype: str) -> Codec:
+        return codec_for(codec, dtype, self._clips.get(tensor), self._pictures.get(tensor))
+
+
+def check_heads(heads: Sequence[TensorHead], expected: Sequence[Tensor], announced_bytes: int) -> None:
+    """Compare what a request announces with what the server's own graph knows, before anything is allocated.
+
+    Raises Refused for wrong names, dtypes or shapes, BadFrame for sizes that cannot be.
+    """
+    if [h.name for h in heads] != [t.name for t in expected]:
+        wanted = ", ".join(t.name for t in expected)
+        raise Refused(f"this cut takes the tensors {wanted}, not {', '.join(h.name[:80] for h in heads) or 'none'}")
+    for head, tensor in zip(heads, expected, strict=True):
+        if tuple(head.shape) != tensor.shape or head.dtype != tensor.dtype:
+            raise Refused(f"{tensor.name} must be {tensor.dtype} {tensor.shape}, not {_shown(head)}")
+        if head.payload_bytes > tensor.bytes + OVERHEAD_BYTES:
+            raise BadFrame(f"{tensor.name} has {tensor.bytes} bytes; a payload of {head.payload_bytes} cannot be it")
+    if sum(h.payload_bytes for h in heads) != announced_bytes:
+        raise BadFrame(f"{announced_bytes} bytes are announced in all, but the tensors do not add up to them")
+
+
+def raw_heads(outputs: Arrays) -> tuple[list[TensorHead], list[memoryview]]:
+    """Outputs as they travel back: as they are."""
+    heads, parts = [], []
+    for name, array in outputs.items():
+        whole = np.ascontiguousarray(array)
+        heads.append(
+            TensorHead(name=name, dtype=whole.dtype.name, shape=array.shape, codec=RAW, payload_bytes=whole.nbytes)
+        )
+        parts.append(whole.reshape(-1).view(np.uint8).data)
+    return heads, parts
+
+
+def _shown(head: TensorHead) -> str:
+    return f"{head.dtype[:16]} {tuple(head.shape[:8])}"
+
+
+def _digest(clips: Mapping[str, ChannelClip], pictures: Mapping[str, PictureScale]) -> str:
+    """sha256 over names and numbers; empty when there are none."""
+    if not clips and not pictures:
+        return ""
+    digest = hashlib.sha256()
+    for name in sorted(clips):
+        digest.update(f"{name}\n{clips[name].model_dump_json()}\n".encode())
+    for name in sorted(pictures):
+        digest.update(f"{name}\n{pictures[name]!r}\n".encode())
+    return digest.hexdigest()

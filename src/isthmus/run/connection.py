@@ -1,0 +1,180 @@
+"""The client's side of the fast path: one live stream to one server, from the greeting until it breaks."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
+from isthmus.run.frame import Frame, Kind, Parcel, read_header, unpack
+from isthmus.run.options import client_options, translated
+from isthmus.run.split_pb2 import Ask, Hello, Probe, Refusal, TensorHead, Welcome
+from isthmus.run.types import STREAM_METHOD
+
+_HEADER_BYTES = 1 << 20
+"""A server's headers may be long (many outputs); still bounded."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A frame from the server and when it was here."""
+
+    frame: Frame
+    at_s: float
+
+
+class Ticket:
+    """Waits for the server's word on one request."""
+
+    def __init__(self, parcel: Parcel) -> None:
+        self.parcel = parcel
+        self._box: queue.SimpleQueue[Heard | Remote] = queue.SimpleQueue()
+
+    def put(self, word: Heard | Remote) -> None:
+        """What came, or why nothing will."""
+        self._box.put(word)
+
+    def wait(self, timeout_s: float) -> Heard:
+        """The server's frame. Raises Late after `timeout_s`, Refused when it said no, Unreachable when it was lost."""
+        try:
+            word = self._box.get(timeout=max(0.0, timeout_s))
+        except queue.Empty:
+            raise Late(f"no answer within {timeout_s * 1e3:.0f} ms of sending") from None
+        if isinstance(word, Remote):
+            raise word
+        if word.frame.kind is Kind.REFUSAL:
+            raise Refused(read_header(Refusal, word.frame).reason)
+        return word
+
+
+class Connection:
+    """One stream. Requests of several threads may be under way at once; answers find theirs by id.
+
+    `pace`, called with the size of every frame before it goes out, may sleep: a link that is made slow on purpose.
+    `on_late` hears answers to requests that were given up: too late to be used, not too late to be learnt from.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        clock: Callable[[], float],
+        message_bytes: int,
+        pace: Callable[[int], None] | None = None,
+        on_late: Callable[[Heard], None] | None = None,
+    ) -> None:
+        self.address = address
+        self._clock, self._pace, self._on_late = clock, pace, on_late
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._tickets: dict[int, Ticket] = {}
+        self._lost: Remote | None = None
+        self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
+        self._channel = grpc.insecure_channel(address, options=client_options(message_bytes))
+        stream: Any = self._channel.stream_stream(STREAM_METHOD)
+        self._call = stream(self._messages())
+        threading.Thread(target=self._read, daemon=True, name="isthmus-answers").start()
+
+    def greet(self, hello: Hello, timeout_s: float) -> Welcome:
+        """Agree on protocol, model and clips. Raises Refused, Unreachable or Late."""
+        heard = self._post(Kind.HELLO, hello.SerializeToString(), (), None).wait(timeout_s)
+        return read_header(Welcome, heard.frame)
+
+    def ask(
+        self, cut: str, batch: int, heads: Sequence[TensorHead], payloads: Sequence[bytes | memoryview],
+        rate_bps: float | None,
+    ) -> Ticket:  # fmt: skip
+        """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
+        total = sum(len(p) for p in payloads)
+        header = Ask(cut=cut, batch=batch, total_bytes=total, tensors=heads)
+        return self._post(Kind.ASK, header.SerializeToString(), payloads, rate_bps)
+
+    def probe(self, size_bytes: int, rate_bps: float | None) -> Ticket:
+        """Sends bytes that mean nothing, to be told how they came in."""
+        header = Probe(total_bytes=size_bytes).SerializeToString()
+        return self._post(Kind.PROBE, header, (bytes(size_bytes),), rate_bps)
+
+    def ping(self, timeout_s: float) -> float:
+        """Round trip in seconds behind whatever is being sent. Raises Late or Unreachable."""
+        sent = self._clock()
+        return self._post(Kind.PING, b"", (), None).wait(timeout_s).at_s - sent
+
+    def give_up(self, ticket: Ticket) -> None:
+        """The answer is no longer wanted: what was not sent stays here, and the server is told."""
+        ticket.parcel.dropped = True
+        with self._lock:
+            self._tickets.pop(ticket.parcel.id, None)
+        self._outbox.put(Parcel(Kind.CANCEL, ticket.parcel.id, b"", ()))
+
+    @property
+    def lost(self) -> Remote | None:
+        """Why this connection is over; None while it lives."""
+        return self._lost
+
+    def close(self) -> None:
+        """Ends the stream; waiting requests hear Unreachable."""
+        self._fail(Unreachable("the session was closed"))
+        self._outbox.put(None)
+        self._call.cancel()
+        self._channel.close()
+
+    def _post(self, kind: Kind, header: bytes, pieces: Sequence[bytes | memoryview], rate_bps: float | None) -> Ticket:
+        parcel = Parcel(kind, next(self._ids), header, pieces, rate_bps)
+        ticket = Ticket(parcel)
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
+            self._tickets[parcel.id] = ticket
+        self._outbox.put(parcel)
+        return ticket
+
+    def _messages(self) -> Iterator[bytes]:
+        """What grpc's sending thread takes, one frame at a time as the link accepts them."""
+        while (parcel := self._outbox.get()) is not None:
+            if parcel.dropped:
+                continue
+            for frame in parcel.frames():
+                if self._pace is not None:
+                    self._pace(len(frame))
+                yield frame
+
+    def _read(self) -> None:
+        lost: Remote = Unreachable(f"{self.address} ended the stream")
+        try:
+            for message in self._call:
+                self._deliver(message)
+        except grpc.RpcError as e:
+            lost = translated(e, self.address)
+        except IsthmusError as e:
+            lost = Refused(f"{self.address} answers nonsense: {e}")
+        self._fail(lost)
+        self._outbox.put(None)
+
+    def _deliver(self, message: bytes) -> None:
+        heard = Heard(unpack(message, _HEADER_BYTES), self._clock())
+        frame = heard.frame
+        if frame.kind is Kind.BYE:
+            self._lost = Unreachable(f"{self.address} is closing")  # what is under way will still be answered
+            return
+        with self._lock:
+            ticket = self._tickets.pop(frame.id, None)
+        if ticket is not None:
+            ticket.put(heard)
+        elif frame.id == 0 and frame.kind is Kind.REFUSAL:
+            self._fail(Refused(read_header(Refusal, frame).reason))
+        elif self._on_late is not None:
+            self._on_late(heard)
+
+    def _fail(self, why: Remote) -> None:
+        with self._lock:
+            self._lost = self._lost or why
+            tickets, self._tickets = list(self._tickets.values()), {}
+        for ticket in tickets:
+            ticket.parcel.dropped = True
+            ticket.put(why)

@@ -1,0 +1,96 @@
+"""The server's desk: checks what a request announces, then decodes and computes, one request at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from isthmus.errors import BadFrame, IsthmusError, Refused
+from isthmus.graph import OUTPUT
+from isthmus.run.codecs import Codecs, check_heads
+from isthmus.run.halves import Halves
+from isthmus.run.split_pb2 import TensorHead
+from isthmus.run.types import Array, Bounds
+
+
+@dataclass(frozen=True)
+class Done:
+    """Outputs of a tail and the seconds it took, by cause."""
+
+    outputs: dict[str, Array]
+    queue_s: float
+    decode_s: float
+    compute_s: float
+
+
+class Desk:
+    """Shared by every stream and every unary call of a server.
+
+    One lock is the queue: whoever holds it computes. The waiting thread is the one that will send the answer, so a
+    request changes threads once less than with a worker of its own (0.05–0.1 ms measured on two cores).
+    """
+
+    def __init__(self, halves: Halves, codecs: Codecs, bounds: Bounds, clock: Callable[[], float]) -> None:
+        self.halves, self.codecs, self.bounds, self.clock = halves, codecs, bounds, clock
+        self._busy = threading.Lock()
+        self._counting = threading.Lock()
+        self._waiting = 0
+        self._unready: set[str] = set()
+        self._counts: Counter[str] = Counter()
+
+    def check(self, cut_id: str, batch: int, heads: Sequence[TensorHead], total_bytes: int) -> None:
+        """Raise Refused or BadFrame, in one sentence, for a request that cannot be served; allocates nothing."""
+        if cut_id == OUTPUT:
+            raise Refused("nothing is left to compute after the last node; @output runs on the device")
+        if not 1 <= batch <= self.bounds.batch:
+            raise Refused(f"a batch of {batch} is outside the 1 to {self.bounds.batch} this server takes")
+        if total_bytes > self.bounds.message_bytes:
+            raise BadFrame(f"{total_bytes} bytes are announced; this server takes {self.bounds.message_bytes}")
+        try:
+            expected = self.halves.crossing(cut_id, batch)
+        except IsthmusError as e:
+            raise Refused(str(e)) from e
+        check_heads(heads, expected, total_bytes)
+        self._admit(cut_id)
+
+    def run(self, cut_id: str, heads: Sequence[TensorHead], payload: memoryview, since_s: float) -> Done:
+        """Decode and compute. `since_s`: when the payload was complete. Raises BadFrame, Refused, or what the engine
+        raises."""
+        with self._counting:
+            if self._waiting >= self.bounds.waiting:
+                raise Refused(f"the server is busy: {self._waiting} requests are waiting already")
+            self._waiting += 1
+        try:
+            with self._busy:
+                begun = self.clock()
+                tensors = self.codecs.load(heads, payload)
+                decoded = self.clock()
+                outputs = self.halves.tail(cut_id, tensors)
+                ended = self.clock()
+        finally:
+            with self._counting:
+                self._waiting -= 1
+        self.count("requests")
+        return Done(outputs, begun - since_s, decoded - begun, ended - decoded)
+
+    def count(self, what: str) -> None:
+        """One more of these."""
+        with self._counting:
+            self._counts[what] += 1
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many requests were served, refused and cancelled since the start."""
+        with self._counting:
+            return dict(self._counts)
+
+    def _admit(self, cut_id: str) -> None:
+        """Cuts that are not ready cost memory for good: only so many may be asked for."""
+        if cut_id in self.halves.ready:
+            return
+        with self._counting:
+            if cut_id not in self._unready and len(self._unready) >= self.bounds.unready_cuts:
+                raise Refused(f"{cut_id[:80]} is not ready here, and {len(self._unready)} others were built already")
+            self._unready.add(cut_id)

@@ -1,0 +1,159 @@
+"""Frames of the fast path: a fixed preamble (kind, request id, header length), a small header, and raw bytes.
+
+A request is one ASK frame, which carries the first bytes of the payload, and as many CHUNK frames as it takes. The time
+between their arrivals is what tells the server the rate of the link, so the first frame is small and no frame is large.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from isthmus.errors import BadFrame
+
+PREAMBLE = struct.Struct("<BQI")
+LEAD_BYTES = 8192
+"""First frame of a payload. It must be larger than the burst a shaper lets pass (3.2 kB at ours), else the first
+arrival is early and the rate comes out low."""
+SMALL_LEAD_BYTES = 4096
+CHUNK_BYTES = 16384
+MAX_CHUNK_BYTES = 256 << 10
+MAX_CHUNKS = 16
+CHUNK_S = 0.004
+"""A frame costs some 0.1 ms of Python on either side, so on fast links frames grow until each lasts about this long."""
+
+_M = TypeVar("_M", bound=Message)
+
+
+class Kind(IntEnum):
+    """What a frame is."""
+
+    HELLO = 1
+    WELCOME = 2
+    ASK = 3
+    CHUNK = 4
+    REPLY = 5
+    REFUSAL = 6
+    CANCEL = 7
+    CANCELLED = 8
+    PING = 9
+    PONG = 10
+    PROBE = 11
+    PROBED = 12
+    BYE = 13
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One stream message, taken apart."""
+
+    kind: Kind
+    id: int
+    header: bytes
+    body: memoryview
+
+
+def pack(kind: Kind, request_id: int, header: bytes = b"", *bodies: bytes | memoryview) -> bytes:
+    """One stream message."""
+    return b"".join((PREAMBLE.pack(kind, request_id, len(header)), header, *bodies))
+
+
+def unpack(message: bytes, header_bytes: int) -> Frame:
+    """The frame in a stream message. Raises BadFrame when it is cut short, of no known kind, or its header is longer
+    than `header_bytes`."""
+    if len(message) < PREAMBLE.size:
+        raise BadFrame(f"a frame of {len(message)} bytes is shorter than its {PREAMBLE.size}-byte preamble")
+    kind, request_id, size = PREAMBLE.unpack_from(message)
+    if size > header_bytes or PREAMBLE.size + size > len(message):
+        raise BadFrame(f"a frame of {len(message)} bytes announces a header of {size}; {header_bytes} are allowed")
+    if kind not in Kind._value2member_map_:
+        raise BadFrame(f"there is no frame of kind {kind}")
+    view = memoryview(message)[PREAMBLE.size :]
+    return Frame(Kind(kind), request_id, bytes(view[:size]), view[size:])
+
+
+def read_header(kind: type[_M], frame: Frame) -> _M:
+    """The frame's header as a message of this type. Raises BadFrame when it is none."""
+    try:
+        return kind.FromString(frame.header)
+    except DecodeError:
+        raise BadFrame(f"the header of a {frame.kind.name} frame cannot be read") from None
+
+
+def request_id_of(message: bytes) -> int:
+    """The request a broken message most likely belongs to; 0 when it is too short to say."""
+    return int(PREAMBLE.unpack_from(message)[1]) if len(message) >= PREAMBLE.size else 0
+
+
+def chunk_bytes(total: int, rate_bps: float | None) -> int:
+    """Size of the frames after the first: 8–16 KB on slow links, growing with the rate the link last showed."""
+    if rate_bps is None:
+        return max(CHUNK_BYTES, min(MAX_CHUNK_BYTES, -(-total // MAX_CHUNKS)))
+    return int(min(MAX_CHUNK_BYTES, max(LEAD_BYTES, rate_bps / 8 * CHUNK_S)))
+
+
+def lead_bytes(total: int) -> int:
+    """Size of the payload's first part. Small payloads get a smaller one, to leave something to measure after it."""
+    return min(total, SMALL_LEAD_BYTES if total < 4 * LEAD_BYTES else LEAD_BYTES)
+
+
+@dataclass
+class Parcel:
+    """A payload on its way out: its first frame's kind and header, and the pieces that make the payload."""
+
+    kind: Kind
+    id: int
+    header: bytes
+    pieces: Sequence[bytes | memoryview]
+    rate_bps: float | None = None
+    dropped: bool = field(default=False)
+    """Set by the client that has given up: the frames not yet sent stay here."""
+
+    @property
+    def total(self) -> int:
+        """Payload bytes."""
+        return sum(len(p) for p in self.pieces)
+
+    def frames(self) -> Iterator[bytes]:
+        """The stream messages, made one by one as the link takes them."""
+        total = self.total
+        sizes = _sizes(total, lead_bytes(total), chunk_bytes(total, self.rate_bps))
+        walk = _Walk(self.pieces)
+        yield pack(self.kind, self.id, self.header, *walk.take(next(sizes)))
+        for size in sizes:
+            if self.dropped:
+                return
+            yield pack(Kind.CHUNK, self.id, b"", *walk.take(size))
+
+
+def _sizes(total: int, lead: int, chunk: int) -> Iterator[int]:
+    yield lead
+    rest = total - lead
+    while rest > 0:
+        # The last piece may be half as large again: a scrap at the end would cost a whole frame.
+        size = rest if rest <= chunk + chunk // 2 else chunk
+        yield size
+        rest -= size
+
+
+class _Walk:
+    """Takes the next n bytes of several buffers without joining them first."""
+
+    def __init__(self, pieces: Sequence[bytes | memoryview]) -> None:
+        self._views = [memoryview(p).cast("B") for p in pieces if len(p)]
+        self._index = self._at = 0
+
+    def take(self, count: int) -> Iterator[memoryview]:
+        while count > 0:
+            view = self._views[self._index]
+            part = view[self._at : self._at + count]
+            yield part
+            count -= len(part)
+            self._at += len(part)
+            if self._at == len(view):
+                self._index, self._at = self._index + 1, 0

@@ -1,0 +1,92 @@
+"""The two halves of a model around one cut, and what may be put into the first: the same for client and server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+from isthmus.engine.check import shapes_of
+from isthmus.errors import BadInput
+from isthmus.graph import INPUT, Cut, Tensor, cut_at
+from isthmus.run.types import Array, Arrays, Runner
+
+_KEPT = 256
+"""Cuts remembered beside the ready ones; a wide graph has more than anyone can keep."""
+
+
+class Halves:
+    """An engine seen by cut id: which tensors cross at which batch size, and running what stands on either side."""
+
+    def __init__(self, engine: Runner) -> None:
+        self._engine = engine
+        self._cuts = {cut.id: cut for cut in engine.cuts}
+        self.ready = tuple(self._cuts)
+        self._others: dict[str, Cut] = {}
+        self._shapes = shapes_of(engine.model, engine.graph)
+        self._grows = any(any(axes) for axes in self._shapes.growth.values())
+        self._lock = threading.Lock()
+
+    @property
+    def engine(self) -> Runner:
+        return self._engine
+
+    def cut(self, cut_id: str) -> Cut:
+        """The cut an id names. Raises BadInput when it names none."""
+        found = self._cuts.get(cut_id) or self._others.get(cut_id)
+        if found is None:
+            found = cut_at(self._engine.graph, cut_id)
+            if found.id != cut_id:
+                raise BadInput(f"the cut '{cut_id[:80]}' is called '{found.id[:80]}'")
+            with self._lock:
+                if len(self._others) >= _KEPT:
+                    self._others.clear()
+                self._others[cut_id] = found
+        return found
+
+    def crossing(self, cut_id: str, batch: int) -> tuple[Tensor, ...]:
+        """Name, shape and dtype of what crosses. Raises BadInput for unknown cuts and batch sizes the model lacks."""
+        if batch < 1 or (not self._grows and batch != self._engine.graph.batch):
+            raise BadInput(f"{self._engine.model.name} takes batches of {self._engine.graph.batch} only, not {batch}")
+        tensors = self._engine.graph.tensors
+        return tuple(replace(tensors[name], shape=self._shapes.at(name, batch)) for name in self.cut(cut_id).crossing)
+
+    def sends_input(self, cut_id: str) -> bool:
+        """True where a raw input of the model crosses."""
+        return not set(self._engine.graph.inputs).isdisjoint(self.cut(cut_id).crossing)
+
+    def head(self, cut_id: str, inputs: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
+        """(crossing tensors in the cut's order, outputs made already)."""
+        cut = self.cut(cut_id)
+        made = dict(inputs) if cut_id == INPUT else self._engine.head(cut_id, inputs)
+        already = {name: made[name] for name in self._engine.graph.outputs if name in made}
+        return {name: made[name] if name in made else inputs[name] for name in cut.crossing}, already
+
+    def tail(self, cut_id: str, tensors: Arrays) -> dict[str, Array]:
+        """The outputs made after the cut."""
+        return self._engine.whole(tensors) if cut_id == INPUT else self._engine.tail(cut_id, tensors)
+
+    def whole(self, inputs: Arrays) -> dict[str, Array]:
+        """Every output, without a cut."""
+        return self._engine.whole(inputs)
+
+    def in_order(self, outputs: Arrays) -> dict[str, Array]:
+        """Outputs in the model's order. Raises KeyError when one is missing."""
+        return {name: outputs[name] for name in self._engine.graph.outputs}
+
+    def output_names(self, cut_id: str) -> Sequence[str]:
+        """Outputs that the tail of this cut makes."""
+        graph, head = self._engine.graph, self.cut(cut_id).head
+        return [name for name in graph.outputs if graph.producer.get(name, -1) not in head or cut_id == INPUT]
+
+    def batch_of(self, inputs: Arrays) -> int:
+        """The batch size of a whole request. Raises BadInput in one sentence for anything the model does not take."""
+        graph = self._engine.graph
+        self._shapes.check(graph.name, graph.inputs, inputs)
+        for name in graph.inputs:
+            for size, first, grown in zip(
+                inputs[name].shape, self._shapes.first[name], self._shapes.growth[name], strict=True
+            ):
+                if grown:
+                    return int(1 + (size - first) // grown)
+        return graph.batch

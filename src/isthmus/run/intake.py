@@ -1,0 +1,178 @@
+"""What a server makes of the frames of one stream, as a machine without threads, clocks or network: frames and their
+arrival times in, answers and complete requests out.
+
+Nothing is allocated on a frame's word: payloads grow by the bytes that really came, and what a request may announce is
+compared with the model's own shapes first. A frame that lies costs its own request, never the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from isthmus.errors import BadFrame, IsthmusError, Refused
+from isthmus.run.desk import Desk
+from isthmus.run.frame import Frame, Kind, pack, read_header, request_id_of, unpack
+from isthmus.run.split_pb2 import Arrival, Ask, Hello, Probe, Refusal, TensorHead, Welcome
+from isthmus.run.types import PROTOCOL, Bounds
+
+
+@dataclass
+class Job:
+    """A payload coming in or complete: a request (with a cut) or a probe (without)."""
+
+    id: int
+    cut: str
+    heads: Sequence[TensorHead]
+    total_bytes: int
+    first_s: float
+    first_bytes: int = 0
+    last_s: float = 0.0
+    payload: bytearray = field(default_factory=bytearray)
+    received_bytes: int = 0
+    cancelled: bool = False
+
+    def add(self, body: memoryview, now_s: float) -> None:
+        """The next bytes of the payload. Raises BadFrame when there are more than were announced."""
+        if self.received_bytes + len(body) > self.total_bytes:
+            raise BadFrame(f"more bytes came than the {self.total_bytes} that were announced")
+        self.received_bytes += len(body)
+        self.last_s = now_s
+        if self.cut:
+            self.payload += body
+
+    @property
+    def complete(self) -> bool:
+        return self.received_bytes == self.total_bytes
+
+    @property
+    def arrival(self) -> Arrival:
+        """How it came in so far."""
+        return Arrival(
+            bytes_after_first=self.received_bytes - self.first_bytes,
+            seconds=max(0.0, self.last_s - self.first_s),
+            bytes=self.received_bytes,
+        )
+
+
+class Intake:
+    """One stream's state: greeted or not, the payload that is coming in, the requests not yet answered."""
+
+    def __init__(self, desk: Desk, hello: Welcome) -> None:
+        self._desk = desk
+        self._bounds: Bounds = desk.bounds
+        self._welcome = hello
+        self._greeted = False
+        self._open: Job | None = None
+        self._pending: dict[int, Job] = {}
+
+    def feed(self, message: bytes, now_s: float) -> list[bytes | Job]:
+        """Answers to send at once and requests to compute, in this order, for one stream message."""
+        try:
+            frame = unpack(message, self._bounds.header_bytes)
+            return self._take(frame, now_s)
+        except IsthmusError as e:
+            request_id = request_id_of(message)
+            if self._open is not None and self._open.id == request_id:
+                self._open = None
+            self._desk.count("refused")
+            return [refusal(request_id, str(e))]
+
+    def finished(self, job: Job) -> None:
+        """The job was answered, or will not be."""
+        self._pending.pop(job.id, None)
+
+    def _take(self, frame: Frame, now_s: float) -> list[bytes | Job]:
+        if frame.kind is Kind.HELLO:
+            return [self._greet(frame)]
+        if not self._greeted:
+            raise Refused("a stream begins with a HELLO frame")
+        if frame.kind in (Kind.ASK, Kind.PROBE):
+            return self._begin(frame, now_s)
+        if frame.kind is Kind.CHUNK:
+            return self._more(frame, now_s)
+        if frame.kind is Kind.CANCEL:
+            return self._cancel(frame)
+        if frame.kind is Kind.PING:
+            return [pack(Kind.PONG, frame.id)]
+        raise BadFrame(f"a {frame.kind.name} frame does not come from a client")
+
+    def _greet(self, frame: Frame) -> bytes:
+        hello, mine = read_header(Hello, frame), self._welcome
+        if hello.protocol != mine.protocol:
+            raise Refused(f"the server speaks version {mine.protocol} of the protocol, the client {hello.protocol}")
+        if hello.fingerprint != mine.fingerprint:
+            raise Refused(
+                f"the server holds another model: {mine.model} {mine.fingerprint[:12]}, "
+                f"not {hello.model[:80]} {hello.fingerprint[:12]}"
+            )
+        if hello.clips != mine.clips:
+            raise Refused("client and server hold different calibrated clips; open the same bundle on both sides")
+        self._greeted = True
+        return pack(Kind.WELCOME, frame.id, mine.SerializeToString())
+
+    def _begin(self, frame: Frame, now_s: float) -> list[bytes | Job]:
+        self._open = None  # a payload that was broken off is forgotten
+        if frame.kind is Kind.ASK:
+            ask = read_header(Ask, frame)
+            self._desk.check(ask.cut, ask.batch, ask.tensors, ask.total_bytes)
+            waiting = sum(len(j.payload) for j in self._pending.values()) + ask.total_bytes
+            if frame.id in self._pending or waiting > self._bounds.message_bytes:
+                raise Refused(f"request {frame.id} is one too many: {len(self._pending)} of this stream are waiting")
+            job = Job(frame.id, ask.cut, ask.tensors, ask.total_bytes, now_s)
+        else:
+            total = read_header(Probe, frame).total_bytes
+            if total > self._bounds.message_bytes:
+                raise BadFrame(f"a probe of {total} bytes is announced; this server takes {self._bounds.message_bytes}")
+            job = Job(frame.id, "", (), total, now_s)
+        job.first_bytes = len(frame.body)
+        self._open = job
+        return self._more(frame, now_s)
+
+    def _more(self, frame: Frame, now_s: float) -> list[bytes | Job]:
+        job = self._open
+        if job is None or job.id != frame.id:
+            return []  # the rest of a request that was refused or cancelled
+        job.add(frame.body, now_s)
+        if not job.complete:
+            return []
+        self._open = None
+        if not job.cut:
+            return [pack(Kind.PROBED, job.id, job.arrival.SerializeToString())]
+        self._pending[job.id] = job
+        return [job]
+
+    def _cancel(self, frame: Frame) -> list[bytes | Job]:
+        """Answered with what had come in by then: a request that broke down tells most about the link."""
+        job = self._open if self._open is not None and self._open.id == frame.id else self._pending.get(frame.id)
+        if job is None:
+            return []
+        if job is self._open:
+            self._open = None
+        job.cancelled = True
+        self._desk.count("cancelled")
+        return [pack(Kind.CANCELLED, job.id, job.arrival.SerializeToString())]
+
+
+def refusal(request_id: int, reason: str) -> bytes:
+    """The frame that says no."""
+    return pack(Kind.REFUSAL, request_id, Refusal(reason=reason[:500]).SerializeToString())
+
+
+def welcome(model: str, fingerprint: str, clips: str, cuts: Sequence[str], bounds: Bounds) -> Welcome:
+    """What a server says of itself. The list of ready cuts ends where the header would grow too long."""
+    listed, left = [], bounds.header_bytes // 2
+    for cut in cuts:
+        left -= len(cut.encode()) + 8
+        if left < 0:
+            break
+        listed.append(cut)
+    return Welcome(
+        protocol=PROTOCOL,
+        model=model,
+        fingerprint=fingerprint,
+        clips=clips,
+        cuts=listed,
+        max_batch=bounds.batch,
+        max_bytes=bounds.message_bytes,
+    )

@@ -1,0 +1,207 @@
+"""Keeps the way to the server open from a thread of its own: greets, pings, probes, and comes back after trouble."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from isthmus.errors import Refused, Remote, Unreachable
+from isthmus.run.connection import Connection, Heard, Ticket
+from isthmus.run.frame import Kind, read_header
+from isthmus.run.health import Health
+from isthmus.run.split_pb2 import Arrival, Hello
+
+GREETING_S = 2.0
+PING_WAIT_S = 1.0
+PING_EVERY_S = 2.0
+TICK_S = 0.1
+_ROUND_TRIPS = 16
+_ENOUGH_BYTES = 2048
+"""Fewer bytes after the first frame say nothing about a rate."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe showed."""
+
+    started_s: float
+    ended_s: float
+    size_bytes: int
+    up_bps: float | None
+    rtt_s: float | None
+
+
+class Keeper:
+    """Owns the connection. `connect` makes one (unread, ungreeted); `wanted` says how many bytes to probe with now."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        hello: Hello,
+        *,
+        clock: Callable[[], float],
+        wanted: Callable[[float], int],
+        probed: Callable[[Probed], None],
+    ) -> None:
+        self._connect, self._hello, self._clock = connect, hello, clock
+        self._wanted, self._probed = wanted, probed
+        self._lock = threading.Lock()
+        self._health = Health(alive=False)
+        self._connection: Connection | None = None
+        self._trouble: Remote = Unreachable("the server has not answered yet")
+        self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
+        self._last_ping_s = -PING_EVERY_S
+        self._under_way = 0
+        self._wake, self._tried, self._usable = threading.Event(), threading.Event(), threading.Event()
+        self._closed = False
+        self.rate_bps: float | None = None
+        """What the link last showed."""
+        self._thread = threading.Thread(target=self._run, daemon=True, name="isthmus-keeper")
+        self._thread.start()
+
+    @property
+    def rtt_s(self) -> float | None:
+        """Least of the latest round trips; None before the first."""
+        with self._lock:
+            return min(self._round_trips, default=None)
+
+    @property
+    def trouble(self) -> Remote:
+        """Why nothing can be sent."""
+        return self._trouble
+
+    def line(self) -> Connection | None:
+        """The connection to send on now, None while there is trouble."""
+        with self._lock:
+            connection = self._connection
+            return connection if connection is not None and self._health.alive and connection.lost is None else None
+
+    def wait_tried(self, timeout_s: float) -> bool:
+        """Until the first attempt to reach the server has ended, either way."""
+        return self._tried.wait(timeout_s)
+
+    def wait_line(self, timeout_s: float) -> Connection:
+        """The connection, waiting for it. Raises what the trouble is when the time is up."""
+        self._usable.wait(max(0.0, timeout_s))
+        found = self.line()
+        if found is None:
+            raise self._trouble
+        return found
+
+    def busy(self, change: int) -> None:
+        """One request more (+1) or less (-1) is under way; probes wait until none is."""
+        with self._lock:
+            self._under_way += change
+
+    def served(self, arrival: Arrival) -> float | None:
+        """A request was answered in time; the uplink's rate in bit/s if it showed one."""
+        self._health.served()
+        return self.learn(arrival)
+
+    def learn(self, arrival: Arrival) -> float | None:
+        """Bits per second from receiver dispersion, None where too little came to tell."""
+        if arrival.bytes_after_first < _ENOUGH_BYTES or arrival.seconds <= 0:
+            return None
+        self.rate_bps = arrival.bytes_after_first * 8 / arrival.seconds
+        return self.rate_bps
+
+    def struck(self, why: Remote, ticket: Ticket | None) -> None:
+        """A request came to grief: nothing more is sent until the server shows itself again."""
+        with self._lock:
+            self._trouble = why
+            self._health.struck(self._clock())
+            self._usable.clear()
+            connection = self._connection
+        if ticket is not None and connection is not None and connection.lost is None:
+            connection.give_up(ticket)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stops for good."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join(GREETING_S + PING_WAIT_S)
+        self._drop()
+
+    def _run(self) -> None:
+        while not self._closed:
+            now = self._clock()
+            try:
+                if self._connection is None or self._connection.lost is not None:
+                    self._reach(now)
+                elif not self._health.alive:
+                    self._revive(now)
+                else:
+                    self._idle(now)
+            except Remote as e:
+                self._trouble = e
+                self._health.tried(self._clock())
+                self._usable.clear()
+                self._drop()
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+
+    def _reach(self, now: float) -> None:
+        """A new connection, once the pause is over."""
+        lost = self._connection.lost if self._connection is not None else None
+        if lost is not None:
+            with self._lock:
+                self._trouble, self._health.alive = lost, False
+            self._usable.clear()
+            self._drop()
+        if self._health.may_try(now):
+            try:
+                connection = self._connection = self._connect()
+                connection.greet(self._hello, GREETING_S)
+                self._ping(connection)
+                self._up(connection)
+            finally:
+                self._tried.set()
+
+    def _revive(self, now: float) -> None:
+        """The connection stands, but a request on it came to grief."""
+        if self._health.may_try(now) and self._connection is not None:
+            self._ping(self._connection)
+            self._up(self._connection)
+
+    def _idle(self, now: float) -> None:
+        connection = self._connection
+        if connection is None or self._under_way:
+            return
+        size = self._wanted(now)
+        if size > 0:
+            self._probe(connection, size)
+        elif now - self._last_ping_s >= PING_EVERY_S:
+            self._ping(connection)
+
+    def _ping(self, connection: Connection) -> None:
+        took = connection.ping(PING_WAIT_S)
+        self._last_ping_s = self._clock()
+        with self._lock:
+            self._round_trips.append(took)
+
+    def _probe(self, connection: Connection, size_bytes: int) -> None:
+        started = self._clock()
+        ticket = connection.probe(size_bytes, self.rate_bps)
+        # Even a very slow link gets its bytes through some day: a probe's size bounds how long that can take.
+        heard: Heard = ticket.wait(PING_WAIT_S + size_bytes * 8 / 1e4)
+        arrival = read_header(Arrival, heard.frame)
+        if heard.frame.kind is not Kind.PROBED:
+            raise Refused(f"{connection.address} answered a probe with {heard.frame.kind.name}")
+        rate = self.learn(arrival)
+        self._probed(Probed(started, heard.at_s, size_bytes, rate, self.rtt_s))
+
+    def _up(self, connection: Connection) -> None:
+        with self._lock:
+            if connection.lost is None:
+                self._health.revived(self._clock())
+                self._usable.set()
+
+    def _drop(self) -> None:
+        with self._lock:
+            connection, self._connection = self._connection, None
+            self._round_trips.clear()
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,169 @@
+"""The Open Inference Protocol (KServe v2) and the standard health question, for clients that are not ours.
+
+The whole model is `<name>`; a tail is the same model with its cut in the request's parameters (`cut`, and `codec` where
+the tensors are not raw), so an unmodified `tritonclient` runs either.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from isthmus.errors import BadFrame, IsthmusError, Refused
+from isthmus.graph import INPUT
+from isthmus.run import oip_pb2 as oip
+from isthmus.run.codecs import RAW, raw_heads
+from isthmus.run.desk import Desk, Done
+from isthmus.run.split_pb2 import TensorHead
+from isthmus.run.tensors import DATATYPES, described, parameter, typed_bytes
+from isthmus.version import __version__
+
+SERVICE = "inference.GRPCInferenceService"
+HEALTH = "grpc.health.v1.Health"
+_VERSION = "1"
+_log = logging.getLogger(__name__)
+_Ask = TypeVar("_Ask", bound=Message)
+
+
+class OipService:
+    """Liveness, readiness, metadata and inference of one model."""
+
+    def __init__(self, desk: Desk, name: str, ready: Callable[[], bool], clock: Callable[[], float]) -> None:
+        self._desk, self._name, self._ready, self._clock = desk, name, ready, clock
+
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """What is registered with grpc, under the protocol's own service names."""
+        methods = {
+            "ServerLive": _unary(oip.ServerLiveRequest, lambda _, __: oip.ServerLiveResponse(live=True)),
+            "ServerReady": _unary(oip.ServerReadyRequest, lambda _, __: oip.ServerReadyResponse(ready=self._ready())),
+            "ModelReady": _unary(oip.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": _unary(oip.ServerMetadataRequest, self._server_metadata),
+            "ModelMetadata": _unary(oip.ModelMetadataRequest, self._model_metadata),
+            "ModelInfer": _unary(oip.ModelInferRequest, self._model_infer),
+        }
+        health = {"Check": _unary(oip.HealthCheckRequest, self._health)}
+        return (
+            grpc.method_handlers_generic_handler(SERVICE, methods),
+            grpc.method_handlers_generic_handler(HEALTH, health),
+        )
+
+    def _health(self, ask: oip.HealthCheckRequest, context: grpc.ServicerContext) -> oip.HealthCheckResponse:
+        if ask.service not in ("", SERVICE, self._name):
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service '{ask.service[:80]}' here")
+        return oip.HealthCheckResponse(status="SERVING" if self._ready() else "NOT_SERVING")
+
+    def _model_ready(self, ask: oip.ModelReadyRequest, context: grpc.ServicerContext) -> oip.ModelReadyResponse:
+        ours = ask.name == self._name and ask.version in ("", _VERSION)
+        return oip.ModelReadyResponse(ready=ours and self._ready())
+
+    def _server_metadata(self, ask: object, context: grpc.ServicerContext) -> oip.ServerMetadataResponse:
+        return oip.ServerMetadataResponse(name="isthmus", version=__version__, extensions=["isthmus_split"])
+
+    def _model_metadata(
+        self, ask: oip.ModelMetadataRequest, context: grpc.ServicerContext
+    ) -> oip.ModelMetadataResponse:
+        self._need(ask.name, ask.version, context)
+        model = self._desk.halves.engine.model
+
+        def shown(signatures: Any) -> list[oip.ModelMetadataResponse.TensorMetadata]:
+            kind = oip.ModelMetadataResponse.TensorMetadata
+            return [
+                kind(name=s.name, datatype=DATATYPES[s.dtype], shape=[-1 if d is None else d for d in s.shape])
+                for s in signatures
+            ]
+
+        return oip.ModelMetadataResponse(
+            name=self._name,
+            versions=[_VERSION],
+            platform="isthmus_onnx",
+            inputs=shown(model.inputs),
+            outputs=shown(model.outputs),
+        )
+
+    def _model_infer(self, ask: oip.ModelInferRequest, context: grpc.ServicerContext) -> oip.ModelInferResponse:
+        self._need(ask.model_name, ask.model_version, context)
+        cut = parameter(ask.parameters, "cut") or INPUT
+        heads, payload = self._inputs(ask, cut)
+        wanted = [o.name for o in ask.outputs]
+        unknown = set(wanted) - set(self._desk.halves.output_names(cut))
+        if unknown:
+            raise Refused(f"this cut has no output '{min(unknown)[:80]}'")
+        done = self._desk.run(cut, heads, memoryview(payload), self._clock())
+        return self._response(ask, done, wanted)
+
+    def _inputs(self, ask: oip.ModelInferRequest, cut: str) -> tuple[list[TensorHead], bytes]:
+        """Heads and joined payload in the order the cut wants, checked against the model."""
+        contents = list(ask.raw_input_contents)  # every access to the field copies it
+        if contents and len(contents) != len(ask.inputs):
+            raise BadFrame(f"{len(ask.inputs)} inputs came with {len(contents)} raw contents")
+        parts = contents or [typed_bytes(t) for t in ask.inputs]
+        codec = parameter(ask.parameters, "codec") or RAW
+        heads = {
+            t.name: (described(t, len(part), parameter(t.parameters, "codec") or codec), part)
+            for t, part in zip(ask.inputs, parts, strict=True)
+        }
+        if not heads or len(heads) != len(ask.inputs):
+            raise Refused(f"{len(ask.inputs)} inputs came, {len(heads)} of them of different names")
+        batch = next((h.shape[0] for h, _ in heads.values() if h.shape), 1)
+        try:
+            order = [t.name for t in self._desk.halves.crossing(cut, 1 if batch < 1 else self._bounded(batch))]
+        except IsthmusError as e:
+            raise Refused(str(e)) from e
+        picked = [heads[name] for name in order if name in heads]
+        if len(picked) != len(heads):
+            raise Refused(f"this cut takes the tensors {', '.join(order)}, not {', '.join(heads)[:200]}")
+        self._desk.check(cut, batch, [h for h, _ in picked], sum(len(p) for _, p in picked))
+        return [h for h, _ in picked], picked[0][1] if len(picked) == 1 else b"".join(p for _, p in picked)
+
+    def _bounded(self, batch: int) -> int:
+        if batch > self._desk.bounds.batch:
+            raise Refused(f"a batch of {batch} is outside the 1 to {self._desk.bounds.batch} this server takes")
+        return batch
+
+    def _response(self, ask: oip.ModelInferRequest, done: Done, wanted: list[str]) -> oip.ModelInferResponse:
+        outputs = {name: done.outputs[name] for name in wanted} if wanted else done.outputs
+        heads, parts = raw_heads(outputs)
+        response = oip.ModelInferResponse(
+            model_name=self._name,
+            model_version=_VERSION,
+            id=ask.id,
+            outputs=[
+                oip.ModelInferResponse.InferOutputTensor(name=h.name, datatype=DATATYPES[h.dtype], shape=h.shape)
+                for h in heads
+            ],
+            raw_output_contents=[bytes(p) for p in parts],
+        )
+        for name in ("queue_s", "decode_s", "compute_s"):
+            response.parameters[name].double_param = getattr(done, name)
+        return response
+
+    def _need(self, name: str, version: str, context: grpc.ServicerContext) -> None:
+        if name != self._name or version not in ("", _VERSION):
+            context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"there is no model '{name[:80]}' of version '{version[:16]}' here, only {self._name}",
+            )
+
+
+def _unary(kind: type[_Ask], answer: Callable[[Any, grpc.ServicerContext], Message]) -> Any:
+    """One method: our errors become statuses here, and nothing foreign gets out."""
+
+    def guarded(ask: _Ask, context: grpc.ServicerContext) -> Message | None:
+        try:
+            return answer(ask, context)
+        except IsthmusError as e:
+            context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
+            context.set_details(str(e)[:500])
+        return None
+
+    return grpc.unary_unary_rpc_method_handler(
+        guarded, request_deserializer=kind.FromString, response_serializer=_serialise
+    )
+
+
+def _serialise(message: Message) -> bytes:
+    return message.SerializeToString()

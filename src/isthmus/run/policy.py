@@ -1,0 +1,36 @@
+"""The mode a person asks for, laid over what the chooser would do."""
+
+from __future__ import annotations
+
+from isthmus.errors import BadInput
+from isthmus.graph import INPUT, OUTPUT
+from isthmus.record.types import Choice
+from isthmus.run.codecs import RAW
+from isthmus.run.halves import Halves
+from isthmus.run.types import MODES, Mode
+
+
+def checked(mode: Mode) -> Mode:
+    """The mode. Raises BadInput when it is none."""
+    if mode not in MODES:
+        raise BadInput(f"'{mode}' is no mode; there are {', '.join(MODES)}")
+    return mode
+
+
+def within(mode: Mode, choice: Choice, halves: Halves) -> Choice:
+    """The choice if the mode allows it, else the nearest that it does.
+
+    auto: the chooser's. prefer_/only_on_device: all on the device. prefer_/only_on_server: all on the server, by the
+    chooser's codec if it sends the input too. private: the chooser's, unless a raw input would leave the device.
+    """
+    if mode in ("only_on_device", "prefer_on_device"):
+        return _instead(choice, OUTPUT, f"the mode is {mode}")
+    if mode in ("only_on_server", "prefer_on_server"):
+        return _instead(choice, INPUT, f"the mode is {mode}")
+    if mode == "private" and choice.cut != OUTPUT and halves.sends_input(choice.cut):
+        return _instead(choice, OUTPUT, "the mode is private and the input would have left the device")
+    return choice
+
+
+def _instead(choice: Choice, cut: str, why: str) -> Choice:
+    return choice if choice.cut == cut else Choice(cut=cut, codec=RAW, why=why)

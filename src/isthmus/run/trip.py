@@ -1,0 +1,109 @@
+"""One request on its way, and the line of the journal it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isthmus.graph import INPUT, OUTPUT
+from isthmus.record.types import Choice, Evidence, Ran, Seconds, Step
+from isthmus.run.codecs import RAW
+from isthmus.run.split_pb2 import Reply
+
+
+@dataclass
+class Trip:
+    """What is known of a request so far; seconds, bytes and bit/s."""
+
+    started_s: float
+    asked: Choice
+    batch: int
+    beliefs: tuple[float | None, float | None] = (None, None)
+    cut: str = OUTPUT
+    codec: str = RAW
+    head_s: float = 0.0
+    encode_s: float = 0.0
+    local_s: float = 0.0
+    up_bytes: int = 0
+    down_bytes: int = 0
+    ended_s: float = 0.0
+    trouble: str = ""
+    header: Reply | None = None
+    """What the server said, when it answered in time."""
+    up_bps: float | None = None
+    rtt_s: float | None = None
+
+    @property
+    def ran(self) -> Ran:
+        """Where the answer was computed."""
+        if self.header is None:
+            return "device"
+        return "server" if self.cut == INPUT else "split"
+
+    def seconds(self) -> Seconds:
+        """By cause, and the sum is the whole.
+
+        The two machines' clocks are never compared. What the server does with a request it times itself; the way back
+        is half the least round trip (answers are small; a large one comes on top of `up`); `up` is all that is left.
+        """
+        total = self.ended_s - self.started_s
+        mine = self.head_s + self.encode_s
+        if self.header is None:
+            lost = max(0.0, total - mine - self.local_s) if self.trouble else 0.0
+            local = self.local_s if self.trouble else total - mine
+            return Seconds(total=total, head=self.head_s, encode=self.encode_s, lost=lost, local=local)
+        theirs = self.header.queue_s + self.header.decode_s + self.header.compute_s
+        left = max(0.0, total - mine - theirs)
+        down = min(left, (self.rtt_s or 0.0) / 2)
+        return Seconds(
+            total=total,
+            head=self.head_s,
+            encode=self.encode_s,
+            up=left - down,
+            queue=self.header.queue_s,
+            decode=self.header.decode_s,
+            tail=self.header.compute_s,
+            down=down,
+        )
+
+    def step(self, request_id: int, zero_s: float, true_bps: float | None) -> Step:
+        """The journal's line."""
+        return Step(
+            id=request_id,
+            t_s=self.started_s - zero_s,
+            ran=self.ran,
+            cut=self.cut if self.header is not None else OUTPUT,
+            codec=self.codec if self.header is not None else RAW,
+            batch=self.batch,
+            seconds=self.seconds(),
+            up_bytes=self.up_bytes,
+            down_bytes=self.down_bytes,
+            evidence=evidence(self.header, self.up_bps, self.rtt_s),
+            asked=self.asked.cut if self.trouble else "",
+            trouble=self.trouble,
+            predicted_s=self.asked.predicted_s,
+            estimate_bps=self.beliefs[0],
+            estimate_load=self.beliefs[1],
+            true_bps=true_bps,
+        )
+
+
+def evidence(header: Reply | None, up_bps: float | None, rtt_s: float | None) -> Evidence:
+    """What an answer (or only an arrival) told about link and server."""
+    if header is None:
+        return Evidence(up_bps=up_bps, rtt_s=rtt_s) if up_bps is not None else Evidence()
+    return Evidence(up_bps=up_bps, rtt_s=rtt_s, server_s=header.compute_s, queue_s=header.queue_s)
+
+
+def learning_step(request_id: int, t_s: float, total_s: float, up_bytes: int, told: Evidence, cut: str = INPUT) -> Step:
+    """A probe, or an answer that came too late: nobody's request, but link and server showed themselves."""
+    return Step(
+        kind="probe",
+        id=request_id,
+        t_s=t_s,
+        ran="server",
+        cut=cut,
+        codec=RAW,
+        seconds=Seconds(total=total_s, up=total_s),
+        up_bytes=up_bytes,
+        evidence=told,
+    )

@@ -1,0 +1,103 @@
+"""What a run is made of: the engine as it is seen from here, the bounds of the wire, and the answer to a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.errors import BadInput
+from isthmus.graph import Cut, Graph
+from isthmus.model.types import Model
+from isthmus.record.types import Ran, Seconds, Step
+
+Array = NDArray[np.generic]
+Arrays = Mapping[str, Array]
+
+Mode = Literal["auto", "prefer_on_device", "only_on_device", "prefer_on_server", "only_on_server", "private"]
+MODES: tuple[Mode, ...] = (
+    "auto",
+    "prefer_on_device",
+    "only_on_device",
+    "prefer_on_server",
+    "only_on_server",
+    "private",
+)
+
+PROTOCOL = 1
+"""Version of the fast path. Both sides must speak the same one."""
+STREAM_METHOD = "/isthmus.v1.Split/Stream"
+
+
+class Runner(Protocol):
+    """What client and server need of an engine (`isthmus.engine.Engine` is one). May be called from any thread."""
+
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def graph(self) -> Graph:
+        """At the batch size the engine was opened for."""
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """Cuts that are ready, `@input` and `@output` among them; others are built on demand."""
+
+    def whole(self, inputs: Arrays) -> dict[str, Array]: ...
+
+    def head(self, cut_id: str, inputs: Arrays) -> dict[str, Array]:
+        """The crossing tensors, and the outputs that are already made before the cut."""
+
+    def tail(self, cut_id: str, tensors: Arrays) -> dict[str, Array]:
+        """The outputs that are made after the cut."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a server allows before it allocates anything. Defaults fit pictures and text, not video.
+
+    `unready_cuts`: how many cuts that are not ready may be built on request, for all clients together.
+    """
+
+    message_bytes: int = 256 << 20
+    header_bytes: int = 64 << 10
+    batch: int = 32
+    waiting: int = 64
+    streams: int = 48
+    unready_cuts: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("message_bytes", "header_bytes", "batch", "waiting", "streams"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"a server needs {name} of at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says to one request, and how the request went."""
+
+    outputs: dict[str, Array]
+    step: Step
+
+    @property
+    def ran(self) -> Ran:
+        """`device`, `split` or `server`."""
+        return self.step.ran
+
+    @property
+    def cut(self) -> str:
+        """Id of the cut that was used; `@output` when everything ran on the device."""
+        return self.step.cut
+
+    @property
+    def codec(self) -> str:
+        """How the crossing tensors were written; `float32` (nothing changed) when nothing crossed."""
+        return self.step.codec
+
+    @property
+    def cost(self) -> Seconds:
+        """Where the time went, in seconds."""
+        return self.step.seconds

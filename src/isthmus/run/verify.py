@@ -1,0 +1,53 @@
+"""Is an answer right? Compared with the same cut and codec run here alone, and with the whole model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isthmus.graph import OUTPUT
+from isthmus.record.types import Step
+from isthmus.run.codecs import Codecs
+from isthmus.run.halves import Halves
+from isthmus.run.trip import Trip
+from isthmus.run.types import Array, Arrays
+
+RELATIVE = 1e-3
+"""Of the reference's greatest magnitude: the two sides may use different CPUs, whose kernels sum in another order."""
+
+
+class Verifier:
+    """Recomputes answers on the device. Costs a whole inference or two a request, outside of its measured time."""
+
+    def __init__(self, halves: Halves, codecs: Codecs) -> None:
+        self._halves, self._codecs = halves, codecs
+
+    def check(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
+        """The step with `wrong` (against tail(load(dump(head))) computed here: what this cut and codec must give) and
+        `error` (against the whole model: what the codec cost)."""
+        whole = self._halves.whole(inputs)
+        reference = whole if step.cut == OUTPUT else self._again(trip, inputs)
+        wrong = any(not _same(outputs[name], reference[name]) for name in whole)
+        error = max((_distance(outputs[name], whole[name]) for name in whole), default=0.0)
+        return step.model_copy(update={"wrong": wrong, "error": error if np.isfinite(error) else None})
+
+    def _again(self, trip: Trip, inputs: Arrays) -> dict[str, Array]:
+        crossing, already = self._halves.head(trip.cut, inputs)
+        heads, payloads = self._codecs.dump(trip.codec, crossing)
+        tensors = self._codecs.load(heads, memoryview(b"".join(payloads)))
+        return {**already, **self._halves.tail(trip.cut, tensors)}
+
+
+def _same(a: Array, b: Array) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if a.dtype.kind != "f":
+        return bool(np.array_equal(a, b))
+    finite = np.abs(b[np.isfinite(b)])
+    allowed = RELATIVE * float(finite.max(initial=0.0))
+    return bool(np.allclose(a, b, rtol=0.0, atol=max(allowed, 1e-6), equal_nan=True))
+
+
+def _distance(a: Array, b: Array) -> float:
+    if not a.size:
+        return 0.0
+    return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
