@@ -30,6 +30,7 @@ from isthmus.engine import Engine
 from isthmus.errors import BadBundle, BadInput
 from isthmus.files import sha256_of, write_json
 from isthmus.graph import INPUT, OUTPUT
+from isthmus.model import Model
 from isthmus.plan import Plan
 from isthmus.profile import AccuracyRow, Profile
 from isthmus.quant import ChannelClip
@@ -61,6 +62,7 @@ class Contents:
 
 
 def pack(
+    model: Model,
     engine: Engine,
     contents: Contents,
     out: Path,
@@ -69,10 +71,10 @@ def pack(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
-    """Write the bundle folder `out` and open it again.
+    """Write the bundle folder `out` and open it again. `engine` runs `model` here.
 
     Every ready cut is run in two halves and compared with the whole model first; BadBundle when one differs. The
-    folder appears whole or not at all. `packed` is the date to write. Raises BadInput when `out` exists without `force`.
+    folder appears whole or not at all; `packed` is its date. Raises BadInput when `out` exists (without `force`).
     """
     if out.exists() and not force:
         raise BadInput(f"{out} exists; give another --out or --force")
@@ -82,7 +84,7 @@ def pack(
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        _write(made, engine, contents, checks, packed)
+        _write(made, model, engine, contents, checks, packed)
         made.chmod(0o755)
         _swap(made, out)
     finally:
@@ -114,8 +116,10 @@ def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max()) / scale
 
 
-def _write(folder: Path, engine: Engine, contents: Contents, checks: tuple[SplitCheck, ...], packed: str) -> None:
-    _save_model(engine.model.proto, folder / MODEL_FILE)
+def _write(
+    folder: Path, model: Model, engine: Engine, contents: Contents, checks: tuple[SplitCheck, ...], packed: str
+) -> None:
+    _save_model(model.proto, folder / MODEL_FILE)
     write_json(folder / DEVICE_FILE, contents.device)
     write_json(folder / SERVER_FILE, contents.server)
     write_json(folder / PLAN_FILE, contents.plan)
@@ -123,8 +127,8 @@ def _write(folder: Path, engine: Engine, contents: Contents, checks: tuple[Split
     files = {f.name: FileEntry(bytes=f.stat().st_size, sha256=sha256_of(f)) for f in sorted(folder.iterdir())}
     manifest = Manifest(
         isthmus=__version__,
-        name=engine.model.name,
-        fingerprint=engine.model.fingerprint,
+        name=model.name,
+        fingerprint=model.fingerprint,
         packed=packed,
         cuts=tuple(c.id for c in engine.cuts),
         codecs={k: tuple(v) for k, v in contents.codecs.items()},

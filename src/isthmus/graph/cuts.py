@@ -57,24 +57,17 @@ def cut_of(graph: Graph, head: frozenset[int]) -> Cut:
 
 
 def narrow_cuts(graph: Graph) -> tuple[Cut, ...]:
-    """INPUT, every cut where exactly one tensor crosses, OUTPUT, in running order.
-
-    Independent of the order in which the nodes stand: for a tensor t the tail is all that depends on t, and t is a
-    narrow cut when nothing else crosses.
-    """
-    after = _descendants(graph)
-    everything = (1 << len(graph.nodes)) - 1
-    cuts = [cut_at(graph, INPUT)]
-    for i, node in enumerate(graph.nodes):
+    """INPUT, every cut where exactly one tensor crosses, OUTPUT, in running order (independent of how nodes stand)."""
+    cuts = {INPUT: cut_at(graph, INPUT)}
+    for node in graph.nodes:
         for name in node.outputs:
-            tail = 0
-            for reader in graph.consumers[name]:
-                tail |= after[reader]
-            if tail and _only_crossing(graph, name, i, tail):
-                cuts.append(cut_of(graph, _members(everything & ~tail)))
-    cuts.append(cut_at(graph, OUTPUT))
-    unique = {c.id: c for c in cuts}
-    return tuple(sorted(unique.values(), key=lambda c: len(c.head)))
+            if graph.consumers[name]:
+                head = _head(graph, {name}, set())
+                if len(head) < len(graph.nodes) and _enter_only_by(graph, head, name):
+                    cut = cut_of(graph, head)
+                    cuts.setdefault(cut.id, cut)
+    cuts[OUTPUT] = cut_at(graph, OUTPUT)
+    return tuple(sorted(cuts.values(), key=lambda c: len(c.head)))
 
 
 def prefix_cuts(graph: Graph) -> tuple[Cut, ...]:
@@ -153,35 +146,11 @@ def _outputs_made_early(graph: Graph, head: frozenset[int], crossing: set[str]) 
     return early
 
 
-def _descendants(graph: Graph) -> list[int]:
-    """For each node a bit set of itself and every node that depends on it."""
-    after = [0] * len(graph.nodes)
-    for i in range(len(graph.nodes) - 1, -1, -1):
-        bits = 1 << i
-        for name in graph.nodes[i].outputs:
-            for reader in graph.consumers[name]:
-                bits |= after[reader]
-        after[i] = bits
-    return after
-
-
-def _only_crossing(graph: Graph, name: str, maker: int, tail: int) -> bool:
-    """Does nothing but `name` go from outside `tail` into it?"""
-    if tail >> maker & 1:
-        return False
-    for i in _members(tail):
-        for read in graph.nodes[i].inputs:
-            made_by = graph.producer.get(read)
-            outside = made_by is None or not tail >> made_by & 1
-            if outside and read != name:
+def _enter_only_by(graph: Graph, head: frozenset[int], name: str) -> bool:
+    """Is the tensor `name` all that goes from the head to the rest, and does nothing come back?"""
+    for i, node in enumerate(graph.nodes):
+        for read in node.inputs:
+            made_before = graph.producer[read] in head if read in graph.producer else True
+            if made_before != (i in head) and (i in head or read != name):
                 return False
     return True
-
-
-def _members(bits: int) -> frozenset[int]:
-    found = []
-    while bits:
-        low = bits & -bits
-        found.append(low.bit_length() - 1)
-        bits ^= low
-    return frozenset(found)

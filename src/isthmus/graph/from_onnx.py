@@ -11,8 +11,8 @@ import onnx
 from onnx import helper, shape_inference
 
 from isthmus.errors import BadInput, BadModel
-from isthmus.graph.fold import SMALL, fold_small
 from isthmus.graph.types import Graph, Node, Tensor
+from isthmus.model.fold import SMALL, fold_small
 from isthmus.model.types import OPSET, Model
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -11,8 +13,10 @@ from isthmus.codec import Array, Codec
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.graph import cut_at
+from isthmus.model.types import Model
 from isthmus.profile.types import AccuracyRow
 
+MAX_SAMPLE_BYTES = 1 << 30
 Progress = Callable[[int, int, str], None]
 
 
@@ -37,6 +41,31 @@ class Samples:
         """The first `count` of them."""
         labels = None if self.labels is None else self.labels[:count]
         return Samples({k: v[:count] for k, v in self.inputs.items()}, labels)
+
+
+def load_samples(path: Path, model: Model) -> Samples:
+    """Samples from a .npz file: one array an input of the model, and `labels` (whole numbers) if there are any.
+
+    Nothing in the file is executed. Raises BadInput for other names, shapes or dtypes.
+    """
+    try:
+        if path.stat().st_size > MAX_SAMPLE_BYTES:
+            raise BadInput(f"{path} is larger than {MAX_SAMPLE_BYTES} bytes; some hundred samples are enough")
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {k: stored[k] for k in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise BadInput(f"cannot read samples from {path}: {error}") from error
+    labels = arrays.pop("labels", None)
+    wanted = {s.name: s for s in model.inputs}
+    if set(arrays) != set(wanted):
+        raise BadInput(f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; {model.name} takes {', '.join(wanted)}")
+    for name, value in arrays.items():
+        shape = wanted[name].at(len(value)) if value.ndim else ()
+        if value.dtype.name != wanted[name].dtype or value.shape[1:] != shape[1:]:
+            raise BadInput(f"{path}: {name} is {value.dtype} {value.shape}, not {wanted[name].dtype} (N, {shape[1:]})")
+    if labels is not None and labels.dtype.kind not in "iu":
+        raise BadInput(f"{path}: labels must be whole numbers, not {labels.dtype}")
+    return Samples(arrays, labels)
 
 
 def measure_accuracy(

@@ -1,0 +1,125 @@
+"""What `plan` and `pack` have in common: two profiles, a link, limits, and the problem they make."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli.common import err, progress_bar, today
+from isthmus.engine import Engine
+from isthmus.errors import BadInput
+from isthmus.files import read_json
+from isthmus.link import Link
+from isthmus.model import Model, load_model
+from isthmus.plan import Limits
+from isthmus.profile import Profile
+from isthmus.profile.measure import Measuring, measure
+from isthmus.units import rate_bps, seconds, size_bytes
+
+DEFAULT_SLOWDOWN = 4.0
+"""How much slower than this machine the device is declared to be when nobody gives its profile."""
+
+DeviceProfile = Annotated[Path | None, typer.Option(help="Profile of the device; measured here where absent.")]
+ServerProfile = Annotated[Path | None, typer.Option(help="Profile of the server; measured here where absent.")]
+Slowdown = Annotated[
+    float | None,
+    typer.Option(help=f"The device is this many times slower than its profile says; {DEFAULT_SLOWDOWN:g} without one."),
+]
+Up = Annotated[str, typer.Option(help="Rate from the device to the server, as 20Mbit.")]
+Down = Annotated[str, typer.Option(help="Rate back; as --up where absent.")]
+Rtt = Annotated[str, typer.Option(help="Round trip, as 10ms.")]
+Codecs = Annotated[str, typer.Option(help="How crossing tensors may be written, as float32,int8.")]
+Private = Annotated[bool, typer.Option("--private", help="The raw input never leaves the device.")]
+Deadline = Annotated[str | None, typer.Option(help="Greatest latency allowed, as 200ms.")]
+Memory = Annotated[str | None, typer.Option(help="Greatest memory of the device part, as 64MiB.")]
+Runs = Annotated[int, typer.Option(min=1, help="Runs of every part where a profile is measured here.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of one run.")]
+
+
+@dataclass(frozen=True)
+class Machines:
+    """The model ready here, and both profiles."""
+
+    model: Model
+    engine: Engine
+    device: Profile
+    server: Profile
+
+
+def link_of(up: str, down: str, rtt: str) -> Link:
+    """The link as the options say it."""
+    return Link(up_bps=rate_bps(up), down_bps=rate_bps(down or up), rtt_s=seconds(rtt))
+
+
+def limits_of(private: bool, deadline: str | None, memory: str | None) -> Limits:
+    """The limits as the options say them."""
+    return Limits(
+        latency_s=None if deadline is None else seconds(deadline),
+        home_memory_bytes=None if memory is None else size_bytes(memory),
+        private=private,
+    )
+
+
+def codecs_of(text: str) -> tuple[str, ...]:
+    """Codec names, each checked."""
+    from isthmus.codec import make_codec
+
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise BadInput("give at least one codec, such as float32")
+    for name in names:
+        make_codec(name)
+    return names
+
+
+def machines_of(
+    name: str,
+    batch: int,
+    device: Path | None,
+    server: Path | None,
+    slowdown: float | None,
+    runs: int,
+    threads: int = 1,
+) -> Machines:
+    """Load the model, read the profiles that are given and measure the others here."""
+    model = load_model(name)
+    with progress_bar("preparing") as progress:
+        engine = Engine.open(model, threads=threads, progress=progress)
+    given = {k: read_json(v, Profile) for k, v in (("device", device), ("server", server)) if v is not None}
+    for which, found in given.items():
+        if found.fingerprint != engine.model.fingerprint:
+            raise BadInput(f"the {which} profile is of {found.model}, not of {model.name}")
+        if not found.complete:
+            raise BadInput(f"the {which} profile is not complete; finish it with isthmus profile --resume")
+    here = _measured(engine, batch, runs) if len(given) < 2 else None
+    device_profile = given.get("device", here)
+    server_profile = given.get("server", here)
+    assert device_profile is not None
+    assert server_profile is not None
+    factor = slowdown if slowdown is not None else (1.0 if "device" in given else DEFAULT_SLOWDOWN)
+    if "device" not in given and slowdown is None:
+        err.print(f"no device profile: the device is declared {factor:g}× slower than this machine (--slowdown)")
+    return Machines(model, engine, slowed(device_profile, factor), server_profile)
+
+
+def slowed(profile: Profile, factor: float) -> Profile:
+    """The profile of a machine `factor` times slower. Raises BadInput for a factor that is not a number above zero."""
+    if not 0 < factor < float("inf"):
+        raise BadInput(f"a slow-down is a number above zero, not {factor}")
+    machine = profile.machine.model_copy(update={"slowdown": profile.machine.slowdown * factor})
+    return profile.model_copy(update={"machine": machine})
+
+
+def _measured(engine: Engine, batch: int, runs: int) -> Profile:
+    with progress_bar("profiling here") as progress:
+        return measure(
+            engine,
+            Measuring(batches=(batch,), runs=runs),
+            taken=today(),
+            clock=time.perf_counter,
+            progress=progress,
+        )

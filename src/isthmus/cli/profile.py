@@ -1,0 +1,75 @@
+"""`isthmus profile`: how long a model takes on this machine, whole and in halves."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from isthmus.cli.common import Json, ModelArg, emit, out, progress_bar, today
+from isthmus.errors import BadInput
+from isthmus.files import read_json, write_json
+from isthmus.model import load_model
+from isthmus.profile import Profile
+from isthmus.units import show_seconds
+
+
+def profile(
+    model: ModelArg,
+    to: Annotated[Path, typer.Option("--out", help="The profile file to write.")] = Path("profile.json"),
+    batches: Annotated[str, typer.Option(help="Batch sizes, as 1,4,16.")] = "1",
+    runs: Annotated[int, typer.Option(min=1, help="Runs of every part.")] = 8,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    slowdown: Annotated[float, typer.Option(help="Declare the machine this many times slower than measured.")] = 1.0,
+    machine: Annotated[str, typer.Option(help="A name for this machine.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an incomplete profile in --out.")] = False,
+    json: Json = False,
+) -> None:
+    """Time a model here: whole, every ready head and tail, every node and codec. The file can be used elsewhere.
+
+    Example: isthmus profile zoo:mobilenet_v2 --out pi.json --batches 1,4
+    """
+    from isthmus.engine import Engine
+    from isthmus.profile.measure import Measuring, measure
+
+    how = Measuring(batches=_batches(batches), runs=runs, slowdown=slowdown, machine=machine)
+    before = read_json(to, Profile) if resume and to.exists() else None
+    with progress_bar("preparing") as progress:
+        engine = Engine.open(load_model(model), threads=threads, progress=progress)
+    with progress_bar("profiling") as progress:
+        found = measure(
+            engine,
+            how,
+            taken=today(),
+            clock=time.perf_counter,
+            progress=progress,
+            resume=before,
+            checkpoint=lambda so_far: write_json(to, so_far),
+        )
+    write_json(to, found)
+    emit(found, as_json=json, show=lambda: _show(found, to))
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(f"'{text}' is no list of batch sizes such as 1,4,16") from None
+
+
+def _show(found: Profile, to: Path) -> None:
+    machine = found.machine
+    slow = f", declared {machine.slowdown:g}× slower" if machine.slowdown != 1 else ""
+    out.print(
+        f"[bold]{found.model}[/] on {machine.name} ({machine.cpu}, {machine.runtime}, {machine.threads} thread{slow})"
+    )
+    table = Table("batch", "whole", "median", "parts", "fit error heads / tails")
+    for batch, part in sorted(found.batches.items()):
+        spread = f"{show_seconds(part.whole.median_s)} … {show_seconds(part.whole.high_s)}"
+        errors = f"{part.head_fit.error:.1%} / {part.tail_fit.error:.1%}"
+        table.add_row(str(batch), show_seconds(part.whole.low_s), spread, str(len(part.heads)), errors)
+    out.print(table)
+    out.print(f"written to {to}")

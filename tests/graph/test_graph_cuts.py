@@ -1,0 +1,122 @@
+"""Cuts against a slow twin: every subset of nodes, judged by the definition."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isthmus.errors import BadInput
+from isthmus.graph import INPUT, OUTPUT, Graph, Node, Tensor, all_cuts, cut_at, cut_of, narrow_cuts, prefix_cuts
+
+
+def graph_from(reads: list[list[int]], outputs: list[int] | None = None) -> Graph:
+    """Node i reads the tensors in reads[i]; tensor 0 is the input, tensor i + 1 what node i makes."""
+    nodes = [
+        Node(f"t{i + 1}", "Op", tuple(f"t{r}" for r in dict.fromkeys(rs)), (f"t{i + 1}",)) for i, rs in enumerate(reads)
+    ]
+    read = {r for rs in reads for r in rs}
+    ends = outputs or [i + 1 for i in range(len(reads)) if i + 1 not in read]
+    tensors = {f"t{i}": Tensor(f"t{i}", (1, i + 1), "float32", 4) for i in range(len(reads) + 1)}
+    return Graph("g", 1, tuple(nodes), tensors, ("t0",), tuple(f"t{e}" for e in ends))
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    size = draw(st.integers(2, 7))
+    reads = [draw(st.lists(st.integers(max(0, i - 3), i), min_size=1, max_size=2)) for i in range(size)]
+    reads[0] = [0]
+    return graph_from(reads)
+
+
+def closed_sets(graph: Graph) -> list[frozenset[int]]:
+    """Every set of nodes that contains the makers of all it reads, by trying all of them."""
+    found = []
+    for size in range(len(graph.nodes) + 1):
+        for chosen in combinations(range(len(graph.nodes)), size):
+            inside = set(chosen)
+            if all(graph.producer.get(t, i) in inside for i in chosen for t in graph.nodes[i].inputs):
+                found.append(frozenset(chosen))
+    return found
+
+
+def crossing(graph: Graph, head: frozenset[int]) -> set[str]:
+    made = set(graph.inputs) | {t for i in head for t in graph.nodes[i].outputs}
+    outside = [n for i, n in enumerate(graph.nodes) if i not in head]
+    return {t for n in outside for t in n.inputs if t in made}
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs())
+def test_all_cuts_are_exactly_the_closed_sets(graph: Graph) -> None:
+    assert {c.head for c in all_cuts(graph)} == set(closed_sets(graph))
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs())
+def test_every_cut_crosses_what_the_definition_says_and_is_found_again_by_its_id(graph: Graph) -> None:
+    for cut in all_cuts(graph):
+        assert set(cut.crossing) == crossing(graph, cut.head)
+        assert cut_at(graph, cut.id) == cut
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs())
+def test_narrow_cuts_are_exactly_the_one_tensor_cuts(graph: Graph) -> None:
+    """For each tensor that can cross alone there is one narrow cut, whatever the order of the nodes."""
+    wanted = {next(iter(c)) for h in closed_sets(graph) if h and len(c := crossing(graph, h)) == 1} - {"t0"}
+    found = [c for c in narrow_cuts(graph) if c.id not in (INPUT, OUTPUT)]
+    assert {c.crossing[0] for c in found} == wanted
+    assert len(found) == len(wanted)
+    heads = [c.head for c in narrow_cuts(graph)]
+    assert [len(h) for h in heads] == sorted(len(h) for h in heads)
+    if len(graph.outputs) == 1:
+        assert all(a <= b for a, b in pairwise(heads))
+
+
+def test_the_narrow_test_is_not_empty() -> None:
+    rng = np.random.default_rng(0)
+    counts = []
+    for _ in range(100):
+        reads = [[0]] + [list(rng.integers(max(0, i - 2), i + 1, 2)) for i in range(1, 7)]
+        counts.append(len(narrow_cuts(graph_from(reads))))
+    assert sum(c > 2 for c in counts) > 30, "most random graphs should have a narrow place inside"
+    assert sum(len(c.crossing) > 1 for c in all_cuts(graph_from([[0], [0, 1], [0, 2], [1, 3]]))) >= 2
+
+
+def test_a_skip_makes_two_tensors_cross() -> None:
+    graph = graph_from([[0], [1], [2], [1, 3]])
+    assert [c.crossing for c in prefix_cuts(graph)] == [("t0",), ("t1",), ("t1", "t2"), ("t1", "t3"), ()]
+    assert cut_at(graph, "t1+t2").head == {0, 1}
+
+
+def test_an_exit_hanging_off_the_cut_belongs_to_the_tail_unless_the_id_says_otherwise() -> None:
+    graph = graph_from([[0], [1], [1], [3]], outputs=[2, 4])  # t2 is an exit off t1
+    after = cut_at(graph, "t1")
+    assert after.head == {0}
+    early = cut_at(graph, "t1!t2")
+    assert early.head == {0, 1}
+    assert early.crossing == ("t1",)
+    assert cut_at(graph, "t3").head == {0, 1, 2}, "an exit made without the crossing tensor belongs to the head"
+
+
+@pytest.mark.parametrize("cut_id", ["nowhere", "t2", "t1+t4", "t3+nowhere", "", "t1!nowhere"])
+def test_what_does_not_cut_in_two_is_refused_in_one_sentence(cut_id: str) -> None:
+    graph = graph_from([[0], [1], [1], [2, 3]])
+    with pytest.raises(BadInput) as caught:
+        cut_at(graph, cut_id)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_head_that_is_not_closed_is_refused() -> None:
+    with pytest.raises(BadInput, match="cannot run before the cut"):
+        cut_of(graph_from([[0], [1]]), frozenset({1}))
+
+
+def test_a_wide_graph_has_too_many_cuts_to_list() -> None:
+    wide = graph_from([[0]] * 14 + [list(range(1, 15))])
+    with pytest.raises(BadInput, match="more than 1000 cuts"):
+        list(all_cuts(wide, limit=1000))

@@ -1,0 +1,106 @@
+"""Shapes, multiply-accumulates, parameters: against hand calculation and the published figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from isthmus.errors import BadInput
+from isthmus.graph import bottlenecks, graph_of
+from isthmus.model import load_model
+from isthmus.model.types import Model, Signature
+
+
+def small_model() -> Model:
+    """conv 3→4 (3×3, stride 2), relu, a constant chain for a Reshape target, matmul 64→5, one dead node."""
+    rng = np.random.default_rng(0)
+    weights = [
+        numpy_helper.from_array(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), "w"),
+        numpy_helper.from_array(np.zeros(4, np.float32), "b"),
+        numpy_helper.from_array(rng.standard_normal((64, 5)).astype(np.float32), "m"),
+        numpy_helper.from_array(np.array([-1], np.int64), "minus"),
+        numpy_helper.from_array(np.array([64], np.int64), "flat"),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Concat", ["minus", "flat"], ["target"], axis=0),
+        helper.make_node("Reshape", ["r", "target"], ["f"]),
+        helper.make_node("MatMul", ["f", "m"], ["y"]),
+        helper.make_node("Sigmoid", ["c"], ["dead"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 5])],
+        weights,
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.checker.check_model(proto)
+    return Model("small", proto, (Signature("x", (None, 3, 8, 8), "float32"),), (Signature("y", (None, 5), "float32"),))
+
+
+def test_a_small_net_by_hand() -> None:
+    graph = graph_of(small_model(), batch=2)
+    assert [n.op for n in graph.nodes] == ["Conv", "Relu", "Reshape", "MatMul"]
+    assert graph.tensors["c"].shape == (2, 4, 4, 4)
+    assert graph.tensors["f"].shape == (2, 64)
+    assert [n.macs for n in graph.nodes] == [2 * 64 * 27, 0, 0, 2 * 5 * 64]
+    assert graph.parameters == 4 * 27 + 4 + 64 * 5
+    assert graph.input_bytes == 2 * 3 * 64 * 4
+    assert graph.nodes[0].weight_bytes == 4 * (4 * 27 + 4)
+
+
+def test_a_fixed_batch_is_kept() -> None:
+    model = small_model()
+    fixed = Model("fixed", model.proto, (Signature("x", (1, 3, 8, 8), "float32"),), model.outputs)
+    assert graph_of(fixed).batch == 1
+    with pytest.raises(BadInput, match="takes a batch of 1, not 4"):
+        graph_of(fixed, batch=4)
+    with pytest.raises(BadInput, match="batch of 0"):
+        graph_of(model, batch=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "macs"),
+    [
+        ("zoo:resnet50", 25.5, 4.1),
+        ("zoo:mobilenet_v2", 3.5, 0.30),
+        ("zoo:efficientnet_b0", 5.3, 0.39),
+        ("zoo:vgg16", 138.4, 15.5),
+        ("zoo:alexnet", 61.1, 0.71),
+        ("zoo:resnet18", 11.7, 1.81),
+    ],
+)
+def test_published_sizes(name: str, parameters: float, macs: float) -> None:
+    graph = graph_of(load_model(name, weights=False))
+    assert graph.parameters / 1e6 == pytest.approx(parameters, rel=0.01)
+    assert graph.macs / 1e9 == pytest.approx(macs, rel=0.02)
+
+
+def test_shapes_only_and_with_weights_give_the_same_graph() -> None:
+    bare, full = (graph_of(load_model("zoo:tiny", weights=w)) for w in (False, True))
+    assert bare == full
+
+
+def test_ratios_of_bottlenecks_fall_strictly_where_compressive() -> None:
+    graph = graph_of(load_model("zoo:mobilenet_v2", weights=False))
+    found = bottlenecks(graph, "narrow")
+    ratios = [b.ratio for b in found if b.compressive]
+    assert ratios == sorted(ratios, reverse=True)
+    assert len(set(ratios)) == len(ratios)
+    assert all(b.natural == (b.ratio < 1) for b in found)
+    assert any(b.natural and not b.compressive for b in found)
+    by_hand = 1280 * 7 * 7 / (3 * 224 * 224)
+    assert any(b.ratio == pytest.approx(by_hand) for b in found)
+
+
+def test_blocks_found_from_the_graph_close_where_branches_join() -> None:
+    recorded = load_model("zoo:resnet18", weights=False)
+    unnamed = Model(recorded.name, recorded.proto, recorded.inputs, recorded.outputs, has_weights=False)
+    found = [b.cut.id for b in bottlenecks(graph_of(unnamed), "block")]
+    assert set(recorded.blocks) <= set(found)
+    assert len(found) <= len(recorded.blocks) + 2
