@@ -1,0 +1,71 @@
+"""Are these the tensors that were asked for? Names, element types, shapes, and one batch size throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.codec.types import Array
+from isthmus.errors import BadInput
+from isthmus.graph.from_onnx import graph_of
+from isthmus.graph.types import Graph
+from isthmus.model.types import Model
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Every activation's element type and shape at any batch: `shape(b) = first + (b − 1)·growth`, axis by axis."""
+
+    first: Mapping[str, tuple[int, ...]]
+    growth: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
+
+    def at(self, name: str, batch: int) -> tuple[int, ...]:
+        return tuple(f + (batch - 1) * g for f, g in zip(self.first[name], self.growth[name], strict=True))
+
+    def check(self, what: str, wanted: Sequence[str], given: Mapping[str, Array]) -> None:
+        """Raise BadInput, one sentence, unless `given` is exactly the tensors `wanted`, fit to be run."""
+        if set(given) != set(wanted):
+            extra, missing = sorted(set(given) - set(wanted)), sorted(set(wanted) - set(given))
+            wrong = f"no {missing[0]}" if missing else f"{extra[0]}, which it does not take"
+            raise BadInput(f"{what} takes {', '.join(wanted)}; it was given {wrong}")
+        batch: int | None = None
+        for name in wanted:
+            array = given[name]
+            if not isinstance(array, np.ndarray):
+                raise BadInput(f"{what}: {name} must be a numpy array, not {type(array).__name__}")
+            if array.dtype.name != self.dtypes[name]:
+                raise BadInput(f"{what}: {name} must be {self.dtypes[name]}, not {array.dtype.name}")
+            batch = self._batch(what, name, array.shape, batch)
+
+    def _batch(self, what: str, name: str, shape: tuple[int, ...], batch: int | None) -> int | None:
+        """The batch a shape is for. With `batch` given it must be that one."""
+        growing = any(self.growth[name])
+        if batch is None and growing and len(shape) == len(self.growth[name]):
+            axis = next(i for i, g in enumerate(self.growth[name]) if g)
+            batch = 1 + (shape[axis] - self.first[name][axis]) // self.growth[name][axis]
+        wanted = self.at(name, max(batch or 1, 1))
+        if shape != wanted:
+            raise BadInput(f"{what}: {name} must be {_shown(wanted)}, not {_shown(shape)}")
+        return batch
+
+
+def shapes_of(model: Model, graph: Graph) -> Shapes:
+    """Shapes by comparing the graphs at batch 1 and 2; a model that fixes its batch has shapes that do not grow."""
+    first = {t: graph.tensors[t].shape for t in graph.tensors}
+    dtypes = {t: graph.tensors[t].dtype for t in graph.tensors}
+    second = first
+    if model.dynamic_batch and graph.batch == 1:
+        try:
+            twice = graph_of(model, 2)
+        except BadInput:  # the network itself holds a batch of one, in a Reshape for example
+            twice = graph
+        second = {t: twice.tensors[t].shape for t in first}
+    growth = {t: tuple(b - a for a, b in zip(first[t], second[t], strict=True)) for t in first}
+    return Shapes(first, growth, dtypes)
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "a scalar"

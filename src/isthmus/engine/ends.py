@@ -1,0 +1,28 @@
+"""What goes into and comes out of the two halves of a cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isthmus.graph.types import Cut, Graph
+
+
+@dataclass(frozen=True)
+class Ends:
+    """`early` are the network's outputs that the head has made (or that cross), `late` those the tail still owes."""
+
+    crossing: tuple[str, ...]
+    early: tuple[str, ...]
+    late: tuple[str, ...]
+
+    @property
+    def head_gives(self) -> tuple[str, ...]:
+        """Crossing tensors, then early outputs, each once."""
+        return tuple(dict.fromkeys((*self.crossing, *self.early)))
+
+
+def ends_of(graph: Graph, outputs: tuple[str, ...], cut: Cut) -> Ends:
+    """The ends of a cut. `outputs` are the network's, in its order; one that derives from constants is made late."""
+    made = {t for i in cut.head for t in graph.nodes[i].outputs}.union(graph.inputs)
+    early = tuple(o for o in outputs if o in made)
+    return Ends(cut.crossing, early, tuple(o for o in outputs if o not in made))

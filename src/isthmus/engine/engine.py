@@ -1,0 +1,189 @@
+"""One model on this machine, whole and in halves, with every fusion-safe cut ready."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from isthmus.codec.types import Array
+from isthmus.engine.check import Shapes, shapes_of
+from isthmus.engine.core import Core
+from isthmus.engine.halves import Halves, Maker, run_part
+from isthmus.engine.prepare import Prepared, prepare
+from isthmus.engine.sessions import RUNTIME, Part
+from isthmus.engine.slow import SlowDown, wait_s
+from isthmus.engine.store import default_folder
+from isthmus.errors import BadInput
+from isthmus.graph.cuts import cut_at
+from isthmus.graph.from_onnx import graph_of
+from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
+from isthmus.model.types import Model
+
+Progress = Callable[[int, int, str], None]
+"""progress(done, of, what): told about long work."""
+_KEPT_ON_DEMAND = 4
+"""Pairs of halves built on demand that stay in memory: each holds the weights once more."""
+_KEPT_PREPACKED = 2
+"""The same for pairs from a core whose kernels need repacked weights (quantised networks)."""
+_MAPPINGS = 20_000
+"""Mappings spent on pairs made in advance. Linux allows a process 65,530; later pairs are made on first use."""
+
+
+class Engine:
+    """Runs one model on this machine: whole, up to a cut, from a cut on.
+
+    Made by `Engine.open`. All methods may be called from several threads. Weights stand in memory once, as pages of a
+    file, however many cuts are ready.
+    """
+
+    def __init__(self, prepared: Prepared, *, threads: int, slow: SlowDown, eager: bool) -> None:
+        self.threads = threads
+        self._prepared = prepared
+        self._slow = slow
+        self._shapes: Shapes = shapes_of(prepared.model, prepared.graph)
+        self._maker = Maker(prepared, threads)
+        self._outputs = tuple(o.name for o in prepared.model.outputs)
+        self._ready = {c.id: c for c in prepared.cuts}
+        self._pairs: dict[str, Halves] = {}
+        self._rare: OrderedDict[str, Halves] = OrderedDict()
+        self._lock = threading.RLock()
+        self._whole = self._maker.whole()
+        if eager and not prepared.core.needs_prepacking:
+            self._make_ready()
+
+    @classmethod
+    def open(
+        cls,
+        model: Model,
+        *,
+        threads: int = 1,
+        slowdown: float = 1.0,
+        cuts: Literal["safe", "none"] = "safe",
+        cache_dir: Path | None = None,
+        progress: Progress | None = None,
+        level: Literal["all", "extended"] = "all",
+        wait: Callable[[float], None] = wait_s,
+    ) -> Engine:
+        """Make a model ready on this machine.
+
+        The first time it is optimised for this CPU and kept in `cache_dir` (default `$ISTHMUS_CACHE` or
+        `~/.cache/isthmus`); later that is found there. `cuts="none"` makes the pairs of halves only when they are
+        first used. `slowdown` ≥ 1 declares a slower machine: every run takes that many times as long, waiting by
+        `wait(seconds)`. `level="extended"` does without the CPU's blocked memory layout. The model need not be held
+        by the caller afterwards. Raises BadModel (no weights, or onnxruntime cannot take it) and BadInput.
+        """
+        if threads < 1:
+            raise BadInput(f"{threads} threads cannot compute; give at least 1")
+        slow = SlowDown(slowdown, wait)
+        root = Path(cache_dir) if cache_dir is not None else default_folder()
+        prepared = prepare(model, graph_of(model, 1), root, level=level, progress=progress)
+        return cls(prepared, threads=threads, slow=slow, eager=cuts == "safe")
+
+    @property
+    def model(self) -> Model:
+        """The model, without its large weights (they stand in the cache); same signature, same fingerprint."""
+        return self._prepared.model
+
+    @property
+    def graph(self) -> Graph:
+        """The model's graph at batch 1 (or the batch it fixes)."""
+        return self._prepared.graph
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The cuts that are ready, in running order: INPUT, the fusion-safe ones, OUTPUT. Others work, more slowly."""
+        return self._prepared.cuts
+
+    @property
+    def safe(self) -> frozenset[str]:
+        """Ids of the fusion-safe cuts (INPUT and OUTPUT are not among them)."""
+        return frozenset(self._ready) - {INPUT, OUTPUT}
+
+    @property
+    def runtime(self) -> str:
+        """What computes: `onnxruntime 1.x.y`."""
+        return RUNTIME
+
+    @property
+    def slowdown(self) -> float:
+        """The declared factor, 1 for the machine as it is."""
+        return self._slow.factor
+
+    def whole(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs for these inputs. Raises BadInput for wrong names, element types or shapes."""
+        self.check_inputs(inputs)
+        return self._slow.run(lambda: self._whole.run(inputs))
+
+    def head(self, cut_id: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The crossing tensors of a cut and the outputs that are already made before it (early exits).
+
+        At INPUT these are the inputs themselves, at OUTPUT all outputs. Raises BadInput for an unknown cut, one that
+        does not cut the network in two, and for wrong inputs.
+        """
+        self.check_inputs(inputs)
+        if cut_id == INPUT:
+            return dict(inputs)
+        if cut_id == OUTPUT:
+            return self._slow.run(lambda: self._whole.run(inputs))
+        halves = self.halves(cut_id)
+        made = self._slow.run(lambda: run_part(halves.head, dict(inputs)))
+        return {t: made[t] if t in made else inputs[t] for t in halves.ends.head_gives}
+
+    def tail(self, cut_id: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs that the head of this cut has not made, from its crossing tensors.
+
+        `tensors` are the crossing tensors; outputs that the head gave may stand among them and are left alone. At
+        INPUT this is the whole network, at OUTPUT nothing is left. Raises BadInput as `head` does.
+        """
+        if cut_id == OUTPUT:
+            return {}
+        if cut_id == INPUT:
+            return self.whole(tensors)
+        halves = self.halves(cut_id)
+        early = set(halves.ends.early) - set(halves.ends.crossing)
+        crossing = {t: a for t, a in tensors.items() if t not in early}
+        self._shapes.check(f"the tail of {self.model.name} at {cut_id}", halves.ends.crossing, crossing)
+        return self._slow.run(lambda: run_part(halves.tail, crossing))
+
+    def check_inputs(self, inputs: Mapping[str, Array]) -> None:
+        """Raise BadInput unless these are the model's inputs: names, element types, shapes, one batch."""
+        self._shapes.check(self.model.name, self.graph.inputs, inputs)
+
+    @property
+    def core(self) -> Core:
+        """The optimised network that runs, for looking at."""
+        return self._prepared.core
+
+    def profiled(self, prefix: Path) -> Part:
+        """The whole network as a part that times every kernel into a file beginning with `prefix`."""
+        return self._maker.profiled(prefix)
+
+    def halves(self, cut_id: str) -> Halves:
+        """Both halves of a cut, made now if they are not there yet. Raises BadInput."""
+        found = self._pairs.get(cut_id)
+        if found is not None:
+            return found
+        with self._lock:
+            if cut_id in self._ready and not self._prepared.core.needs_prepacking:
+                return self._pairs.setdefault(cut_id, self._maker.ready(self._ready[cut_id]))
+            return self._rarely(cut_id)
+
+    def _rarely(self, cut_id: str) -> Halves:
+        """A pair that holds weights of its own: the last few stay."""
+        if cut_id in self._rare:
+            self._rare.move_to_end(cut_id)
+            return self._rare[cut_id]
+        ready = self._ready.get(cut_id)
+        made = self._maker.ready(ready) if ready is not None else self._maker.on_demand(cut_at(self.graph, cut_id))
+        self._rare[cut_id] = made
+        while len(self._rare) > (_KEPT_PREPACKED if ready is not None else _KEPT_ON_DEMAND):
+            self._rare.popitem(last=False)
+        return made
+
+    def _make_ready(self) -> None:
+        budget = _MAPPINGS // max(1, self._maker.mapped())
+        for cut in [c for c in self.cuts if c.id in self.safe][:budget]:
+            self.halves(cut.id)

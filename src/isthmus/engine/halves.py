@@ -1,0 +1,99 @@
+"""The two halves of a cut as things that can run: cut out of the optimised core, or out of the model on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx import helper
+from onnx_ir.convenience import extract
+
+from isthmus.codec.types import Array
+from isthmus.engine.ends import Ends
+from isthmus.engine.prepare import Prepared
+from isthmus.engine.sessions import Part, finished_session, plain_session
+from isthmus.errors import BadInput
+from isthmus.graph.types import Cut
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Head and tail of one cut; None where that side has nothing to compute."""
+
+    ends: Ends
+    head: Part | None
+    tail: Part | None
+
+
+class Maker:
+    """Makes sessions from what was prepared, all with the same number of threads."""
+
+    def __init__(self, prepared: Prepared, threads: int) -> None:
+        self._prepared = prepared
+        self._threads = threads
+        self._inputs = tuple(prepared.graph.inputs)
+
+    def whole(self) -> Part:
+        """The whole network, from the optimised core."""
+        outputs = tuple(o.name for o in self._prepared.model.outputs)
+        return self._from_core(self._inputs, outputs)
+
+    def ready(self, cut: Cut) -> Halves:
+        """Both halves of a fusion-safe cut, sharing the core's weights: a few milliseconds."""
+        ends = self._prepared.ends(cut)
+        head = tuple(t for t in ends.head_gives if t not in self._inputs)
+        return Halves(
+            ends,
+            self._from_core(self._inputs, head) if head else None,
+            self._from_core(ends.crossing, ends.late) if ends.late else None,
+        )
+
+    def on_demand(self, cut: Cut) -> Halves:
+        """Both halves of any other cut, each optimised by itself with weights of its own: slow to make and large.
+
+        Raises BadInput when the crossing tensors do not bound the tail.
+        """
+        ends = self._prepared.ends(cut)
+        head = tuple(t for t in ends.head_gives if t not in self._inputs)
+        return Halves(
+            ends,
+            self._from_source(self._inputs, head) if head else None,
+            self._from_source(ends.crossing, ends.late) if ends.late else None,
+        )
+
+    def profiled(self, prefix: Path) -> Part:
+        """The whole network, timing itself node by node into a file whose name begins with `prefix`."""
+        outputs = tuple(o.name for o in self._prepared.model.outputs)
+        return self._from_core(self._inputs, outputs, profile=prefix)
+
+    def mapped(self) -> int:
+        """Memory mappings that one more pair of halves costs this process."""
+        return sum(1 for t in self._prepared.core.proto.graph.initializer if t.external_data)
+
+    def _from_core(self, takes: Sequence[str], gives: Sequence[str], profile: Path | None = None) -> Part:
+        at = self._prepared
+        proto = at.core.part([(t, at.kind(t)) for t in takes], [(t, at.kind(t)) for t in gives])
+        prepack = at.core.needs_prepacking
+        model = proto.SerializeToString()
+        session = finished_session(model, at.folder, self._threads, prepack=prepack, profile=profile)
+        return Part(tuple(takes), tuple(gives), session)
+
+    def _from_source(self, takes: Sequence[str], gives: Sequence[str]) -> Part:
+        proto = self._prepared.model.proto
+        whole = ir.from_proto(proto)
+        try:
+            graph = extract(whole.graph, list(takes), list(gives))
+        except ValueError as error:
+            raise BadInput(f"{', '.join(takes)} alone do not lead to {', '.join(gives)}: {error}") from error
+        made = ir.to_proto(ir.Model(graph, ir_version=proto.ir_version))
+        for info in (*made.graph.input, *made.graph.output):  # the source says nothing about tensors in its middle
+            info.CopyFrom(helper.make_tensor_value_info(info.name, self._prepared.kind(info.name), None))
+        session = plain_session(made.SerializeToString(), self._prepared.folder, self._threads)
+        return Part(tuple(takes), tuple(gives), session)
+
+
+def run_part(part: Part | None, values: dict[str, Array]) -> dict[str, Array]:
+    """What a half computes; nothing where there is no such half."""
+    return part.run(values) if part is not None else {}

@@ -1,0 +1,109 @@
+"""From a model to what the engine keeps of it: the optimised core with its weights, and the model itself, on disk.
+
+Both stand in one cache entry: `core.onnx` + `weights.bin` (for every fusion-safe cut) and `source.onnx` + `source.bin`
+(for the cuts built on demand, and so that nobody has to hold the model's weights in memory).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from isthmus.engine.core import Core
+from isthmus.engine.ends import Ends, ends_of
+from isthmus.engine.fusion import keep_safe, optimiser
+from isthmus.engine.sessions import RUNTIME
+from isthmus.engine.store import cpu, entry, key_of
+from isthmus.engine.weights import externalise
+from isthmus.errors import BadInput
+from isthmus.graph.cuts import narrow_cuts
+from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
+from isthmus.model.types import Model
+
+_CORE = "core.onnx"
+_SOURCE = "source.onnx"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model made ready on this machine. `model` is the one given, its large weights in files under `folder`;
+    `cuts` are INPUT, the fusion-safe cuts and OUTPUT, in running order."""
+
+    model: Model
+    graph: Graph
+    folder: Path
+    core: Core
+    cuts: tuple[Cut, ...]
+
+    def ends(self, cut: Cut) -> Ends:
+        """What goes in and out of both halves."""
+        return ends_of(self.graph, tuple(o.name for o in self.model.outputs), cut)
+
+    def kind(self, tensor: str) -> int:
+        """onnx element type of an activation."""
+        return element_type(self.graph, self.model, tensor)
+
+
+def prepare(
+    model: Model, graph: Graph, root: Path, *, level: str, progress: Callable[[int, int, str], None] | None
+) -> Prepared:
+    """Optimise a model, or find it in the cache. `progress(done, of, what)` is told when it must be made.
+
+    Raises BadModel when onnxruntime cannot take it, BadInput when the cache cannot be written.
+    """
+    model.need_weights()
+    narrow = narrow_cuts(graph)
+    key = key_of({"model": model.fingerprint, "runtime": RUNTIME, "cpu": cpu(), "level": level})
+
+    def make(folder: Path) -> dict[str, Any]:
+        if progress is not None:
+            progress(0, 1, f"optimising {model.name} for this machine")
+        onnx.save_model(externalise(model.proto, folder / "source.bin"), folder / _SOURCE)
+        safe = _make_core(model, graph, narrow, folder, level)
+        if progress is not None:
+            progress(1, 1, f"optimised {model.name}: {len(safe)} cuts are fusion-safe")
+        return {"safe": safe}
+
+    folder, notes = entry(root, key, make)
+    safe = {INPUT, OUTPUT, *notes["safe"]}
+    core = Core(onnx.load(folder / _CORE, load_external_data=False))
+    light = replace(model, proto=onnx.load(folder / _SOURCE, load_external_data=False))
+    light.__dict__["fingerprint"] = model.fingerprint  # of the whole model, not of what is left of it in memory
+    return Prepared(light, graph, folder, core, tuple(c for c in narrow if c.id in safe))
+
+
+def element_type(graph: Graph, model: Model, tensor: str) -> int:
+    """onnx element type of an activation, or of an output that derives from constants."""
+    if tensor in graph.tensors:
+        return helper.np_dtype_to_tensor_dtype(np.dtype(graph.tensors[tensor].dtype))
+    dtypes = {s.name: s.dtype for s in model.outputs}
+    return helper.np_dtype_to_tensor_dtype(np.dtype(dtypes[tensor]))
+
+
+def _make_core(model: Model, graph: Graph, narrow: tuple[Cut, ...], folder: Path, level: str) -> list[str]:
+    """Write the optimised core and its weights; the ids of the cuts it can be cut at."""
+    outputs = tuple(o.name for o in model.outputs)
+    cuts = {c.id: c for c in narrow if c.id in graph.producer and c.id not in outputs}
+    kinds = {t: element_type(graph, model, t) for t in graph.tensors}
+    with tempfile.TemporaryDirectory() as scratch:
+        best = keep_safe(list(cuts), optimiser(model.proto, kinds, Path(scratch)), level)
+    proto = externalise(best.core.proto, folder / "weights.bin")
+    onnx.save_model(proto, folder / _CORE)
+    core = Core(proto)
+    return [t for t in best.safe if _can_be_cut(core, ends_of(graph, outputs, cuts[t]), kinds)]
+
+
+def _can_be_cut(core: Core, ends: Ends, kinds: dict[str, int]) -> bool:
+    """Both halves close, and the tail finds its way back into the blocked layout."""
+    try:
+        core.part([(t, kinds[t]) for t in ends.crossing], [(t, kinds.get(t, 1)) for t in ends.late])
+    except BadInput:
+        return False
+    return True

@@ -1,0 +1,109 @@
+"""onnxruntime sessions the way isthmus wants them: one thread count, one shared arena, weights mapped from a file.
+
+The only place that talks to onnxruntime's options. Two kinds of session: *finished* graphs (already optimised, cut out
+of the optimised network, weights in the file beside them) run as they are; *plain* graphs are optimised on loading.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import onnxruntime as ort
+
+from isthmus.codec.types import Array
+from isthmus.errors import BadInput, BadModel
+
+RUNTIME = f"onnxruntime {ort.__version__}"
+"""What profiles and manifests write down."""
+
+_ERRORS_ONLY = 3
+_arena_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a network that can run: which tensors it takes and which it gives, in that order."""
+
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+    session: ort.InferenceSession = field(repr=False)
+
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """The tensors this part gives. `values` holds at least what it takes, already checked. Raises BadInput."""
+        try:
+            made = self.session.run(list(self.gives), {t: values[t] for t in self.takes})
+        except Exception as error:  # onnxruntime has a dozen classes of its own without a common base
+            raise BadInput(f"onnxruntime could not run the network on this input: {_first_line(error)}") from error
+        return dict(zip(self.gives, made, strict=True))
+
+
+def finished_session(
+    model: bytes, weights: Path, threads: int, *, prepack: bool = False, profile: Path | None = None
+) -> ort.InferenceSession:
+    """A session for a graph that is already optimised and whose weights stand in the folder `weights`.
+
+    Nothing is rewritten and, unless `prepack`, no weight is copied: the file's pages are mapped, once for all sessions.
+    With `profile` every run is timed node by node into files whose names begin so.
+    """
+    options = _options(threads)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not prepack:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    return _made(model, weights, options)
+
+
+def plain_session(model: bytes, weights: Path, threads: int) -> ort.InferenceSession:
+    """A session for a graph as it was written, optimised while loading; keeps a copy of its own of the weights."""
+    return _made(model, weights, _options(threads))
+
+
+def optimise(model: bytes, to: Path, level: str = "all") -> None:
+    """Let onnxruntime rewrite a model for this CPU and save what it made. `level`: `all`, or `extended`, which leaves
+    the memory layout alone (as on CPUs that have no blocked layout). Raises BadModel where it cannot."""
+    options = _options(1)
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = {"all": levels.ORT_ENABLE_ALL, "extended": levels.ORT_ENABLE_EXTENDED}[level]
+    options.optimized_model_filepath = str(to)
+    options.add_session_config_entry("session.disable_prepacking", "1")  # this session never runs
+    _made(model, to.parent, options)
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    if threads > 1:  # many sessions, each with idle threads: those must sleep, not spin
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _made(model: bytes, folder: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    with _arena_lock:
+        _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # see Part.run
+        raise BadModel(f"onnxruntime cannot take this network: {_first_line(error)}") from error
+
+
+@cache
+def _share_arena() -> None:
+    """One arena for activations in this process. Without it each of a hundred sessions keeps its own (1–2 GB)."""
+    info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(info, None)
+
+
+def _first_line(error: Exception) -> str:
+    """onnxruntime's complaint without its stack: one sentence."""
+    text = str(error).strip().splitlines()
+    return text[0][:300] if text else type(error).__name__

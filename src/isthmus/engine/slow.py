@@ -1,0 +1,48 @@
+"""A declared slow-down: a machine that pretends to be a slower one of the same kind.
+
+After computing for t seconds it waits (factor − 1)·t more. Good for showing, without root, how a plan follows a slow
+device; it is no measurement of any real one, and whoever reports its times must say so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from isthmus.errors import BadInput
+
+_SPIN_S = 2e-4
+T = TypeVar("T")
+
+
+def wait_s(duration_s: float) -> None:
+    """Wait this long, to within microseconds: sleep, and spin the last stretch (sleeping overshoots by 0.1 ms)."""
+    end = time.perf_counter() + duration_s
+    if duration_s > _SPIN_S:
+        time.sleep(duration_s - _SPIN_S)
+    while time.perf_counter() < end:
+        pass
+
+
+@dataclass(frozen=True)
+class SlowDown:
+    """`factor` ≥ 1; 1 is this machine as it is. `clock` and `wait` are arguments so that a test needs no time."""
+
+    factor: float = 1.0
+    wait: Callable[[float], None] = wait_s
+    clock: Callable[[], float] = time.perf_counter
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.factor < float("inf"):
+            raise BadInput(f"a slow-down of {self.factor} is not possible: it must be at least 1 and finite")
+
+    def run(self, compute: Callable[[], T]) -> T:
+        """What `compute` returns, `factor` times as late."""
+        if self.factor == 1.0:
+            return compute()
+        start = self.clock()
+        made = compute()
+        self.wait((self.factor - 1.0) * (self.clock() - start))
+        return made

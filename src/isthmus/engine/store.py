@@ -1,0 +1,121 @@
+"""The cache of optimised networks: made at start-up for one CPU and one runtime version, never shipped.
+
+An entry is a folder whose name is the hash of everything it depends on. It is written beside its place and renamed
+into it, so two processes that open the same model at once both find a whole entry; every file's size and hash stand
+in its `entry.json`, and an entry that does not match is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import BadInput
+
+FORMAT = 1
+"""Part of every key: raise it when what is stored changes."""
+_NOTE = "entry.json"
+
+
+def default_folder() -> Path:
+    """`$ISTHMUS_CACHE`, else `$XDG_CACHE_HOME/isthmus`, else `~/.cache/isthmus`."""
+    named = os.environ.get("ISTHMUS_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isthmus"
+
+
+@cache
+def cpu() -> str:
+    """Model and instruction sets of this CPU, as one line: an optimised network belongs to them."""
+    wanted: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("model name", "flags", "Features", "CPU part"):
+                wanted.setdefault(name.strip(), value.strip())
+    except OSError:
+        wanted["processor"] = platform.processor()
+    return "; ".join([platform.machine(), *wanted.values()])
+
+
+def key_of(parts: Mapping[str, object]) -> str:
+    """The name of the entry for these ingredients."""
+    text = json.dumps({"format": FORMAT, **{k: str(v) for k, v in parts.items()}}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def entry(root: Path, key: str, make: Callable[[Path], Mapping[str, Any]]) -> tuple[Path, dict[str, Any]]:
+    """The folder of an entry and its notes, made by `make(folder)` when it is not there or not whole.
+
+    `make` fills an empty folder and returns notes (JSON values). Raises BadInput when `root` cannot be written.
+    """
+    place = root / key
+    notes = _read(place)
+    if notes is not None:
+        return place, notes
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{key[:8]}-", dir=root))
+    except OSError as error:
+        raise BadInput(f"the cache folder {root} cannot be written ({error}); set ISTHMUS_CACHE") from error
+    try:
+        _write_note(fresh, make(fresh))
+        _move_into(fresh, place)
+    except OSError as error:
+        raise BadInput(f"the cache folder {root} cannot take a new entry ({error}); set ISTHMUS_CACHE") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    notes = _read(place)
+    if notes is None:
+        raise BadInput(f"the cache entry {place} changed while it was opened; try again or delete it")
+    return place, notes
+
+
+def _move_into(fresh: Path, place: Path) -> None:
+    """Put a whole entry in its place. Someone else's whole entry may be there first; a broken one makes way."""
+    for _ in range(3):
+        try:
+            fresh.rename(place)
+        except OSError:
+            if _read(place) is not None:
+                return
+            broken = Path(tempfile.mkdtemp(prefix=".broken-", dir=place.parent))
+            with suppress(FileNotFoundError):  # another process moved it away first
+                place.rename(broken / "entry")
+            shutil.rmtree(broken, ignore_errors=True)
+        else:
+            return
+    raise BadInput(f"the cache entry {place} cannot be replaced; delete it")
+
+
+def _write_note(folder: Path, notes: Mapping[str, Any]) -> None:
+    files = {p.name: {"bytes": p.stat().st_size, "sha256": _hash(p)} for p in sorted(folder.iterdir())}
+    (folder / _NOTE).write_text(json.dumps({"files": files, "notes": notes}))
+
+
+def _read(place: Path) -> dict[str, Any] | None:
+    """The notes of a whole entry, None for one that is absent or damaged."""
+    try:
+        stored = json.loads((place / _NOTE).read_text())
+        for name, said in stored["files"].items():
+            if (place / name).stat().st_size != said["bytes"] or _hash(place / name) != said["sha256"]:
+                return None
+        notes = stored["notes"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return notes if isinstance(notes, dict) else None
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

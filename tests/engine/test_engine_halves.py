@@ -1,0 +1,105 @@
+"""tail(head(x)) is whole(x), and whole(x) is what a plain onnxruntime session answers, for every kind of cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+
+from isthmus.engine import Engine
+from isthmus.errors import BadInput
+from isthmus.graph import INPUT, OUTPUT, narrow_cuts, prefix_cuts
+from isthmus.model import Model
+
+Arrays = dict[str, NDArray[np.generic]]
+EngineOf = Callable[[str], Engine]
+ModelOf = Callable[[str], Model]
+
+SMALL = ["zoo:tiny", "zoo:mobilenet_v2", "light:squeezenet"]
+LARGE = ["zoo:resnet18", "zoo:resnet50", "light:inception_v1"]
+RELATIVE_ERROR = 2e-5
+"""Halves built on demand are fused differently: float32 rounding over some fifty layers."""
+
+
+def plain(model: Model, inputs: Arrays) -> Arrays:
+    """The un-split twin: onnxruntime with its own settings."""
+    names = [o.name for o in model.outputs]
+    session = ort.InferenceSession(model.proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def split(engine: Engine, cut_id: str, inputs: Arrays) -> Arrays:
+    """All outputs, by way of a cut, with nothing but what crosses handed over."""
+    head = engine.head(cut_id, inputs)
+    ends = engine.halves(cut_id).ends if cut_id not in (INPUT, OUTPUT) else None
+    crossing = ends.crossing if ends else tuple(head) if cut_id == INPUT else ()
+    tail = engine.tail(cut_id, {t: head[t] for t in crossing})
+    assert not (tail.keys() & head.keys()), "an output was made twice"
+    made = {**head, **tail}
+    return {o.name: made[o.name] for o in engine.model.outputs}
+
+
+def assert_close(got: Arrays, wanted: Arrays, relative: float) -> None:
+    assert got.keys() == wanted.keys()
+    for name, value in wanted.items():
+        scale = float(np.abs(value).max())
+        assert scale > 1e-3, "the network answers nothing: equality would say nothing"
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=relative * scale)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_whole_is_what_a_plain_session_answers(name: str, model_of: ModelOf, engine_of: EngineOf) -> None:
+    inputs = model_of(name).random_inputs(2 if model_of(name).dynamic_batch else 1)
+    assert_close(engine_of(name).whole(inputs), plain(model_of(name), inputs), RELATIVE_ERROR)
+
+
+@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(n, marks=pytest.mark.slow) for n in LARGE)])
+def test_every_ready_cut_gives_the_same_bits(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    inputs = engine.model.random_inputs()
+    whole = engine.whole(inputs)
+    for cut in engine.cuts:
+        assert_close(split(engine, cut.id, inputs), whole, 0.0)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_any_batch(batch: int, engine_of: EngineOf) -> None:
+    engine = engine_of("zoo:tiny")
+    inputs = engine.model.random_inputs(batch)
+    whole = engine.whole(inputs)
+    for cut in engine.cuts:
+        got = split(engine, cut.id, inputs)
+        assert all(a.shape[0] == batch for a in got.values())
+        assert_close(got, whole, 0.0)
+
+
+def test_cuts_that_are_not_ready_are_built_on_demand(engine_of: EngineOf) -> None:
+    engine = engine_of("zoo:tiny")
+    inputs = engine.model.random_inputs()
+    whole = engine.whole(inputs)
+    rare = [c.id for c in (*narrow_cuts(engine.graph), *prefix_cuts(engine.graph)) if c not in engine.cuts]
+    assert rare
+    for cut_id in rare:
+        assert_close(split(engine, cut_id, inputs), whole, RELATIVE_ERROR)
+
+
+def test_several_tensors_across_a_cut(engine_of: EngineOf) -> None:
+    engine = engine_of("light:squeezenet")
+    inputs = engine.model.random_inputs()
+    whole = engine.whole(inputs)
+    wide = [c for c in prefix_cuts(engine.graph) if len(c.crossing) > 1]
+    assert len(wide) >= 4
+    for cut in wide[:: len(wide) // 4]:
+        assert_close(split(engine, cut.id, inputs), whole, RELATIVE_ERROR)
+
+
+def test_a_cut_that_does_not_bound_its_tail_is_refused(engine_of: EngineOf) -> None:
+    engine = engine_of("zoo:mobilenet_v2")
+    narrow = {c.id for c in narrow_cuts(engine.graph)}
+    inside = next(n.name for n in engine.graph.nodes if n.name not in narrow and n.name not in engine.graph.outputs)
+    for cut_id in (inside, "no such tensor"):
+        with pytest.raises(BadInput, match=r"cut"):
+            engine.head(cut_id, engine.model.random_inputs())
