@@ -108,14 +108,35 @@ def _crossing(graph: Graph, head: frozenset[int]) -> tuple[str, ...]:
 
 
 def _head(graph: Graph, crossing: set[str], forced: set[str]) -> frozenset[int]:
-    tail: set[int] = set()
-    for output in graph.outputs:
-        if output in crossing or output in forced:
-            continue
-        walked = _walk_back(graph, output, crossing)
-        if walked is not None:
-            tail |= walked
-    return frozenset(range(len(graph.nodes))) - tail
+    return frozenset(range(len(graph.nodes))).difference(*_tail_walks(graph, crossing, forced).values())
+
+
+def _tail_walks(graph: Graph, crossing: set[str], forced: set[str]) -> dict[str, set[int]]:
+    """Outputs that are made in the tail, each with the nodes it needs there.
+
+    An output goes to the head when it can be had without the crossing tensors, when it is forced there, and when it
+    needs a node that such an output needs too.
+    """
+    walks = {o: _walk_back(graph, o, crossing) for o in graph.outputs if o not in crossing}
+    tail = {o: w for o, w in walks.items() if w is not None and o not in forced}
+    if len(tail) == len(walks):
+        return tail
+    needed = _ancestors(graph, [o for o in walks if o not in tail])
+    while shared := [o for o, w in tail.items() if not w.isdisjoint(needed)]:
+        needed |= _ancestors(graph, shared)
+        tail = {o: w for o, w in tail.items() if o not in shared}
+    return tail
+
+
+def _ancestors(graph: Graph, names: list[str]) -> set[int]:
+    seen: set[int] = set()
+    todo = [graph.producer[n] for n in names if n in graph.producer]
+    while todo:
+        i = todo.pop()
+        if i not in seen:
+            seen.add(i)
+            todo.extend(graph.producer[t] for t in graph.nodes[i].inputs if t in graph.producer)
+    return seen
 
 
 def _walk_back(graph: Graph, output: str, stop: set[str]) -> set[int] | None:
@@ -137,13 +158,8 @@ def _walk_back(graph: Graph, output: str, stop: set[str]) -> set[int] | None:
 
 def _outputs_made_early(graph: Graph, head: frozenset[int], crossing: set[str]) -> list[str]:
     """Outputs that the head makes although, from the crossing tensors alone, the tail could."""
-    early = []
-    for output in graph.outputs:
-        if output not in crossing and graph.producer.get(output, -1) in head:
-            walked = _walk_back(graph, output, crossing)
-            if walked is not None:
-                early.append(output)
-    return early
+    tail = _tail_walks(graph, crossing, set())
+    return [o for o in graph.outputs if o in tail and graph.producer.get(o, -1) in head]
 
 
 def _enter_only_by(graph: Graph, head: frozenset[int], name: str) -> bool:
