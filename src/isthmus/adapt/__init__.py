@@ -1,0 +1,22 @@
+"""Keep deciding: what the link and the machines are like now, and which cut is best for that."""
+
+from isthmus.adapt.bandwidth import Bandwidth
+from isthmus.adapt.change_points import ChangePoints, Prior
+from isthmus.adapt.chooser import Habits, TableChooser
+from isthmus.adapt.fixed import Fixed, always_device, always_server
+from isthmus.adapt.health import Health
+from isthmus.adapt.load import LoadFactor, Recent
+
+__all__ = [
+    "Bandwidth",
+    "ChangePoints",
+    "Fixed",
+    "Habits",
+    "Health",
+    "LoadFactor",
+    "Prior",
+    "Recent",
+    "TableChooser",
+    "always_device",
+    "always_server",
+]

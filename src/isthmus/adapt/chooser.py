@@ -1,0 +1,176 @@
+"""The chooser: prices every candidate with what is believed now and takes the cheapest, reluctantly.
+
+Neurosurgeon (Kang et al., ASPLOS 2017) re-evaluates its cut before every request from the current bandwidth and server
+load; dynamic split computing (Bakhtiarnia et al., 2023) does so from a table. The same here, with what a real link asks
+for besides: a margin before moving, probes where nothing is learnt otherwise, and a server that may be away.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.adapt.bandwidth import HIGHEST_BPS, Bandwidth
+from isthmus.adapt.change_points import Prior
+from isthmus.adapt.health import Health
+from isthmus.adapt.load import LOWEST, LoadFactor, Recent
+from isthmus.errors import BadInput
+from isthmus.plan.cost import CostTable
+from isthmus.record.types import Choice, Step
+
+DOUBT = 0.3
+"""Above this probability of an unseen change a probe is sent at once instead of waiting for the next request."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How the chooser behaves. deadline_s: the answer is wanted within this long, None for as soon as possible.
+    margin: another choice must be this much cheaper before it is taken (0.05 is 5 %; the cost model itself errs by 2
+    to 4 %, and two cuts that close are not worth a change). probe_every_s: without a bandwidth sample for this long, a
+    probe of `probe_bytes` is asked for; it must leave 8 kB after its first chunk for dispersion to say anything.
+    """
+
+    deadline_s: float | None = None
+    margin: float = 0.05
+    probe_every_s: float = 2.0
+    probe_bytes: int = 16_384
+
+    def __post_init__(self) -> None:
+        if self.deadline_s is not None and not self.deadline_s > 0:
+            raise BadInput(f"a deadline must be above zero, not {self.deadline_s}")
+        if not 0 <= self.margin < 1 or not self.probe_every_s > 0 or not 0 <= self.probe_bytes <= 1_000_000:
+            raise BadInput("a chooser needs 0 ≤ margin < 1, probe_every_s above zero and probe_bytes within 0…1000000")
+
+
+class TableChooser:
+    """A `Chooser` over the candidates of a cost table; `table.link` is what is believed before anything is measured.
+
+    Times are seconds on any one rising clock; nothing here reads a clock, so simulations run the same code.
+    """
+
+    def __init__(self, table: CostTable, habits: Habits | None = None, *, prior: Prior | None = None) -> None:
+        self.habits = habits or Habits()
+        self._table = table
+        self._row = {name: at for at, name in enumerate(zip(table.cuts, table.codecs, strict=True))}
+        self._local = np.flatnonzero(table.up_bytes + table.down_bytes == 0)
+        self._whole = int(self._local[np.argmin(table.device_s[self._local])]) if self._local.size else None
+        self._bandwidth = Bandwidth(min(table.link.up_bps, HIGHEST_BPS), prior)
+        self._down_share = table.link.down_bps / table.link.up_bps
+        self._server = LoadFactor()
+        self._device = LoadFactor()
+        self._rtt = Recent(table.link.rtt_s)
+        self._queue = Recent(0.0, rest=0.0)
+        self._health = Health()
+        self._current: int | None = None
+        self._asked_s = -math.inf
+        self._now_s = 0.0
+
+    def choose(self, now_s: float) -> Choice:
+        """Where the request that starts now should run."""
+        self._now_s = now_s
+        latency = self._latency_s(self._bandwidth.bps, now_s)
+        at, why = self._pick(latency, now_s)
+        self._current = at
+        return Choice(cut=self._table.cuts[at], codec=self._table.codecs[at], predicted_s=float(latency[at]), why=why)
+
+    def observe(self, step: Step) -> None:
+        """Learn from one request or probe: bandwidth, round trip, server and device times, and whether it failed."""
+        now = self._now_s = step.t_s + step.seconds.total
+        self._learn_link(step, now)
+        if step.trouble:
+            self._health.failed(began_s=step.t_s, now_s=now, probe=step.kind == "probe")
+            return
+        self._learn_work(step, now)
+        if step.kind == "probe" or step.ran != "device":
+            unsure = step.evidence.up_bps is not None and self._bandwidth.doubt > DOUBT
+            if not (self._health.down and unsure):  # the first sample after a failure may announce a change: ask again
+                self._health.answered(began_s=step.t_s, now_s=now, probe=step.kind == "probe")
+
+    def probe_bytes(self, now_s: float) -> int:
+        """How many bytes a probe sent now should carry; 0 when none is wanted. Asking counts as sending."""
+        self._now_s = now_s
+        if not self.habits.probe_bytes or now_s < self._asked_s + self._gap_s():
+            return 0
+        if not self._unsure() and self._bandwidth.age_s(now_s) < self.habits.probe_every_s:
+            return 0
+        if not self._worth_knowing(now_s):
+            return 0
+        self._asked_s = now_s
+        return self.habits.probe_bytes
+
+    @property
+    def beliefs(self) -> tuple[float | None, float | None]:
+        """(uplink bit/s, server load factor) at the last moment this was asked or told anything."""
+        return self._bandwidth.bps, self._server.at(self._now_s)
+
+    def _latency_s(self, up_bps: float, now_s: float) -> NDArray[np.float64]:
+        """Every candidate at this uplink rate. The wait at the server is paid by whatever goes there, as half a round
+        trip each way is; the downlink keeps its ratio to the uplink, for nothing measures it."""
+        rtt_s = self._rtt.at(now_s) + self._queue.at(now_s)
+        loads = self._server.at(now_s), self._device.at(now_s)
+        return self._table.latency_s(up_bps, up_bps * self._down_share, rtt_s, *loads)
+
+    def _pick(self, latency: NDArray[np.float64], now_s: float) -> tuple[int, str]:
+        if self._health.down and self._whole is not None:
+            return self._whole, "the server does not answer"
+        allowed, why = self._in_time(latency, now_s)
+        best = int(allowed[np.argmin(latency[allowed])])
+        current = self._current
+        if current is None or current == best:
+            return best, why
+        gain = 1 - float(latency[best]) / max(float(latency[current]), 1e-12)
+        if gain <= self.habits.margin and current in allowed:
+            return current, f"kept: {gain:.1%} is too little to move for"
+        return best, why
+
+    def _in_time(self, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
+        """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,
+        else those that are expected to, else all."""
+        everything = np.arange(len(latency))
+        deadline_s = self.habits.deadline_s
+        if deadline_s is None:
+            return everything, "cheapest"
+        careful = self._latency_s(self._bandwidth.low_bps(now_s), now_s)
+        for priced, why in ((careful, "cheapest that is surely in time"), (latency, "cheapest that should be in time")):
+            meets = np.flatnonzero(priced <= deadline_s)
+            if meets.size:
+                return meets, why
+        return everything, f"cheapest; nothing meets {deadline_s * 1e3:.0f} ms"
+
+    def _unsure(self) -> bool:
+        return self._health.down or self._bandwidth.doubt > DOUBT
+
+    def _gap_s(self) -> float:
+        """The least time between two probes."""
+        return self._health.probe_gap_s if self._unsure() else self.habits.probe_every_s
+
+    def _worth_knowing(self, now_s: float) -> bool:
+        """Could any news of link or server make it worth sending something? On a perfect link to an idle server, at the
+        least round trip ever seen: if the device alone still wins, a probe can change nothing."""
+        if self._whole is None:
+            return True
+        load = min(1.0, max(LOWEST, self._server.at(now_s)))
+        best = self._table.latency_s(HIGHEST_BPS, HIGHEST_BPS, self._rtt.least, load, self._device.at(now_s))
+        return float(best.min()) < float(best[self._whole])
+
+    def _learn_link(self, step: Step, now_s: float) -> None:
+        told = step.evidence
+        if told.up_bps is not None:
+            self._bandwidth.observe(told.up_bps, now_s)
+        if told.rtt_s is not None:
+            self._rtt.observe(told.rtt_s, now_s)
+
+    def _learn_work(self, step: Step, now_s: float) -> None:
+        told, spent = step.evidence, step.seconds
+        if told.queue_s is not None:
+            self._queue.observe(told.queue_s, now_s)
+        row = self._row.get((step.cut, step.codec))
+        if step.kind == "probe" or row is None:
+            return
+        if told.server_s is not None:
+            self._server.observe(told.server_s, float(self._table.server_s[row]), now_s)
+        measured_s = spent.local if step.ran == "device" else spent.head + spent.encode
+        self._device.observe(measured_s, float(self._table.device_s[row]), now_s)
