@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from isthmus.codec import make_codec
 from isthmus.errors import BadFrame, BadInput
@@ -22,7 +24,7 @@ def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
 def test_the_ends_of_the_range_come_back_exactly() -> None:
     x = np.array([-1.5, 0.25, 3.0], np.float32)
     codec = make_codec("int2")
-    back = codec.load(memoryview(codec.dump(x)), (3,), "float32")
+    back: NDArray[Any] = codec.load(memoryview(codec.dump(x)), (3,), "float32")
     assert back[0] == x[0]
     assert back[2] == x[2]
 
@@ -31,7 +33,7 @@ def test_what_lies_outside_saturates_to_the_limits_of_its_channel() -> None:
     clip = ChannelClip(mean=(0.0, 10.0), std=(1.0, 1.0), low=(-1.0, 9.0), high=(1.0, 11.0))
     x = np.array([[[-50.0, 3e38], [-3e38, 50.0]]], np.float32)
     codec = make_codec("int8", clip)
-    back = codec.load(memoryview(codec.dump(x)), x.shape, "float32")
+    back: NDArray[Any] = codec.load(memoryview(codec.dump(x)), x.shape, "float32")
     np.testing.assert_allclose(back, [[[-1, 1], [9, 11]]], rtol=1e-6)
     assert codec.bound(x) == pytest.approx(3e38)
 
@@ -40,7 +42,7 @@ def test_a_constant_channel_costs_nothing_and_loses_nothing() -> None:
     clip = ChannelClip(mean=(2.5, 0.0), std=(0.0, 1.0), low=(2.5, -1.0), high=(2.5, 1.0))
     x = np.array([[[2.5, 2.5], [1.0, -1.0]]], np.float32)
     codec = make_codec("int2", clip)
-    back = codec.load(memoryview(codec.dump(x)), x.shape, "float32")
+    back: NDArray[Any] = codec.load(memoryview(codec.dump(x)), x.shape, "float32")
     np.testing.assert_array_equal(back[0, 0], [2.5, 2.5])
 
 
@@ -50,7 +52,7 @@ def test_each_channel_has_its_own_range() -> None:
     x = (rng.uniform(-1, 1, (2, 2, 50)) * np.array([1e-3, 1e3])[None, :, None]).astype(np.float32)
     clip = ChannelClip(mean=(0.0, 0.0), std=(1e-3, 1e3), low=(-1e-3, -1e3), high=(1e-3, 1e3))
     codec = make_codec("int8", clip)
-    back = codec.load(memoryview(codec.dump(x)), x.shape, "float32")
+    back: NDArray[Any] = codec.load(memoryview(codec.dump(x)), x.shape, "float32")
     assert np.abs(back - x)[:, 0].max() < 5e-6
     assert np.abs(back - x)[:, 1].max() < 5
 
@@ -70,7 +72,7 @@ def test_a_clip_of_one_entry_fits_any_shape() -> None:
     codec = make_codec("int4", ChannelClip(mean=(0.0,), std=(1.0,), low=(-2.0,), high=(2.0,)))
     for shape in ((), (5,), (2, 3), (1, 2, 3, 4)):
         x = np.linspace(-2, 2, int(np.prod(shape))).astype(np.float32).reshape(shape)
-        back = codec.load(memoryview(codec.dump(x)), shape, "float32")
+        back: NDArray[Any] = codec.load(memoryview(codec.dump(x)), shape, "float32")
         assert np.abs(back - x).max() <= codec.bound(x)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from isthmus.codec import Half, Raw
 from isthmus.errors import BadFrame, BadInput
+from isthmus.quant import SLAB
 
 
 def test_raw_copies_nothing() -> None:
@@ -50,13 +53,16 @@ def test_a_payload_with_gaps_is_refused() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(x=arrays(np.float32, st.integers(0, 40), elements=st.floats(width=32)))
-def test_half_rounds_as_numpy_does_and_saturates(x: NDArray[np.float32]) -> None:
+def test_half_is_as_near_as_numpys_and_saturates(x: NDArray[np.float32]) -> None:
     with np.errstate(over="ignore"):
-        expected = x.astype(np.float16)
-    expected = np.where(np.isinf(expected) & np.isfinite(x), np.copysign(np.float16(65504), x), expected)
-    payload = Half().dump(x)
-    back = Half().load(payload, x.shape, "float32")
-    np.testing.assert_array_equal(back, expected.astype(np.float32))
+        nearest = x.astype(np.float16)
+    nearest = np.where(np.isinf(nearest) & np.isfinite(x), np.copysign(np.float16(65504), x), nearest)
+    back: NDArray[Any] = Half().load(Half().dump(x), x.shape, "float32")
+    finite = np.isfinite(x)
+    np.testing.assert_array_equal(back[~finite], x[~finite])
+    exact = x[finite].astype(np.float64)
+    slack = 2.0**-38
+    assert (np.abs(back[finite] - exact) <= np.abs(nearest[finite] - exact) + slack).all()
     np.testing.assert_array_equal(np.signbit(back[~np.isnan(x)]), np.signbit(x[~np.isnan(x)]))
 
 
@@ -69,10 +75,25 @@ def test_half_reads_and_writes_every_half() -> None:
     np.testing.assert_array_equal(back[number], every[number])
 
 
-def test_half_rounds_every_midpoint_to_even() -> None:
-    """Ties and their neighbours, over all finite halves: where a hand-made conversion goes wrong."""
-    halves = np.arange(0x7BFF, dtype=np.uint16).view(np.float16).astype(np.float64)
-    above = np.arange(1, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
-    middle = ((halves + above) / 2).astype(np.float32)
-    for x in (middle, np.nextafter(middle, np.float32(np.inf)), np.nextafter(middle, np.float32(0)), -middle):
-        np.testing.assert_array_equal(np.frombuffer(Half().dump(x), np.float16), x.astype(np.float16))
+def test_half_rounds_every_midpoint_away_from_zero() -> None:
+    """Ties and their neighbours, between all finite halves: where a hand-made conversion goes wrong."""
+    below = np.arange(0x7BFF, dtype=np.uint16).view(np.float16)
+    above = np.arange(1, 0x7C00, dtype=np.uint16).view(np.float16)
+    middle = ((below.astype(np.float64) + above) / 2).astype(np.float32)
+
+    def halves(x: NDArray[np.float32]) -> NDArray[np.float16]:
+        return np.frombuffer(Half().dump(x), np.float16)
+
+    np.testing.assert_array_equal(halves(middle), above)
+    np.testing.assert_array_equal(halves(-middle), -above)
+    np.testing.assert_array_equal(halves(np.nextafter(middle, np.float32(np.inf))), above)
+    normal = middle > 2.0**-14
+    np.testing.assert_array_equal(halves(np.nextafter(middle, np.float32(0)))[normal], below[normal])
+
+
+def test_long_tensors_take_every_slab() -> None:
+    x = np.random.default_rng(0).standard_normal(2 * SLAB + 3).astype(np.float32)
+    x[-1] = np.inf
+    for values in (x, x[:-1]):
+        back: NDArray[Any] = Half().load(Half().dump(values), values.shape, "float32")
+        np.testing.assert_allclose(back, values, rtol=2**-11, atol=2**-24)

@@ -42,7 +42,7 @@ def test_any_batching_gives_the_statistics_of_the_whole(
 def test_a_whole_tensor_can_be_one_channel() -> None:
     seen = Calibrator(per_channel=False)
     seen.update(np.arange(6, dtype=np.float32))
-    seen.update(np.float32(9).reshape(()))
+    seen.update(np.array(9, np.float32))
     clip = seen.get()
     assert (clip.channels, clip.low, clip.high) == (1, (0.0,), (9.0,))
 

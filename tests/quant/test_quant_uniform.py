@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from isthmus.quant import Grid, quantise, restore
-from isthmus.quant.uniform import SLAB
+from isthmus.quant import SLAB, Grid, quantise, restore
 
 
-def slow_indices(x: np.ndarray, low: np.ndarray, high: np.ndarray, levels: int) -> np.ndarray:
+def slow_indices(x: NDArray[Any], low: NDArray[Any], high: NDArray[Any], levels: int) -> Any:
     step = (high - low) / levels
     with np.errstate(invalid="ignore", divide="ignore"):
         index = np.floor((x.astype(np.float64) - low[:, None]) / step[:, None] + 0.5)

@@ -70,7 +70,7 @@ class PlanarRange:
         return self._grid(low, high).error(np.array([low]), np.array([high]))
 
     def _grid(self, low: float, high: float) -> Grid:
-        return Grid.between(np.array([low]), np.array([high]), (1 << self.bits) - 1)
+        return Grid.whole(low, high, (1 << self.bits) - 1)
 
 
 class PlanarClip:
