@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import helper, inliner, version_converter
 
 from isthmus.errors import BadModel
+from isthmus.model.fold import fold_into
 from isthmus.model.initializers import is_bare, lightened, settle, take_over
 from isthmus.model.limits import LIMITS, NEWEST_IR
 from isthmus.model.shapes import BATCH, FOREIGN, Shapes, first_line, fix_inputs, shapes_at
@@ -80,6 +81,7 @@ def _model(
         raise BadModel(f"the graph of {name} without its weights has more than {LIMITS.graph_bytes:,} bytes")
     vet_values(proto.graph.input, "input")
     light = _converted(_checked(_inlined(light)))
+    fold_into(light.graph, opset_of(light))
     drop_dead(light.graph)
     name_nodes(light.graph)
     take_over(proto, light)

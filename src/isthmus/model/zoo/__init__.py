@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from isthmus.model.types import Model
+from isthmus.model.zoo.alexnet import alexnet
+from isthmus.model.zoo.efficientnet import EFFICIENTNETS
+from isthmus.model.zoo.efficientnet_v2 import EFFICIENTNETS_V2
+from isthmus.model.zoo.googlenet import googlenet
 from isthmus.model.zoo.mobilenet import mobilenet_v2
 from isthmus.model.zoo.resnet import resnet18, resnet50
 from isthmus.model.zoo.tiny import tiny
+from isthmus.model.zoo.vgg import vgg16
 
 ZOO: dict[str, Callable[..., Model]] = {
     "tiny": tiny,
+    "alexnet": alexnet,
+    "vgg16": vgg16,
     "resnet18": resnet18,
     "resnet50": resnet50,
     "mobilenet_v2": mobilenet_v2,
+    "googlenet": googlenet,
+    **EFFICIENTNETS,
+    **EFFICIENTNETS_V2,
 }
 """Name → builder; each takes `weights` and `seed`."""
 

@@ -1,4 +1,4 @@
-"""Writing a network straight as ONNX: one method an operator, shapes and moments followed along, weights seeded.
+"""Writing a network straight as ONNX: one method an operator, shapes and distributions followed along, weights seeded.
 
 Convolutions carry a bias and no batch norm: they are what is left once batch norm is folded. Weights are scaled layer
 by layer so that every convolution's output has about unit variance, and made such that the answer depends on the
@@ -16,25 +16,28 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from isthmus.errors import BadInput
 from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
-from isthmus.model.zoo import moments as mo
+from isthmus.model.zoo import laws
 
 BATCH = "N"
+_CHUNK = 1 << 18
+"""Weights made at a time: one megabyte stays in the cache."""
+_FEW = 32
+"""Filters of fewer weights are scaled one by one: chance would make them too unequal."""
 Pads = tuple[int, int, int, int]
 """top, left, bottom, right"""
 
 
 @dataclass(frozen=True)
 class Act:
-    """An activation while a network is written: name, shape without the batch, and its expected moments."""
+    """An activation while a network is written: name, shape without the batch, and its expected distribution."""
 
     name: str
     shape: tuple[int, ...]
-    moments: mo.Moments
+    law: laws.Law
 
     @property
     def channels(self) -> int:
@@ -60,7 +63,7 @@ class Net:
 
     def input(self, name: str, shape: tuple[int, ...]) -> Act:
         """A float32 input (batch added in front), expected to be standardised: mean 0, variance 1."""
-        act = Act(name, shape, mo.Moments(0.0, 1.0))
+        act = Act(name, shape, laws.normal(0.0, 1.0))
         self._inputs.append(act)
         return act
 
@@ -83,51 +86,51 @@ class Net:
             raise BadInput(f"{x.channels} → {channels} channels cannot be split into {groups} groups")
         name = name or self._fresh("conv")
         dims = (channels, x.channels // groups, kernel, kernel)
-        weight, bias = self._filters(name, dims, x.moments, gain)
+        weight, bias = self._filters(name, dims, x.law, gain)
         height, width = (
             (size + low + high - kernel) // stride + 1
             for size, low, high in zip(x.shape[1:], pads[:2], pads[2:], strict=True)
         )
         return self._add(
-            "Conv", [x.name, weight, bias], (channels, height, width), mo.Moments(0.0, gain**2), name,
+            "Conv", [x.name, weight, bias], (channels, height, width), laws.normal(0.0, gain), name,
             kernel_shape=[kernel, kernel], strides=[stride, stride], pads=list(pads), group=groups,
         )  # fmt: skip
 
     def linear(self, x: Act, features: int, *, gain: float = 1.0, name: str = "") -> Act:
         """Fully connected layer on a flat activation (Gemm, weights output × input)."""
         name = name or self._fresh("fc")
-        weight, bias = self._filters(name, (features, x.channels), x.moments, gain)
-        return self._add("Gemm", [x.name, weight, bias], (features,), mo.Moments(0.0, gain**2), name, transB=1)
+        weight, bias = self._filters(name, (features, x.channels), x.law, gain)
+        return self._add("Gemm", [x.name, weight, bias], (features,), laws.normal(0.0, gain), name, transB=1)
 
     def relu(self, x: Act, name: str = "") -> Act:
-        return self._add("Relu", [x.name], x.shape, mo.through(mo.relu, x.moments), name)
+        return self._add("Relu", [x.name], x.shape, laws.through(laws.relu, x.law), name)
 
     def relu6(self, x: Act) -> Act:
         """Clip to [0, 6]."""
         low, high = self._scalar("zero", 0.0), self._scalar("six", 6.0)
-        return self._add("Clip", [x.name, low, high], x.shape, mo.through(_relu6, x.moments))
+        return self._add("Clip", [x.name, low, high], x.shape, laws.through(laws.relu6, x.law))
 
     def sigmoid(self, x: Act) -> Act:
-        return self._add("Sigmoid", [x.name], x.shape, mo.through(mo.sigmoid, x.moments))
+        return self._add("Sigmoid", [x.name], x.shape, laws.through(laws.sigmoid, x.law))
 
     def silu(self, x: Act) -> Act:
         """x · sigmoid(x), as the two nodes that exporters write."""
         gate = self.sigmoid(x)
-        return self._add("Mul", [x.name, gate.name], x.shape, mo.through(mo.silu, x.moments))
+        return self._add("Mul", [x.name, gate.name], x.shape, laws.through(laws.silu, x.law))
 
     def mul(self, x: Act, gate: Act) -> Act:
         """x · gate, the gate broadcast over positions."""
-        return self._add("Mul", [x.name, gate.name], x.shape, mo.after_product(x.moments, gate.moments))
+        return self._add("Mul", [x.name, gate.name], x.shape, laws.after_product(x.law, gate.law))
 
     def add(self, a: Act, b: Act, name: str = "") -> Act:
         if a.shape != b.shape:
             raise BadInput(f"{self.name}: cannot add {a.name} {a.shape} and {b.name} {b.shape}")
-        return self._add("Add", [a.name, b.name], a.shape, mo.after_sum(a.moments, b.moments), name)
+        return self._add("Add", [a.name, b.name], a.shape, laws.after_sum(a.law, b.law), name)
 
     def concat(self, parts: Sequence[Act], name: str = "") -> Act:
         """Along the channels."""
         shape = (sum(p.channels for p in parts), *parts[0].shape[1:])
-        mixed = mo.mixed([(p.moments, p.channels) for p in parts])
+        mixed = laws.mixed([(p.law, p.channels) for p in parts])
         return self._add("Concat", [p.name for p in parts], shape, mixed, name, axis=1)
 
     def max_pool(self, x: Act, kernel: int, stride: int, *, pad: int = 0, ceil: bool = False) -> Act:
@@ -137,7 +140,7 @@ class Net:
         if ceil:
             sizes = [n - 1 if (n - 1) * stride >= s + pad else n for n, s in zip(sizes, x.shape[1:], strict=True)]
         return self._add(
-            "MaxPool", [x.name], (x.channels, *sizes), mo.after_max(x.moments, kernel**2),
+            "MaxPool", [x.name], (x.channels, *sizes), laws.after_max(x.law, kernel**2),
             kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4, ceil_mode=int(ceil),
         )  # fmt: skip
 
@@ -145,17 +148,17 @@ class Net:
         """Mean over each window, no padding."""
         sizes = [(s - kernel) // stride + 1 for s in x.shape[1:]]
         return self._add(
-            "AveragePool", [x.name], (x.channels, *sizes), mo.after_average(x.moments, kernel**2),
+            "AveragePool", [x.name], (x.channels, *sizes), laws.after_average(x.law, kernel**2),
             kernel_shape=[kernel] * 2, strides=[stride] * 2,
         )  # fmt: skip
 
     def global_pool(self, x: Act) -> Act:
         """Mean over all positions, kept as C × 1 × 1."""
         count = math.prod(x.shape[1:])
-        return self._add("GlobalAveragePool", [x.name], (x.channels, 1, 1), mo.after_average(x.moments, count))
+        return self._add("GlobalAveragePool", [x.name], (x.channels, 1, 1), laws.after_average(x.law, count))
 
     def flatten(self, x: Act) -> Act:
-        return self._add("Flatten", [x.name], (math.prod(x.shape),), x.moments, axis=1)
+        return self._add("Flatten", [x.name], (math.prod(x.shape),), x.law, axis=1)
 
     def block(self, x: Act) -> Act:
         """Record `x` as the output of one of the architecture's blocks."""
@@ -184,12 +187,12 @@ class Net:
         op: str,
         inputs: list[str],
         shape: tuple[int, ...],
-        moments: mo.Moments,
+        law: laws.Law,
         name: str = "",
         **attributes: Any,
     ) -> Act:
         name = name or self._fresh(op.lower())
-        act = Act(name, shape, moments)
+        act = Act(name, shape, law)
         if name in self._acts:
             raise BadInput(f"{self.name}: two nodes are called {name}")
         self._acts[name] = act
@@ -200,37 +203,39 @@ class Net:
         """`conv_17`: the op and the node's place."""
         return f"{stem}_{len(self._graph.node)}"
 
-    def _filters(self, name: str, dims: tuple[int, ...], x: mo.Moments, gain: float) -> tuple[str, str]:
+    def _filters(self, name: str, dims: tuple[int, ...], x: laws.Law, gain: float) -> tuple[str, str]:
         """Names of weight and bias for outputs of mean 0 and standard deviation `gain`."""
         if not self.weights:
             return self._tensor(f"{name}.weight", dims), self._tensor(f"{name}.bias", dims[:1])
-        weight = self._rng.standard_normal(dims, dtype=np.float32)
-        rows = weight.reshape(dims[0], -1)
-        fan_in = rows.shape[1]
-        bias = np.zeros(dims[0], np.float32)
+        fan_in = math.prod(dims[1:])
         zero_sum = x.mean != 0.0 and dims[1] > 1
-        if zero_sum:
-            rows -= rows.mean(axis=1, keepdims=True)
-            fan_in -= 1
-        rows *= np.float32(gain / math.sqrt(fan_in * x.var))
-        if not zero_sum:
-            bias -= np.float32(x.mean) * rows.sum(axis=1)
-        return self._tensor(f"{name}.weight", dims, weight), self._tensor(f"{name}.bias", dims[:1], bias)
+        scale = np.float32(gain / math.sqrt((fan_in - zero_sum) * x.var))
+        bias = np.zeros(dims[0], np.float32)
+        written, step = [], max(1, _CHUNK // fan_in)
+        for start in range(0, dims[0], step):
+            rows = self._rng.standard_normal((min(step, dims[0] - start), fan_in), dtype=np.float32)
+            if zero_sum:
+                rows -= rows.mean(axis=1, keepdims=True)
+            rows *= scale
+            if fan_in < _FEW:
+                rows *= np.float32(gain / math.sqrt(x.var)) / np.linalg.norm(rows, axis=1, keepdims=True)
+            if not zero_sum:
+                bias[start : start + len(rows)] = -np.float32(x.mean) * rows.sum(axis=1)
+            written.append(rows.tobytes())
+        return self._tensor(f"{name}.weight", dims, b"".join(written)), self._tensor(
+            f"{name}.bias", dims[:1], bias.tobytes()
+        )
 
-    def _tensor(self, name: str, dims: tuple[int, ...], values: NDArray[np.float32] | None = None) -> str:
+    def _tensor(self, name: str, dims: tuple[int, ...], values: bytes | None = None) -> str:
         tensor = self._graph.initializer.add(name=name, data_type=TensorProto.FLOAT, dims=dims)
         if values is not None:
-            tensor.raw_data = values.tobytes()
+            tensor.raw_data = values
         return name
 
     def _scalar(self, name: str, value: float) -> str:
         if name not in self._shared:
-            self._shared[name] = self._tensor(name, (), np.asarray(value, np.float32))
+            self._shared[name] = self._tensor(name, (), np.float32(value).tobytes())
         return self._shared[name]
-
-
-def _relu6(x: mo.Values) -> mo.Values:
-    return np.clip(x, 0.0, 6.0)
 
 
 def _same(sizes: tuple[int, ...], kernel: int, stride: int) -> Pads:
