@@ -49,7 +49,7 @@ def changing_run(duration_s: float = 52.0, outage: tuple[float, float] = (45.0, 
 def steady_run(count: int, **change: Any) -> list[Step]:
     """As many equal requests, ten a second."""
     known: dict[str, Any] = {"ran": "split", "cut": "a", "codec": "int8", "seconds": Seconds(total=0.05, head=0.05)}
-    return [Step(id=i, t_s=i / 10, **(known | change)) for i in range(count)]
+    return [Step(**({"id": i, "t_s": i / 10} | known | change)) for i in range(count)]
 
 
 def plan_at(bps: float) -> Plan:

@@ -56,7 +56,7 @@ def rate_axis(scale: Scale, left: float, right: float) -> Markup:
 
 def share_axis(scale: Scale, left: float, right: float) -> Markup:
     """Horizontal grid lines at quarters."""
-    return _rows(scale, [(t / 4, f"{t * 25} %") for t in range(5)], left, right)
+    return _rows(scale, [(t / 4, f"{t * 25}%") for t in range(5)], left, right)
 
 
 def time_axis(scale: Scale, panels: Sequence[tuple[float, float]], bottom: float) -> Markup:

@@ -16,8 +16,8 @@ Ints = NDArray[np.int64]
 DRAWN_CAUSES = (*CAUSES, "rest")
 """`rest`: what the caller waited and no cause accounts for."""
 RAN = ("device", "split", "server")
-MOST_GROUPS = 400
-"""More bars than this over the width of a page are thinner than the eye separates."""
+MOST_GROUPS = 800
+"""A bar a request up to here: about one unit of the picture's width each."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def groups_of(columns: Columns, most: int = MOST_GROUPS) -> Groups:
     if n <= most:
         first = np.arange(n, dtype=np.int64)
     else:
-        slots = min(most, max(most // 4, n // 4))
+        slots = min(most // 2, max(most // 4, n // 4))
         slot = np.minimum(((columns.t_s - low) / (high - low) * slots).astype(np.int64), slots - 1)
         first = np.flatnonzero(np.diff(slot, prepend=-1)).astype(np.int64)
     count = np.diff(first, append=n)
@@ -115,7 +115,7 @@ def groups_of(columns: Columns, most: int = MOST_GROUPS) -> Groups:
         first=first,
         count=count,
         start_s=start,
-        end_s=_ends(start, high),
+        end_s=_ends(start, (columns.t_s + columns.total_s)[first + count - 1], high),
         causes_s=_each(np.add, columns.causes_s, first) / count[:, None],
         mean_s=_each(np.add, columns.total_s, first) / count,
         best_s=_each(np.minimum, columns.total_s, first),
@@ -134,19 +134,19 @@ def runs_of(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
 
 
-def _ends(start: Floats, high: float) -> Floats:
-    """A bar lasts until the next one starts, but a pause in the run stays a gap: at most twice the usual spacing."""
-    if start.size == 0:
-        return start
-    spacing = np.diff(start)
-    usual = float(np.median(spacing)) if spacing.size else (high - float(start[0]))
-    return np.minimum(np.append(start[1:], high), start + 2 * usual)
+def _ends(start: Floats, answered: Floats, high: float) -> Floats:
+    """A bar lasts until the next one starts, but a pause in the run stays a gap: no longer than its last request took
+    or twice the usual spacing."""
+    usual = float(np.median(np.diff(start))) if start.size > 1 else 0.0
+    ends: Floats = np.minimum(np.append(start[1:], high)[: start.size], np.maximum(start + 2 * usual, answered))
+    return ends
 
 
-def _each(ufunc: np.ufunc, values: NDArray[np.generic], first: Ints) -> NDArray[np.float64]:
+def _each(ufunc: np.ufunc, values: NDArray[np.generic], first: Ints) -> Floats:
     if not first.size:
         return np.zeros((0, *values.shape[1:]))
-    return np.asarray(ufunc.reduceat(values.astype(np.float64), first, axis=0), dtype=np.float64)
+    reduced: Floats = ufunc.reduceat(values.astype(np.float64), first, axis=0)
+    return reduced
 
 
 def _floats(values: Sequence[float | None]) -> Floats:

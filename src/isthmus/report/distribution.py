@@ -50,7 +50,7 @@ def latency_shares(columns: Columns) -> Chart:
         rows += [(name, f"{t * 1e3:.3f}", f"{s:.4f}") for t, s in zip(times, shares, strict=True)]
     beyond = int(((totals > x.high) | (totals < x.low)).sum())
     return Chart(
-        title="Latency",
+        title="How long requests took",
         about="Share of requests answered within a time.",
         svg=picture(HALF, HEIGHT, "Cumulative share of requests over latency", parts),
         keys=tuple(keys),
@@ -61,7 +61,7 @@ def latency_shares(columns: Columns) -> Chart:
 
 
 def foresight(columns: Columns, median_error: float | None) -> Chart:
-    """Predicted against measured latency, one dot a request; the shaded band is ±10 %."""
+    """Predicted against measured latency, one dot a request; the shaded band is ±10%."""
     known = np.isfinite(columns.predicted_s)
     said, took = np.maximum(columns.predicted_s[known], LEAST_S), np.maximum(columns.total_s[known], LEAST_S)
     low, high = log_range(np.concatenate([said, took]))
@@ -85,7 +85,7 @@ def foresight(columns: Columns, median_error: float | None) -> Chart:
     error = "" if median_error is None else f"Median error {median_error:.1%}, fallbacks included. "
     return Chart(
         title="Predicted and measured",
-        about=error + "The band is ±10 %.",
+        about=error + "The band is ±10%.",
         svg=picture(HALF, HEIGHT, "Measured latency over predicted latency", parts),
         keys=tuple(keys),
         notes=(f"{beyond} requests lie beyond the axes and are drawn at their edge",) if beyond else (),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _CHILDLESS = frozenset({"rect", "line", "path", "circle", "polygon", "meta", "stop"})
@@ -69,3 +70,20 @@ def shorten(text: str, most: int) -> str:
         return text
     front = (most - 1) // 2
     return f"{text[:front]}…{text[len(text) - (most - 1 - front) :]}"
+
+
+def shorten_all(names: Sequence[str], most: int) -> list[str]:
+    """Each name within `most` characters and all of them still different: what the long ones begin with alike goes
+    first, then their middles; twins that remain are numbered.
+
+    >>> shorten_all(["@input", "/features/features.2/Add_output_0", "/features/features.4/Add_output_0"], 26)
+    ['@input', '…features.2/Add_output_0', '…features.4/Add_output_0']
+    """
+    long = [name for name in names if len(name) > most]
+    pairs = zip(min(long), max(long), strict=False) if len(long) > 1 else ()
+    alike = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    alike = alike[: alike.rfind("/") + 1 or max(alike.rfind("."), alike.rfind(":")) + 1]
+    short = [shorten("…" + n[len(alike) :], most) if len(alike) > 1 and n in long else shorten(n, most) for n in names]
+    if len(set(short)) < len(set(names)):
+        return [shorten(name, most - 4) + f" #{i + 1}" for i, name in enumerate(names)]
+    return short

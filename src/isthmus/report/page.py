@@ -116,9 +116,9 @@ def _section(run: Run, plan: Plan | None, cut_order: Sequence[str]) -> list[Mark
 
 
 def _facts(header: Header) -> Markup:
-    named = (("", header.model), ("on ", header.device), ("and ", header.server), ("over ", header.link),
-             ("started ", header.started))  # fmt: skip
-    return tag("p", " · ".join(word + value for word, value in named if value), class_="facts")
+    named = ("model", "device", "server", "link", "started")
+    facts = [(word, getattr(header, word)) for word in named]
+    return tag("p", " · ".join(f"{word}: {value}" for word, value in facts if value), class_="facts")
 
 
 def _tiles(s: Summary) -> Markup:
@@ -128,7 +128,7 @@ def _tiles(s: Summary) -> Markup:
         _tile(str(s.lost), "lost", "bad" if s.lost else "good"),
         _tile(str(s.wrong), f"wrong, {checked}", "bad" if s.wrong else "good" if s.verified else ""),
         _tile(_seconds(s.p50_s), "median latency"),
-        _tile(_seconds(s.p99_s), "99 % answered within"),
+        _tile(_seconds(s.p99_s), "99% answered within"),
         _tile(str(s.switches), f"changes of place, {len(s.cuts_used)} places"),
         _tile(str(s.fallbacks), "fell back"),
         _tile(show_bytes(s.up_bytes / s.answered) if s.answered else "–", "sent up per request"),

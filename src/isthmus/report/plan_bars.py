@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from isthmus.plan.types import CostRow, Plan
 from isthmus.report.chart import WIDTH, Chart, Key, boxes, duration_axis_below, empty, picture, text
-from isthmus.report.markup import Markup, shorten, tag
+from isthmus.report.markup import Markup, shorten_all, tag
 from isthmus.report.order import name_of
 from isthmus.report.scale import Scale, drawn_limit
 from isthmus.units import show_bytes, show_seconds
@@ -52,8 +52,8 @@ def plan_bars(plan: Plan) -> Chart:
     bottom = TOP + ROW * max(len(bars), 2)
     x = Scale(0.0, limit_s, LEFT, RIGHT)
     parts = [duration_axis_below(x, TOP, bottom)]
-    for i, bar in enumerate(bars):
-        parts += _row(bar, x, TOP + ROW * i)
+    for i, label in enumerate(shorten_all([b.name for b in bars], 38)):
+        parts += _row(bars[i], label, x, TOP + ROW * i)
     if not bars:
         parts = [empty(WIDTH, 0, WIDTH, TOP + ROW, "The plan names no price")]
     used = [p for p in _PARTS if any(b.parts_s()[p] > 0 for b in bars)]
@@ -95,10 +95,10 @@ def _named(cuts: tuple[str, ...]) -> str:
     return " / ".join(name_of(c) for c in cuts)
 
 
-def _row(bar: _Bar, x: Scale, top: float) -> list[Markup]:
+def _row(bar: _Bar, label: str, x: Scale, top: float) -> list[Markup]:
     words = [f"{p} {show_seconds(s)}" for p, s in bar.parts_s().items() if s > 0]
     title = "\n".join([bar.name, bar.codec, *words, f"up {show_bytes(sum(bar.cost.up_bytes))}"])
-    parts = [text(LEFT - 8, top + 14, shorten(bar.name, 40), "end", "tick strong" if bar.chosen else "tick", bar.name)]
+    parts = [text(LEFT - 8, top + 14, label, "end", "tick strong" if bar.chosen else "tick", bar.name)]
     base = 0.0
     for name, part_s in bar.parts_s().items():
         end = base + part_s
@@ -106,8 +106,8 @@ def _row(bar: _Bar, x: Scale, top: float) -> list[Markup]:
         if x1 - x0 > 0.05:
             parts.append(tag("path", d=boxes([x0], [x1], [top + 3], [top + ROW - 3]), class_=_CSS[name]))
         base = end
-    label = show_seconds(bar.total_s) + (" ◀ plan" if bar.chosen else "")
-    parts.append(text(x.one(bar.total_s) + 6, top + 14, label, css="tick strong" if bar.chosen else "tick"))
+    price = show_seconds(bar.total_s) + (" ◀ plan" if bar.chosen else "")
+    parts.append(text(x.one(bar.total_s) + 6, top + 14, price, css="tick strong" if bar.chosen else "tick"))
     parts.append(tag("rect", tag("title", title), x=0, y=top, width=WIDTH, height=ROW, class_="hit"))
     return parts
 

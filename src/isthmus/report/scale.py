@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
+_TINY, _HUGE = 1e-12, 1e18
+"""No second, byte or bit per second that means anything lies outside; the arithmetic of a log axis ends near there."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def log_range(values: ArrayLike, least_ratio: float = 4.0, most_ratio: float = 1
     """Ends of a log axis around the values above zero: a little air, at least `least_ratio` wide, and values farther
     than `most_ratio` from the median are left to the edge."""
     known = np.asarray(values, dtype=np.float64)
-    known = known[np.isfinite(known) & (known > 0)]
+    known = known[(known > _TINY) & (known < _HUGE)]
     if not known.size:
         return 1.0, 10.0
     middle = float(np.median(known))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 LIGHT = {
-    "head": "#12508f", "encode": "#79b6ea", "up": "#f0a202", "queue": "#e4c9f0", "decode": "#b57fd0",
-    "tail": "#6d2c91", "down": "#fbe08f", "lost": "#c63a10", "local": "#128a7c", "rest": "#a3a8ad",
+    "head": "#1a44a5", "encode": "#74b1ff", "up": "#f09300", "queue": "#d5b8e3", "decode": "#af62c4",
+    "tail": "#4d1d6b", "down": "#f3d279", "lost": "#d94c10", "local": "#03734b", "rest": "#a1a8ab",
 }  # fmt: skip
 DARK = {
-    "head": "#3f86d6", "encode": "#a5d2f7", "up": "#e89c08", "queue": "#e2cdec", "decode": "#bd8ad8",
-    "tail": "#8c4cb4", "down": "#f7df98", "lost": "#e2572b", "local": "#1fa795", "rest": "#7d848b",
+    "head": "#2a61cc", "encode": "#acccfa", "up": "#fb961e", "queue": "#f7e4f7", "decode": "#c17de1",
+    "tail": "#60238c", "down": "#f2d179", "lost": "#d7321b", "local": "#14bf81", "rest": "#5c6067",
 }  # fmt: skip
-"""One colour a cause: blues compute on the device, ambers are the link, purples the server, red is time lost."""
+"""One colour a cause: blues and green are the device, ambers the link, purples the server, red is time lost. Found by a
+search within these hues for the greatest least distance between any two as seen by any of four kinds of eye."""
 
-_INK = {
+LIGHT_INK = {
     "ink": "#16191d", "soft": "#5b636b", "page": "#f6f7f8", "card": "#ffffff", "line": "#e3e6e9",
     "band": "#c63a1022", "hover": "#16191d12", "good": "#12735f", "bad": "#b3300a",
 }  # fmt: skip
-_DARK_INK = {
+DARK_INK = {
     "ink": "#e9ecef", "soft": "#9aa4ae", "page": "#101316", "card": "#181c20", "line": "#2b3137",
     "band": "#e2572b30", "hover": "#ffffff1a", "good": "#3fc4a8", "bad": "#ff8a63",
 }  # fmt: skip
@@ -37,9 +38,9 @@ _KINDS = "".join(
 
 STYLE = (
     f"""
-:root{{color-scheme:light dark;{_variables(LIGHT, _INK)}}}
-@media (prefers-color-scheme:dark){{:root{{{_variables(DARK, _DARK_INK)}}}}}
-@media print{{:root{{color-scheme:light;{_variables(LIGHT, _INK)}--page:#fff}}}}
+:root{{color-scheme:light dark;{_variables(LIGHT, LIGHT_INK)}}}
+@media (prefers-color-scheme:dark){{:root{{{_variables(DARK, DARK_INK)}}}}}
+@media print{{:root{{color-scheme:light;{_variables(LIGHT, LIGHT_INK)}--page:#fff}}}}
 {_FILLS}{_KINDS}
 """
     + """
@@ -54,7 +55,7 @@ p{margin:0}
 .soft,.about,.facts{color:var(--soft);overflow-wrap:anywhere}
 .facts{font-size:13px}
 .verdict{font-size:16px;margin:12px 0 18px;max-width:76ch}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(148px,1fr));gap:10px;margin:0 0 14px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(172px,1fr));gap:10px;margin:0 0 14px}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:10px}
 .tile{padding:11px 14px 10px}
 .tile b{display:block;font-size:23px;line-height:1.25;font-weight:650;font-variant-numeric:tabular-nums}
@@ -79,7 +80,7 @@ th{font-weight:600;color:var(--soft);text-align:right;white-space:nowrap}
 td{text-align:right;white-space:nowrap}
 th,td{padding:5px 10px;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left;padding-left:0}
-td.name{white-space:normal;overflow-wrap:anywhere;text-align:left;min-width:120px}
+td.name{white-space:normal;overflow-wrap:anywhere;text-align:left;min-width:210px}
 td i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:7px}
 tr:last-child td{border-bottom:0}
 details{margin:8px 0 0;font-size:12.5px;color:var(--soft)}
@@ -96,14 +97,14 @@ svg .empty{fill:var(--soft);font-size:14px;font-style:italic}
 .grid{stroke:var(--line);stroke-width:1;shape-rendering:crispEdges}
 .band{fill:var(--band)}
 .hit{fill:transparent}.hit:hover{fill:var(--hover)}
-.worst{stroke:var(--soft);stroke-width:1.2;fill:none}
+.worst{fill:var(--soft);opacity:.3}
 .beyond{fill:var(--bad)}
 .l-true{fill:none;stroke:var(--soft);stroke-width:2.6}
 .l-believed{fill:none;stroke:var(--up);stroke-width:2}
 .l-measured{fill:none;stroke:var(--head);stroke-width:4;stroke-linecap:round;opacity:.45}
 .probe{stroke:var(--local);stroke-width:1.5}
 .asked{fill:none;stroke:var(--soft);stroke-width:1;opacity:.75}
-.cross{fill:none;stroke:var(--bad);stroke-width:2}
+.cross{fill:none;stroke:var(--bad);stroke-width:2}.halo{fill:none;stroke:var(--card);stroke-width:5}
 .l-all{stroke:var(--ink);background:var(--ink);stroke-width:2.4}
 .l-all,.l-device,.l-split,.l-server{fill:none}.l-device,.l-split,.l-server{stroke-width:1.6}
 .d-device,.d-split,.d-server,.d-fell{fill:none;stroke-width:5.5;stroke-linecap:round;opacity:.62}

@@ -23,12 +23,12 @@ from isthmus.report.chart import (
     time_axis,
 )  # fmt: skip
 from isthmus.report.columns import DRAWN_CAUSES, RAN, Columns, Floats, Groups, groups_of, runs_of
-from isthmus.report.markup import Markup, shorten, tag
+from isthmus.report.markup import Markup, shorten_all, tag
 from isthmus.report.order import cuts_in_order, name_of
 from isthmus.report.scale import Scale, drawn_limit, log_range
 from isthmus.units import show_rate, show_seconds
 
-LEFT, RIGHT = 190.0, WIDTH - 12.0
+LEFT, RIGHT = 200.0, WIDTH - 12.0
 TITLE = 30.0
 """Height of the line above a panel that names it."""
 MOST_ROWS = 24
@@ -70,7 +70,7 @@ def timeline(columns: Columns, link_trace: Trace, cut_order: Sequence[str]) -> C
     notes = [_grouping(columns, groups), clipped, guess, _left_out(len(order), len(rows))]
     return Chart(
         title="The run over time",
-        about="Point at the chart for the numbers of one moment.",
+        about="Legend: mean of all requests by cause. Point at the chart for the numbers of one moment.",
         svg=picture(WIDTH, place.bottom + 28, "Latency by cause, bandwidth and place over time", parts),
         keys=_keys(columns),
         notes=tuple(n for n in notes if n),
@@ -96,8 +96,7 @@ def _latency(columns: Columns, groups: Groups, time: Scale, panel: Panel) -> tup
             parts.append(tag("path", d=data, class_=f"f-{cause}"))
         base = top
     if not groups.single:
-        dash = "".join(f"M{a:.1f} {y:.1f}H{b:.1f}" for a, b, y in zip(x0, x1, scale.at(groups.worst_s), strict=True))
-        parts.append(tag("path", d=dash, class_="worst"))
+        parts.append(tag("path", d=boxes(x0, x1, scale.at(base), scale.at(groups.worst_s)), class_="worst"))
     over = np.flatnonzero(groups.worst_s > scale.high)
     for x in (x0[over] + x1[over]) / 2:
         parts.append(tag("path", d=f"M{x - 4:.1f} {panel.top + 1:.1f}h8l-4 -7Z", class_="beyond"))
@@ -105,7 +104,8 @@ def _latency(columns: Columns, groups: Groups, time: Scale, panel: Panel) -> tup
     if not count:
         return parts, ""
     greatest = show_seconds(float(columns.total_s.max()))
-    return parts, f"{count} requests reach beyond the latency axis (▲), the longest {greatest}"
+    who = "1 request reaches" if count == 1 else f"{count} requests reach"
+    return parts, f"{who} beyond the latency axis (▲), the longest {greatest}"
 
 
 def _rates(columns: Columns, link_trace: Trace, time: Scale, panel: Panel) -> list[Markup]:
@@ -118,7 +118,7 @@ def _rates(columns: Columns, link_trace: Trace, time: Scale, panel: Panel) -> li
     believed = ~np.isnan(columns.estimate_bps)
     everything = np.concatenate([true_bps, columns.estimate_bps[believed], columns.evidence_bps])
     scale = Scale(*log_range(everything), panel.bottom, panel.top, log=True)
-    parts = [_title(panel, "Uplink rate")]
+    parts = [_title(panel, "Uplink rate"), *_rate_keys(panel)]
     if not everything.size:
         return [*parts, empty(WIDTH, LEFT, RIGHT, (panel.top + panel.bottom) / 2, "No rate was recorded")]
     parts.append(rate_axis(scale, LEFT, RIGHT))
@@ -141,9 +141,9 @@ def _places(columns: Columns, groups: Groups, rows: Sequence[str], time: Scale, 
         return [*parts, empty(WIDTH, LEFT, RIGHT, (panel.top + panel.bottom) / 2, "No request was answered")]
     height = (panel.bottom - panel.top) / len(rows)
     middle = {cut: panel.top + (i + 0.5) * height for i, cut in enumerate(rows)}
-    for cut, y in middle.items():
+    for (cut, y), label in zip(middle.items(), shorten_all([name_of(c) for c in rows], 27), strict=True):
         parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(text(LEFT - 8, y + 4, shorten(name_of(cut), 29), "end", title=name_of(cut)))
+        parts.append(text(LEFT - 8, y + 4, label, "end", title=name_of(cut)))
     asked = [s.asked or s.cut for s in columns.requests]
     x0, x1 = _edges(groups, time)
     last = [(float(x0[i]), middle[asked[f]]) for i, f in enumerate(groups.first) if asked[f] in middle]
@@ -162,7 +162,7 @@ def _places(columns: Columns, groups: Groups, rows: Sequence[str], time: Scale, 
     crossed = {(round(float(x0[group[i]] + x1[group[i]]) / 2), middle.get(columns.requests[i].cut))
                for i in np.flatnonzero(columns.fell)}  # fmt: skip
     marks = "".join(f"M{x - 4} {y - 4:.1f}l8 8m0 -8l-8 8" for x, y in sorted(crossed, key=str) if y is not None)
-    return [*parts, tag("path", d=marks, class_="cross")] if marks else parts
+    return [*parts, *(tag("path", d=marks, class_=css) for css in ("halo", "cross"))] if marks else parts
 
 
 def _bars(flags: NDArray[np.bool_], x0: Floats, x1: Floats, y: float) -> list[str]:
@@ -264,12 +264,25 @@ def _grouping(columns: Columns, groups: Groups) -> str:
         return ""
     return (
         f"{len(columns.requests)} requests drawn as {len(groups)} bars: each is the mean over its stretch of time, "
-        "the short dash above it the slowest request in it"
+        "the pale part above it reaches to the slowest request in it"
     )
 
 
 def _left_out(all_rows: int, rows: int) -> str:
     return f"{all_rows} cuts were used; the {rows} used most are drawn" if all_rows > rows else ""
+
+
+def _rate_keys(panel: Panel) -> list[Markup]:
+    """Which line is which, at the right of the panel's title."""
+    y = panel.top - 14
+    samples = (("true", "l-true", "h16"), ("believed", "l-believed", "h16"), ("measured", "l-measured", "m6 0h0"),
+               ("probe", "probe", "m8 -4v8"))  # fmt: skip
+    return [
+        part
+        for i, (word, css, line) in enumerate(samples)
+        for x in [RIGHT - 90.0 * (len(samples) - i)]
+        for part in (tag("path", d=f"M{x} {y}{line}", class_=css), text(x + 22, y + 4, word, css="key"))
+    ]
 
 
 def _title(panel: Panel, words: str) -> Markup:
