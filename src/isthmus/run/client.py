@@ -11,9 +11,9 @@ from typing import Protocol, Self
 
 from isthmus.codec import PictureScale
 from isthmus.errors import BadInput, IsthmusError, Late, Refused, Remote
-from isthmus.graph import OUTPUT
+from isthmus.graph import INPUT, OUTPUT
 from isthmus.quant import ChannelClip
-from isthmus.record.types import Chooser, Step
+from isthmus.record.types import Choice, Chooser, Step
 from isthmus.run.codecs import Codecs
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, read_header
@@ -76,6 +76,10 @@ class Session:
         outputs = self._halves.in_order(outputs)
         return Answer(outputs, self._record(trip, inputs, outputs))
 
+    def now_s(self) -> float:
+        """Seconds on the journal's clock."""
+        return self._clock() - self._zero_s
+
     @property
     def connected(self) -> bool:
         """Whether a request would be sent now if the choice were to send it."""
@@ -111,7 +115,13 @@ class Session:
 
     def _here(self, trip: Trip, inputs: Arrays) -> dict[str, Array]:
         begun = self._clock()
-        outputs = self._halves.whole(inputs)
+        try:
+            outputs = self._halves.whole(inputs)
+        except (MemoryError, IsthmusError):
+            if self._mode != "prefer_on_device" or trip.asked.cut != OUTPUT:
+                raise
+            trip.asked = Choice(cut=INPUT, why="the device could not compute it")
+            return self._there(trip, inputs)
         trip.local_s = self._clock() - begun
         return outputs
 
@@ -158,7 +168,8 @@ class Session:
             header = read_header(Reply, heard.frame)
             outputs = outputs_of(heard.frame, header, self._halves.output_names(trip.asked.cut))
         except (Remote, BadInput) as e:
-            keeper.struck(e if isinstance(e, Remote) else Refused(str(e)), ticket if isinstance(e, Late) else None)
+            why = e if isinstance(e, Remote) else Refused(str(e))
+            keeper.struck(why, line, ticket if isinstance(e, Late) else None)
             raise
         trip.cut, trip.codec, trip.header = trip.asked.cut, trip.asked.codec, header
         trip.down_bytes = len(heard.frame.body)
@@ -249,7 +260,7 @@ def connect_engine(
         true_bps=true_bps,
         verifier=Verifier(halves, codecs) if verify else None,
     )
-    if mode in ("only_on_device", "prefer_on_device"):
+    if mode == "only_on_device":
         return session
     hello = Hello(protocol=PROTOCOL, model=engine.model.name, fingerprint=engine.model.fingerprint, clips=codecs.digest)
 

@@ -153,8 +153,9 @@ class Connection:
             lost = translated(e, self.address)
         except IsthmusError as e:
             lost = Refused(f"{self.address} answers nonsense: {e}")
-        self._fail(lost)
-        self._outbox.put(None)
+        finally:  # whatever happened, nobody may wait for this thread any longer
+            self._fail(lost)
+            self._outbox.put(None)
 
     def _deliver(self, message: bytes) -> None:
         heard = Heard(unpack(message, _HEADER_BYTES), self._clock())

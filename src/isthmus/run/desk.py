@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from isthmus.errors import BadFrame, IsthmusError, Refused
-from isthmus.graph import OUTPUT
+from isthmus.graph import OUTPUT, Tensor
 from isthmus.run.codecs import Codecs, check_heads
 from isthmus.run.halves import Halves
 from isthmus.run.split_pb2 import TensorHead
@@ -40,19 +40,22 @@ class Desk:
         self._unready: set[str] = set()
         self._counts: Counter[str] = Counter()
 
-    def check(self, cut_id: str, batch: int, heads: Sequence[TensorHead], total_bytes: int) -> None:
-        """Raise Refused or BadFrame, in one sentence, for a request that cannot be served; allocates nothing."""
+    def expected(self, cut_id: str, batch: int) -> tuple[Tensor, ...]:
+        """What must come for this cut. Raises Refused where it cannot be served at all."""
         if cut_id == OUTPUT:
             raise Refused("nothing is left to compute after the last node; @output runs on the device")
         if not 1 <= batch <= self.bounds.batch:
             raise Refused(f"a batch of {batch} is outside the 1 to {self.bounds.batch} this server takes")
-        if total_bytes > self.bounds.message_bytes:
-            raise BadFrame(f"{total_bytes} bytes are announced; this server takes {self.bounds.message_bytes}")
         try:
-            expected = self.halves.crossing(cut_id, batch)
+            return self.halves.crossing(cut_id, batch)
         except IsthmusError as e:
             raise Refused(str(e)) from e
-        check_heads(heads, expected, total_bytes)
+
+    def check(self, cut_id: str, batch: int, heads: Sequence[TensorHead], total_bytes: int) -> None:
+        """Raise Refused or BadFrame, in one sentence, for a request that cannot be served; allocates nothing."""
+        if total_bytes > self.bounds.message_bytes:
+            raise BadFrame(f"{total_bytes} bytes are announced; this server takes {self.bounds.message_bytes}")
+        check_heads(heads, self.expected(cut_id, batch), total_bytes)
         self._admit(cut_id)
 
     def run(self, cut_id: str, heads: Sequence[TensorHead], payload: memoryview, since_s: float) -> Done:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from isthmus.errors import Refused, Remote, Unreachable
+from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.health import Health
 from isthmus.run.split_pb2 import Arrival, Hello
+
+_log = logging.getLogger(__name__)
 
 GREETING_S = 2.0
 PING_WAIT_S = 1.0
@@ -84,11 +88,18 @@ class Keeper:
 
     def wait_line(self, timeout_s: float) -> Connection:
         """The connection, waiting for it. Raises what the trouble is when the time is up."""
-        self._usable.wait(max(0.0, timeout_s))
-        found = self.line()
-        if found is None:
-            raise self._trouble
+        left = timeout_s
+        while (found := self.line()) is None:
+            if left <= 0:
+                raise self._why()
+            self._usable.wait(min(left, TICK_S))
+            self._usable.clear()
+            left -= TICK_S
         return found
+
+    def _why(self) -> Remote:
+        connection = self._connection
+        return connection.lost if connection is not None and connection.lost is not None else self._trouble
 
     def busy(self, change: int) -> None:
         """One request more (+1) or less (-1) is under way; probes wait until none is."""
@@ -102,20 +113,22 @@ class Keeper:
 
     def learn(self, arrival: Arrival) -> float | None:
         """Bits per second from receiver dispersion, None where too little came to tell."""
-        if arrival.bytes_after_first < _ENOUGH_BYTES or arrival.seconds <= 0:
+        if arrival.bytes_after_first < _ENOUGH_BYTES or not 0 < arrival.seconds < math.inf:
             return None
         self.rate_bps = arrival.bytes_after_first * 8 / arrival.seconds
         return self.rate_bps
 
-    def struck(self, why: Remote, ticket: Ticket | None) -> None:
-        """A request came to grief: nothing more is sent until the server shows itself again."""
+    def struck(self, why: Remote, line: Connection, ticket: Ticket | None) -> None:
+        """A request on `line` came to grief: nothing more is sent until the server shows itself again. A `ticket`
+        still waited for is given up."""
+        if ticket is not None and line.lost is None:
+            line.give_up(ticket)
         with self._lock:
+            if line is not self._connection:
+                return  # that connection is history, and its trouble with it
             self._trouble = why
             self._health.struck(self._clock())
             self._usable.clear()
-            connection = self._connection
-        if ticket is not None and connection is not None and connection.lost is None:
-            connection.give_up(ticket)
         self._wake.set()
 
     def close(self) -> None:
@@ -135,13 +148,20 @@ class Keeper:
                     self._revive(now)
                 else:
                     self._idle(now)
-            except Remote as e:
-                self._trouble = e
-                self._health.tried(self._clock())
-                self._usable.clear()
-                self._drop()
+            except IsthmusError as e:
+                self._failed(e if isinstance(e, Remote) else Refused(str(e)))
+            except Exception as e:  # noqa: BLE001 - a thread that nobody watches
+                # Most likely the chooser's: it must not cost the way back to the server.
+                _log.exception("the keeper of a session stumbled")
+                self._failed(Unreachable(f"the session stumbled: {type(e).__name__}"))
             self._wake.wait(TICK_S)
             self._wake.clear()
+
+    def _failed(self, why: Remote) -> None:
+        self._trouble = why
+        self._health.tried(self._clock())
+        self._usable.clear()
+        self._drop()
 
     def _reach(self, now: float) -> None:
         """A new connection, once the pause is over."""

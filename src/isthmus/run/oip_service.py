@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from isthmus.errors import BadFrame, IsthmusError, Refused
+from isthmus.errors import BadFrame, IsthmusError, Missing, Refused
 from isthmus.graph import INPUT
 from isthmus.run import oip_pb2 as oip
 from isthmus.run.codecs import RAW, raw_heads
@@ -109,20 +109,12 @@ class OipService:
         if not heads or len(heads) != len(ask.inputs):
             raise Refused(f"{len(ask.inputs)} inputs came, {len(heads)} of them of different names")
         batch = next((h.shape[0] for h, _ in heads.values() if h.shape), 1)
-        try:
-            order = [t.name for t in self._desk.halves.crossing(cut, 1 if batch < 1 else self._bounded(batch))]
-        except IsthmusError as e:
-            raise Refused(str(e)) from e
+        order = [t.name for t in self._desk.expected(cut, batch)]
         picked = [heads[name] for name in order if name in heads]
         if len(picked) != len(heads):
             raise Refused(f"this cut takes the tensors {', '.join(order)}, not {', '.join(heads)[:200]}")
         self._desk.check(cut, batch, [h for h, _ in picked], sum(len(p) for _, p in picked))
         return [h for h, _ in picked], picked[0][1] if len(picked) == 1 else b"".join(p for _, p in picked)
-
-    def _bounded(self, batch: int) -> int:
-        if batch > self._desk.bounds.batch:
-            raise Refused(f"a batch of {batch} is outside the 1 to {self._desk.bounds.batch} this server takes")
-        return batch
 
     def _response(self, ask: oip.ModelInferRequest, done: Done, wanted: list[str]) -> oip.ModelInferResponse:
         outputs = {name: done.outputs[name] for name in wanted} if wanted else done.outputs
@@ -143,22 +135,21 @@ class OipService:
 
     def _need(self, name: str, version: str, context: grpc.ServicerContext) -> None:
         if name != self._name or version not in ("", _VERSION):
-            context.abort(
-                grpc.StatusCode.NOT_FOUND,
-                f"there is no model '{name[:80]}' of version '{version[:16]}' here, only {self._name}",
-            )
+            asked = f"'{name[:80]}'" + (f" of version '{version[:16]}'" if version else "")
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no model {asked} here, only {self._name} {_VERSION}")
 
 
 def _unary(kind: type[_Ask], answer: Callable[[Any, grpc.ServicerContext], Message]) -> Any:
     """One method: our errors become statuses here, and nothing foreign gets out."""
 
-    def guarded(ask: _Ask, context: grpc.ServicerContext) -> Message | None:
+    def guarded(ask: _Ask, context: grpc.ServicerContext) -> Message:
         try:
             return answer(ask, context)
         except IsthmusError as e:
-            context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-            context.set_details(str(e)[:500])
-        return None
+            missing = isinstance(e, Missing)  # an extra that is not installed here: not the client's mistake
+            code = grpc.StatusCode.FAILED_PRECONDITION if missing else grpc.StatusCode.INVALID_ARGUMENT
+            context.abort(code, str(e)[:500])
+            raise
 
     return grpc.unary_unary_rpc_method_handler(
         guarded, request_deserializer=kind.FromString, response_serializer=_serialise

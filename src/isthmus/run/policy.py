@@ -20,8 +20,10 @@ def checked(mode: Mode) -> Mode:
 def within(mode: Mode, choice: Choice, halves: Halves) -> Choice:
     """The choice if the mode allows it, else the nearest that it does.
 
-    auto: the chooser's. prefer_/only_on_device: all on the device. prefer_/only_on_server: all on the server, by the
-    chooser's codec if it sends the input too. private: the chooser's, unless a raw input would leave the device.
+    auto: the chooser's. prefer_on_device and only_on_device: all on the device; the first asks the server where the
+    device fails (out of memory). prefer_on_server and only_on_server: all on the server, by the chooser's codec if it
+    sends the input too; the first falls back on the device. private: the chooser's, unless a raw input would leave the
+    device.
     """
     if mode in ("only_on_device", "prefer_on_device"):
         return _instead(choice, OUTPUT, f"the mode is {mode}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from isthmus.codec import make_codec
@@ -20,6 +21,9 @@ def outputs_of(frame: Frame, header: Reply, wanted: Sequence[str]) -> dict[str, 
         raise BadFrame(f"the server answered a request with a {frame.kind.name} frame")
     if {h.name for h in header.outputs} != set(wanted):
         raise BadFrame(f"the server sent {len(header.outputs)} outputs that are not {', '.join(wanted)}")
+    times = (header.queue_s, header.decode_s, header.compute_s, header.residence_s, header.arrival.seconds)
+    if not all(0 <= t < math.inf for t in times):
+        raise BadFrame(f"the server reports times that cannot be: {times}")
     outputs: dict[str, Array] = {}
     at = 0
     for head in header.outputs:

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.errors import BadFrame
+from isthmus.run.frame import (
+    CHUNK_BYTES,
+    LEAD_BYTES,
+    MAX_CHUNK_BYTES,
+    PREAMBLE,
+    Kind,
+    Parcel,
+    chunk_bytes,
+    lead_bytes,
+    pack,
+    read_header,
+    unpack,
+)
+from isthmus.run.split_pb2 import Ask
+
+
+@given(st.lists(st.binary(max_size=70_000), max_size=4), st.none() | st.floats(1e3, 1e11))
+def test_frames_join_to_the_payload(pieces: list[bytes], rate_bps: float | None) -> None:
+    frames = [unpack(m, 100) for m in Parcel(Kind.ASK, 7, b"head", pieces, rate_bps).frames()]
+    assert b"".join(f.body for f in frames) == b"".join(pieces)
+    assert [f.kind for f in frames] == [Kind.ASK] + [Kind.CHUNK] * (len(frames) - 1)
+    assert frames[0].header == b"head"
+    assert {f.id for f in frames} == {7}
+    assert max(len(f.body) for f in frames) <= 1.5 * MAX_CHUNK_BYTES
+
+
+@pytest.mark.parametrize("rate_bps", [1e6, 5e6, 20e6])
+def test_on_slow_links_frames_are_of_8_to_16_kb(rate_bps: float) -> None:
+    frames = list(Parcel(Kind.ASK, 1, b"", [bytes(200_000)], rate_bps).frames())
+    sizes = [len(f) - PREAMBLE.size for f in frames]
+    assert all(LEAD_BYTES <= size <= CHUNK_BYTES for size in sizes[:-1])
+    assert sizes[-1] <= 1.5 * CHUNK_BYTES
+
+
+def test_on_a_fast_link_frames_are_few() -> None:
+    assert len(list(Parcel(Kind.ASK, 1, b"", [bytes(401_408)], 5e9).frames())) <= 3
+    assert chunk_bytes(100_000_000, None) == MAX_CHUNK_BYTES
+
+
+def test_a_probe_leaves_something_to_measure_after_its_first_frame() -> None:
+    assert lead_bytes(10_000) < 5_000
+    assert lead_bytes(100) == 100
+
+
+def test_a_dropped_parcel_sends_no_more() -> None:
+    parcel = Parcel(Kind.ASK, 1, b"", [bytes(100_000)])
+    frames = parcel.frames()
+    next(frames)
+    parcel.dropped = True
+    assert list(frames) == []
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_frame_or_a_bad_frame(message: bytes) -> None:
+    try:
+        frame = unpack(message, 64)
+    except BadFrame:
+        return
+    assert len(frame.header) <= 64
+    assert pack(frame.kind, frame.id, frame.header, frame.body) == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\x03",
+        PREAMBLE.pack(Kind.ASK, 1, 5) + b"four",
+        PREAMBLE.pack(Kind.ASK, 1, 0xFFFFFFFF),
+        PREAMBLE.pack(99, 1, 0),
+        PREAMBLE.pack(Kind.ASK, 1, 65) + bytes(65),
+    ],
+)
+def test_a_frame_that_lies_is_refused(message: bytes) -> None:
+    with pytest.raises(BadFrame):
+        unpack(message, 64)
+
+
+def test_a_header_that_is_no_message_is_refused() -> None:
+    with pytest.raises(BadFrame, match="ASK"):
+        read_header(Ask, unpack(pack(Kind.ASK, 1, b"\xff\xff\xff"), 64))

@@ -1,0 +1,165 @@
+"""The server is killed, hangs, comes back: no answer is lost, none is wrong, and the client returns by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from run_rig import Told, server_process, until
+
+from isthmus.engine import Engine
+from isthmus.errors import Late
+from isthmus.record.types import Step
+from isthmus.run import connect_engine, serve
+from isthmus.run.health import LONGEST_PAUSE_S, Health
+
+
+def test_a_killed_server_costs_no_answer_and_is_found_again(engine: Engine, cache_dir: Path) -> None:
+    told = Told(engine.cuts[1].id)
+    steps: list[Step] = []
+
+    def ask(session: object, count: int) -> None:
+        for _ in range(count):
+            answer = session.infer(engine.model.random_inputs(seed=len(steps)))  # type: ignore[attr-defined]
+            assert set(answer.outputs) == set(engine.graph.outputs)
+            steps.append(answer.step)
+
+    with server_process(cache_dir) as (process, port):
+        session = connect_engine(engine, f"127.0.0.1:{port}", chooser=told, verify=True, deadline_s=5.0)
+        ask(session, 20)
+        killer = threading.Timer(0.01, process.kill)
+        killer.start()
+        while process.poll() is None:
+            ask(session, 1)
+        ask(session, 20)
+    split = {s.ran for s in steps[:20]}
+    assert split == {"split"}
+    assert steps[-1].ran == "device"
+    assert steps[-1].trouble
+    assert steps[-1].asked == told.choice.cut
+    with session, server_process(cache_dir, port):
+        assert session.wait_connected(LONGEST_PAUSE_S + 4)
+        ask(session, 20)
+    assert {s.ran for s in steps[-20:]} == {"split"}
+    assert [s.wrong for s in steps] == [False] * len(steps)
+    assert len({s.id for s in steps}) == len(steps)
+
+
+class Slow:
+    """An engine whose tail waits at a gate, and counts how often each half ran."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.model, self.graph, self.cuts = engine.model, engine.graph, engine.cuts
+        self._engine = engine
+        self.gate = threading.Event()
+        self.tails = 0
+
+    def whole(self, inputs: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        return self._engine.whole(inputs)
+
+    def head(self, cut_id: str, inputs: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        return self._engine.head(cut_id, inputs)
+
+    def tail(self, cut_id: str, tensors: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        self.tails += 1
+        self.gate.wait(20)
+        return self._engine.tail(cut_id, tensors)
+
+
+def test_a_hanging_server_is_given_up_at_the_deadline_and_late_answers_are_not_mistaken(engine: Engine) -> None:
+    slow = Slow(engine)
+    told = Told(engine.cuts[1].id)
+    with (
+        serve(slow) as server,  # type: ignore[arg-type]
+        connect_engine(engine, server.address, chooser=told, verify=True, deadline_s=0.3) as session,
+    ):
+        late = session.infer(engine.model.random_inputs(seed=1)).step
+        assert late.ran == "device"
+        assert "no answer within" in late.trouble
+        assert late.seconds.lost > 0
+        assert late.seconds.head > 0
+        assert late.seconds.local > 0
+        assert late.wrong is False
+        # What was asked for is not computed again from the start: only the rest of it.
+        waiting = session.infer(engine.model.random_inputs(seed=2)).step
+        assert waiting.ran == "device"
+        assert waiting.wrong is False
+        slow.gate.set()
+        assert until(lambda: any(s.kind == "probe" for s in told.steps)), "the late answer still teaches"
+        assert session.wait_connected(10)
+        back = [session.infer(engine.model.random_inputs(seed=k)).step for k in range(10, 15)]
+        assert [s.wrong for s in back] == [False] * 5
+        assert back[-1].ran == "split"
+
+
+def test_only_on_server_says_late(engine: Engine) -> None:
+    slow = Slow(engine)
+    with (
+        serve(slow) as server,  # type: ignore[arg-type]
+        connect_engine(
+            engine, server.address, chooser=Told(engine.cuts[1].id), mode="only_on_server", deadline_s=0.2
+        ) as session,
+    ):
+        slow.whole = lambda inputs: (slow.gate.wait(20), engine.whole(inputs))[1]  # type: ignore[method-assign]
+        with pytest.raises(Late):
+            session.infer(engine.model.random_inputs())
+        slow.gate.set()
+
+
+def test_a_server_that_stops_gracefully_answers_what_it_has(engine: Engine) -> None:
+    slow = Slow(engine)
+    told = Told(engine.cuts[1].id)
+    server = serve(slow)  # type: ignore[arg-type]
+    with connect_engine(engine, server.address, chooser=told, verify=True, deadline_s=10) as session:
+        steps: list[Step] = []
+        asking = threading.Thread(target=lambda: steps.append(session.infer(engine.model.random_inputs()).step))
+        asking.start()
+        assert until(lambda: slow.tails > 0)
+        stopping = threading.Thread(target=lambda: server.stop(grace_s=5))
+        stopping.start()
+        time.sleep(0.05)
+        slow.gate.set()
+        asking.join()
+        stopping.join()
+        assert (steps[0].ran, steps[0].wrong) == ("split", False)
+        assert session.infer(engine.model.random_inputs()).ran == "device"
+
+
+def test_a_tail_that_fails_costs_one_refusal(engine: Engine) -> None:
+    slow = Slow(engine)
+    failing = [True]
+
+    def tail(cut_id: str, tensors: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        if failing.pop() if failing else False:
+            raise ZeroDivisionError
+        return engine.tail(cut_id, tensors)
+
+    slow.tail = tail  # type: ignore[method-assign]
+    told = Told(engine.cuts[1].id)
+    with (
+        serve(slow) as server,  # type: ignore[arg-type]
+        connect_engine(engine, server.address, chooser=told, verify=True) as session,
+    ):
+        first = session.infer(engine.model.random_inputs()).step
+        assert (first.ran, first.wrong) == ("device", False)
+        assert "ZeroDivisionError" in first.trouble
+        assert session.wait_connected(10)
+        assert session.infer(engine.model.random_inputs()).ran == "split"
+
+
+def test_pauses_double_and_end_below_a_second() -> None:
+    health = Health()
+    pauses = []
+    for _ in range(8):
+        health.struck(100.0)
+        pauses.append(health.not_before_s - 100.0)
+        assert not health.may_send(200.0)
+        health.revived(200.0)
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0])
+    health.served()
+    health.struck(300.0)
+    assert health.not_before_s == pytest.approx(300.1)
