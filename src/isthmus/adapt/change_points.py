@@ -30,7 +30,8 @@ class Prior:
 
     The defaults are for the natural logarithm of bandwidth in bit/s: a mean anywhere around 3 Mbit/s, a spread of
     about 15 % (dispersion itself errs by 4 %, the rest is the link). `benchmarks/change_points.py --tune` chose them:
-    least one-step error over synthetic steps and real cellular and Wi-Fi traces, as long as no lone stall is a change.
+    least one-step error over synthetic steps and real cellular and Wi-Fi traces among those with fewer than 5 false
+    alarms in 1,000 samples. The error is flat around them: 0.112 to 0.125 over the whole grid.
     """
 
     mu: float = 15.0
@@ -165,7 +166,7 @@ class ChangePoints:
 
 
 def _student(square: Floats, kappa: Floats, alpha: Floats, beta: Floats) -> Floats:
-    """Density of the next sample: Student's t with 2·alpha degrees of freedom, scale² = beta (kappa + 1) / (alpha kappa)
+    """Density of the next sample: Student's t, 2·alpha degrees of freedom, scale² = beta (kappa + 1) / (alpha kappa)
     (Murphy 2007, eq. 100). square: kappa (x - mu)² / (kappa + 1)."""
     doubled = 2 * beta
     density: Floats = np.sqrt(_gamma_ratio_square(alpha) * kappa / ((kappa + 1) * math.pi * doubled))

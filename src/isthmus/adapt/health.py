@@ -9,8 +9,8 @@ LONGEST_HOLD_S = 8.0
 
 
 class Health:
-    """After one request without an answer the device works alone and probes ask after the server, 0.1 s apart, then 0.2,
-    0.4, 0.5 s. The first probe that is answered ends that. If the next request fails again although probes are answered,
+    """After one request without an answer the device works alone and probes ask after the server, 0.1 s apart, then
+    0.2, 0.4, 0.5 s. The first probe answered ends that. If the next request fails again although probes are answered,
     requests stay away for 1, 2, 4, 8 s, so that a server that takes probes and loses requests costs little.
 
     >>> server = Health()
