@@ -72,7 +72,7 @@ p{margin:0}
 .keys li{display:flex;align-items:center;gap:6px;white-space:nowrap}
 .keys i{width:12px;height:12px;border-radius:3px;flex:none}
 .keys span{color:var(--soft);font-variant-numeric:tabular-nums}
-.keys i.cross::before{content:"✕";color:var(--bad);font:700 12px/12px system-ui}
+.keys i.cross::before{content:"✕";color:var(--bad);font:700 12px/12px system-ui;display:block;margin-top:-2px}
 .notes{color:var(--soft);font-size:12.5px;margin:6px 0 0;padding:0 0 0 16px}
 .share{display:flex;height:14px;border-radius:4px;overflow:hidden;margin:2px 0 12px}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}

@@ -273,14 +273,14 @@ def _left_out(all_rows: int, rows: int) -> str:
 
 
 def _rate_keys(panel: Panel) -> list[Markup]:
-    """Which line is which, at the right of the panel's title."""
+    """Which line is which, beside the panel's title."""
     y = panel.top - 14
     samples = (("true", "l-true", "h16"), ("believed", "l-believed", "h16"), ("measured", "l-measured", "m6 0h0"),
                ("probe", "probe", "m8 -4v8"))  # fmt: skip
     return [
         part
         for i, (word, css, line) in enumerate(samples)
-        for x in [RIGHT - 90.0 * (len(samples) - i)]
+        for x in [LEFT + 130.0 + 100.0 * i]
         for part in (tag("path", d=f"M{x} {y}{line}", class_=css), text(x + 22, y + 4, word, css="key"))
     ]
 
