@@ -19,7 +19,7 @@ from isthmus.plan.cost import Option
 def test_a_multi_tensor_cut_by_hand() -> None:
     problem = diamond_problem()
     cost = price(problem, [cut_at(problem.graph, "b+c")], "int8")
-    sent = (50 + 8) + (60 + 8)
+    sent = (50 + 8) + (60 + 8)  # int8 sends its range in eight bytes
     assert cost.up_bytes == (sent,)
     assert cost.down_bytes == (40,)  # the answer goes home raw, whatever the codec
     assert cost.compute_s == pytest.approx((3e-3, 2e-4))

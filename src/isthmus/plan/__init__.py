@@ -1,6 +1,19 @@
 """Where to cut: the price of any choice, and the planners that search for the cheapest."""
 
+from isthmus.plan.build import candidates_for, problem_for
 from isthmus.plan.cost import CostTable, Option, price
 from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem
 
-__all__ = ["Candidate", "Cost", "CostRow", "CostTable", "Limits", "Option", "Plan", "Problem", "price"]
+__all__ = [
+    "Candidate",
+    "Cost",
+    "CostRow",
+    "CostTable",
+    "Limits",
+    "Option",
+    "Plan",
+    "Problem",
+    "candidates_for",
+    "price",
+    "problem_for",
+]

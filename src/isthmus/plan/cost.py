@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.codec.types import Codec
+from isthmus.codec import Codec, make_codec
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, Tensor, cut_at, cut_of
 from isthmus.link.types import Link
@@ -57,10 +57,6 @@ class Traffic:
 
     up: tuple[Parcel, ...]
     down: tuple[Parcel, ...]
-
-    @property
-    def used(self) -> bool:
-        return bool(self.up or self.down)
 
 
 @dataclass(frozen=True)
@@ -116,15 +112,24 @@ def parts(problem: Problem, cuts: Sequence[Cut], codec: str) -> Parts:
     up_bytes, down_bytes = [], []
     for j, cut in enumerate(cuts):
         carried = traffic(graph, cut, forward_is_up=problem.home <= j)
-        far, near = (j + 1, j) if problem.home <= j else (j, j + 1)
-        for sender, receiver, load in ((near, far, carried.up), (far, near, carried.down)):
+        for up, load in ((True, carried.up), (False, carried.down)):
             for parcel in load:
-                written, count = codec if parcel.coded else RAW, parcel.tensor.elements
-                coding[sender] += machines[sender].codec_s(written, count, encode=True)
-                coding[receiver] += machines[receiver].codec_s(written, count, encode=False)
+                for machine, seconds in coding_s(problem, j, parcel, codec, up=up):
+                    coding[machine] += seconds
         up_bytes.append(sum(p.bytes(codec) for p in carried.up))
         down_bytes.append(sum(p.bytes(codec) for p in carried.down))
     return Parts(compute, tuple(coding), tuple(up_bytes), tuple(down_bytes))
+
+
+def coding_s(problem: Problem, j: int, parcel: Parcel, codec: str, *, up: bool) -> tuple[tuple[int, float], ...]:
+    """(machine, seconds) of writing and of reading one parcel on link j."""
+    far, near = (j + 1, j) if problem.home <= j else (j, j + 1)
+    sender, receiver = (near, far) if up else (far, near)
+    written, count = codec if parcel.coded else RAW, parcel.tensor.elements
+    return (
+        (sender, problem.machines[sender].codec_s(written, count, encode=True)),
+        (receiver, problem.machines[receiver].codec_s(written, count, encode=False)),
+    )
 
 
 def traffic(graph: Graph, cut: Cut, *, forward_is_up: bool) -> Traffic:
@@ -163,24 +168,35 @@ def check(problem: Problem, cuts: Sequence[Cut]) -> None:
 @lru_cache(maxsize=256)
 def codec_named(name: str) -> Codec:
     """The codec of this name, for sizes only (no calibrated clip). Raises BadInput for an unknown name."""
-    from isthmus.codec import make_codec
-
     return make_codec(name)
 
 
 def allowed_codecs(problem: Problem, cuts: Sequence[Cut]) -> tuple[str, ...]:
-    """Codecs that keep the accuracy on every link these cuts use, in the problem's order; (`RAW`,) when none is used.
+    """Codecs that keep the accuracy on every link these cuts use and can write what crosses there, in the problem's
+    order; (`RAW`,) when no link is used.
 
     A hop is judged by its cut id; where home lies behind the link the raw input travels too, judged as INPUT is.
     """
     asked: list[str] = []
+    coded: list[Tensor] = []
     for j, cut in enumerate(cuts):
-        if traffic(problem.graph, cut, forward_is_up=problem.home <= j).used:
+        carried = traffic(problem.graph, cut, forward_is_up=problem.home <= j)
+        if carried.up or carried.down:
             asked += [cut.id] if problem.home <= j else [cut.id, INPUT]
+            coded += [p.tensor for p in (*carried.up, *carried.down) if p.coded]
     if not asked:
         return (RAW,)
     first, *rest = [problem.codecs_at(c) for c in dict.fromkeys(asked)]
-    return tuple(c for c in first if all(c in other for other in rest))
+    return tuple(c for c in first if all(c in other for other in rest) and all(can_write(c, t) for t in coded))
+
+
+def can_write(codec: str, tensor: Tensor) -> bool:
+    """Is this a tensor the codec takes? Pictures want a picture's shape."""
+    try:
+        codec_named(codec).payload_bytes(tensor.shape, tensor.itemsize)
+    except BadInput:
+        return False
+    return True
 
 
 def row(cost: Cost) -> CostRow:

@@ -1,0 +1,79 @@
+"""From profiles and a link to a `Problem`, and from a problem to the choices worth listing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations_with_replacement
+from math import comb
+
+from isthmus.errors import BadInput
+from isthmus.graph import Cut, Graph, cut_at, narrow_cuts
+from isthmus.link.types import Link
+from isthmus.plan.cost import RAW, Option, allowed_codecs
+from isthmus.plan.types import Limits, Problem
+from isthmus.profile.times import Times
+from isthmus.profile.types import Profile
+
+MOST_COMBINATIONS = 50_000
+"""More nested narrow cuts than this are not listed: pricing them takes seconds and mincut needs no list."""
+
+
+def problem_for(
+    graph: Graph,
+    device: Profile,
+    server: Profile,
+    link: Link,
+    *,
+    codecs: Mapping[str, Sequence[str]] | None = None,
+    default_codecs: Sequence[str] = (RAW,),
+    device_factor: float = 1.0,
+    load: float = 1.0,
+    limits: Limits | None = None,
+    additive: bool = False,
+) -> Problem:
+    """Device first, server second, home on the device.
+
+    codecs: cut id → codecs that keep the accuracy there; `default_codecs` for the rest. `device_factor` and `load`
+    multiply the device's and the server's times; `additive` prices parts as sums of node times. Raises BadInput for a
+    profile of another model than the other's, or a factor that is not above zero.
+    """
+    if device.fingerprint != server.fingerprint:
+        raise BadInput(f"the device's profile is of {device.model}, the server's of another model, {server.model}")
+    for name, factor in (("device_factor", device_factor), ("load", load)):
+        if not 0 < factor < float("inf"):
+            raise BadInput(f"{name} must be finite and above zero, not {factor}")
+    return Problem(
+        graph=graph,
+        machines=(Times(device, graph, device_factor, additive), Times(server, graph, load, additive)),
+        links=(link,),
+        limits=limits or Limits(),
+        codecs={cut: tuple(names) for cut, names in (codecs or {}).items()},
+        default_codecs=tuple(default_codecs),
+    )
+
+
+def candidates_for(problem: Problem, ready: Collection[str] | None = None) -> list[Option]:
+    """Every nested combination of cuts × codecs allowed there, in running order.
+
+    The cuts are the narrow ones, or exactly those named in `ready` (what an engine offers without building anything).
+    Raises BadInput for an unknown cut in `ready`, or more than MOST_COMBINATIONS nested combinations.
+    """
+    cuts = narrow_cuts(problem.graph) if ready is None else _named(problem.graph, ready)
+    links = len(problem.links)
+    count = comb(len(cuts) + links - 1, links)
+    if count > MOST_COMBINATIONS:
+        raise BadInput(
+            f"{len(cuts)} cuts on {links} links make {count} combinations, more than {MOST_COMBINATIONS}; "
+            "use mincut, which needs no list of them"
+        )
+    return [(nested, codec) for nested in _nested(cuts, links) for codec in allowed_codecs(problem, nested)]
+
+
+def _named(graph: Graph, ids: Collection[str]) -> tuple[Cut, ...]:
+    return tuple(sorted((cut_at(graph, name) for name in dict.fromkeys(ids)), key=lambda c: (len(c.head), c.id)))
+
+
+def _nested(cuts: Sequence[Cut], links: int) -> Iterator[tuple[Cut, ...]]:
+    for chosen in combinations_with_replacement(cuts, links):
+        if all(chosen[j].head <= chosen[j + 1].head for j in range(links - 1)):
+            yield chosen
