@@ -64,8 +64,8 @@ def show_bytes(count: float) -> str:
 def show_seconds(value: float) -> str:
     """`12.3 ms` from 0.0123."""
     if value >= 1.0 or value == 0.0:
-        return f"{value:.3g} s"
-    return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} µs"
+        return f"{_three(value)} s"
+    return f"{_three(value * 1e3)} ms" if value >= 1e-3 else f"{_three(value * 1e6)} µs"
 
 
 def _parse(text: str | float, table: dict[str, float], wanted: str, *, positive: bool) -> float:
@@ -85,6 +85,11 @@ def _parse(text: str | float, table: dict[str, float], wanted: str, *, positive:
 def _scaled(value: float, step: float, names: tuple[str, ...]) -> str:
     for name in names[:-1]:
         if abs(value) < step:
-            return f"{value:.3g} {name}"
+            return f"{_three(value)} {name}"
         value /= step
-    return f"{value:.3g} {names[-1]}"
+    return f"{_three(value)} {names[-1]}"
+
+
+def _three(value: float) -> str:
+    """Three figures, but all digits before the point: 1234 and not 1.23e+03."""
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_runs import CUTS, HEADER, changing_run, plan_at, steady_run
 from test_report_markup import Reader
@@ -91,6 +91,7 @@ def test_names_are_data_wherever_they_appear(tmp_path: Path) -> None:
     assert EVIL in Reader(page).text
 
 
+@settings(max_examples=30)
 @given(name=st.text(max_size=30), trouble=st.text(max_size=30))
 def test_no_name_breaks_the_page(tmp_path_factory: pytest.TempPathFactory, name: str, trouble: str) -> None:
     text = [t.encode(errors="replace").decode() for t in (name, trouble)]

@@ -44,7 +44,7 @@ def test_time_ticks_are_few_and_inside(low: float, width: float) -> None:
 
 @pytest.mark.parametrize(
     ("value", "label"),
-    [(0, "0 s"), (0.25, "0.25 s"), (59, "59 s"), (60, "1 min"), (3661, "1 h 1 min 1 s"), (-5, "-5 s")],
+    [(0, "0 s"), (0.005, "5 ms"), (1.5, "1.5 s"), (59, "59 s"), (60, "1 min"), (3661, "1 h 1 min 1 s"), (-5, "-5 s")],
 )
 def test_times_read_well(value: float, label: str) -> None:
     assert label_time(value) == label

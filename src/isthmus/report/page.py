@@ -14,6 +14,7 @@ from isthmus.report.distribution import foresight, latency_shares
 from isthmus.report.markup import Markup, join, tag
 from isthmus.report.order import name_of
 from isthmus.report.plan_bars import plan_bars
+from isthmus.report.scale import label_time
 from isthmus.report.style import STYLE
 from isthmus.report.timeline import timeline
 from isthmus.units import show_bytes, show_seconds
@@ -85,10 +86,10 @@ def verdict(summary: Summary) -> str:
         right = "every answer was verified against the whole model"
     else:
         right = f"all {summary.verified} verified were right" if summary.verified else "none was verified"
-    parts = [f"{_many(summary.requests, 'request')} in {show_seconds(summary.span_s)}. {lost}, {right}."]
+    parts = [f"{_many(summary.requests, 'request')} in {_long(summary.span_s)}. {lost}, {right}."]
     places = _many(len(summary.cuts_used), "place")
-    moved = _many(summary.switches, "time")
-    parts.append(f"Inference ran at {places} and the choice changed {moved}.")
+    moved = f"changed {_many(summary.switches, 'time')}" if summary.switches else "never changed"
+    parts.append(f"Inference ran at {places} and the choice {moved}.")
     if summary.fallbacks:
         parts.append(f"{_many(summary.fallbacks, 'request')} fell back when something went wrong.")
     return " ".join(parts)
@@ -122,15 +123,15 @@ def _facts(header: Header) -> Markup:
 
 
 def _tiles(s: Summary) -> Markup:
-    checked = f"of {s.verified} verified" if s.verified else "none verified"
+    checked = f"of {s.verified:,} verified" if s.verified else "none verified"
     tiles = [
-        _tile(f"{s.answered}", f"answered of {s.requests}", "good" if s.answered == s.requests else "bad"),
-        _tile(str(s.lost), "lost", "bad" if s.lost else "good"),
-        _tile(str(s.wrong), f"wrong, {checked}", "bad" if s.wrong else "good" if s.verified else ""),
+        _tile(f"{s.answered:,}", f"answered of {s.requests:,}", "good" if s.answered == s.requests else "bad"),
+        _tile(f"{s.lost:,}", "lost", "bad" if s.lost else "good"),
+        _tile(f"{s.wrong:,}", f"wrong, {checked}", "bad" if s.wrong else "good" if s.verified else ""),
         _tile(_seconds(s.p50_s), "median latency"),
         _tile(_seconds(s.p99_s), "99% answered within"),
-        _tile(str(s.switches), f"changes of place, {len(s.cuts_used)} places"),
-        _tile(str(s.fallbacks), "fell back"),
+        _tile(f"{s.switches:,}", f"changes of place, {_many(len(s.cuts_used), 'place')}"),
+        _tile(f"{s.fallbacks:,}", "fell back"),
         _tile(show_bytes(s.up_bytes / s.answered) if s.answered else "–", "sent up per request"),
         _tile(_percent(s.prediction_error), "median error of the latency foreseen"),
         _tile(_percent(s.estimate_error), "median error of the rate believed"),
@@ -217,11 +218,15 @@ def _embedded(run: Run, index: int) -> Markup:
 
 
 def _many(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _seconds(value: float | None) -> str:
     return "–" if value is None else show_seconds(value)
+
+
+def _long(span_s: float) -> str:
+    return label_time(round(span_s)) if span_s >= 60 else show_seconds(span_s)
 
 
 def _percent(value: float | None) -> str:

@@ -88,11 +88,13 @@ def time_ticks(low_s: float, high_s: float, count: int = 10) -> tuple[float, ...
 
 
 def label_time(value_s: float) -> str:
-    """`40 s`, `2 min`, `1 h 30 min`.
+    """`250 ms`, `40 s`, `2 min`, `1 h 30 min`.
 
-    >>> label_time(40), label_time(90), label_time(5400)
-    ('40 s', '1 min 30 s', '1 h 30 min')
+    >>> label_time(0.25), label_time(40), label_time(90), label_time(5400)
+    ('250 ms', '40 s', '1 min 30 s', '1 h 30 min')
     """
+    if 0 < abs(value_s) < 1:
+        return f"{value_s * 1e3:g} ms"
     if abs(value_s) < 60 or value_s % 1:
         return f"{value_s:g} s"
     hours, minutes, rest = int(value_s // 3600), int(value_s % 3600 // 60), int(value_s % 60)

@@ -23,15 +23,17 @@ from isthmus.report.chart import (
     time_axis,
 )  # fmt: skip
 from isthmus.report.columns import DRAWN_CAUSES, RAN, Columns, Floats, Groups, groups_of, runs_of
-from isthmus.report.markup import Markup, shorten_all, tag
+from isthmus.report.markup import Markup, number, shorten_all, tag
 from isthmus.report.order import cuts_in_order, name_of
 from isthmus.report.scale import Scale, drawn_limit, log_range
 from isthmus.units import show_rate, show_seconds
 
-LEFT, RIGHT = 200.0, WIDTH - 12.0
+LEFT, RIGHT = 200.0, WIDTH - 26.0
 TITLE = 30.0
 """Height of the line above a panel that names it."""
 MOST_ROWS = 24
+CROSS = 5.0
+"""Fallbacks closer together than this share a cross."""
 
 Trace = Sequence[tuple[float, float]]
 
@@ -118,10 +120,10 @@ def _rates(columns: Columns, link_trace: Trace, time: Scale, panel: Panel) -> li
     believed = ~np.isnan(columns.estimate_bps)
     everything = np.concatenate([true_bps, columns.estimate_bps[believed], columns.evidence_bps])
     scale = Scale(*log_range(everything), panel.bottom, panel.top, log=True)
-    parts = [_title(panel, "Uplink rate"), *_rate_keys(panel)]
+    parts = [_title(panel, "Uplink rate")]
     if not everything.size:
         return [*parts, empty(WIDTH, LEFT, RIGHT, (panel.top + panel.bottom) / 2, "No rate was recorded")]
-    parts.append(rate_axis(scale, LEFT, RIGHT))
+    parts += [*_rate_keys(panel), rate_axis(scale, LEFT, RIGHT)]
     seen = zip(time.at(columns.evidence_t_s), scale.at(columns.evidence_bps), strict=True)
     parts.append(tag("path", d=dots(seen), class_="l-measured"))
     for t_s, bps, css in (
@@ -159,9 +161,12 @@ def _places(columns: Columns, groups: Groups, rows: Sequence[str], time: Scale, 
             data = "".join(_bars(cells[row, kind], x0, x1, middle[cut]))
             if data:
                 parts.append(tag("path", d=data, class_=f"p-{ran}"))
-    crossed = {(round(float(x0[group[i]] + x1[group[i]]) / 2), middle.get(columns.requests[i].cut))
-               for i in np.flatnonzero(columns.fell)}  # fmt: skip
-    marks = "".join(f"M{x - 4} {y - 4:.1f}l8 8m0 -8l-8 8" for x, y in sorted(crossed, key=str) if y is not None)
+    crossed = {
+        (CROSS * round(float(x0[group[i]] + x1[group[i]]) / 2 / CROSS), middle[columns.requests[i].cut])
+        for i in np.flatnonzero(columns.fell)
+        if columns.requests[i].cut in middle
+    }
+    marks = "".join(f"M{number(x - 4)} {number(y - 4)}l8 8m0 -8l-8 8" for x, y in sorted(crossed))
     return [*parts, *(tag("path", d=marks, class_=css) for css in ("halo", "cross"))] if marks else parts
 
 
