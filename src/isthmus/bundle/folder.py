@@ -16,6 +16,7 @@ from isthmus.bundle.types import (
     Clips,
     Manifest,
 )
+from isthmus.codec import PictureScale
 from isthmus.errors import BadBundle, BadInput
 from isthmus.files import read_json, sha256_of
 from isthmus.model import Model, load_model
@@ -36,6 +37,11 @@ class Bundle:
     server: Profile
     plan: Plan
     clips: Mapping[str, ChannelClip]
+
+    @property
+    def pictures(self) -> dict[str, PictureScale]:
+        """How picture inputs were normalised, by input name; what JPEG and WebP need."""
+        return {k: PictureScale(v.mean, v.std) for k, v in self.manifest.pictures.items()}
 
     def model(self, *, weights: bool = True) -> Model:
         """The model, under the name the bundle gives it. Raises BadBundle when it is not the one that was packed."""

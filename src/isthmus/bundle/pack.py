@@ -22,14 +22,17 @@ from isthmus.bundle.types import (
     SERVER_FILE,
     Clips,
     FileEntry,
+    LinkRow,
     Manifest,
-    Picture,
+    PictureRow,
     SplitCheck,
 )
+from isthmus.codec import PictureScale
 from isthmus.engine import Engine
 from isthmus.errors import BadBundle, BadInput
 from isthmus.files import sha256_of, write_json
 from isthmus.graph import INPUT, OUTPUT
+from isthmus.link import Link
 from isthmus.model import Model
 from isthmus.plan import Plan
 from isthmus.profile import AccuracyRow, Profile
@@ -53,11 +56,12 @@ class Contents:
     device: Profile
     server: Profile
     plan: Plan
+    link: Link
     clips: Mapping[str, ChannelClip] = field(default_factory=dict)
     clip_samples: int = 0
     codecs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     default_codecs: tuple[str, ...] = ("float32",)
-    picture: Picture | None = None
+    pictures: Mapping[str, PictureScale] = field(default_factory=dict)
     accuracy: tuple[AccuracyRow, ...] = ()
 
 
@@ -131,9 +135,10 @@ def _write(
         fingerprint=model.fingerprint,
         packed=packed,
         cuts=tuple(c.id for c in engine.cuts),
+        link=LinkRow.of(contents.link),
         codecs={k: tuple(v) for k, v in contents.codecs.items()},
         default_codecs=contents.default_codecs,
-        picture=contents.picture,
+        pictures={k: PictureRow(mean=v.mean, std=v.std) for k, v in contents.pictures.items()},
         accuracy=contents.accuracy,
         checks=checks,
         files=files,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
+from isthmus.link import Link
 from isthmus.profile.types import AccuracyRow
 from isthmus.quant import ChannelClip
 
@@ -36,11 +37,29 @@ class SplitCheck(_Strict):
     error: FiniteFloat = Field(ge=0)
 
 
-class Picture(_Strict):
+class PictureRow(_Strict):
     """How a picture input was normalised: value = (pixel / 255 − mean) / std, per channel."""
 
     mean: tuple[FiniteFloat, ...]
     std: tuple[FiniteFloat, ...]
+
+
+class LinkRow(_Strict):
+    """The link the plan was made for."""
+
+    up_bps: PositiveFloat
+    down_bps: PositiveFloat
+    rtt_s: NonNegativeFloat
+    fixed_s: NonNegativeFloat = 0.0
+
+    @classmethod
+    def of(cls, link: Link) -> LinkRow:
+        """The row of a link."""
+        return cls(up_bps=link.up_bps, down_bps=link.down_bps, rtt_s=link.rtt_s, fixed_s=link.fixed_s)
+
+    def link(self) -> Link:
+        """The link again."""
+        return Link(self.up_bps, self.down_bps, self.rtt_s, self.fixed_s)
 
 
 class Manifest(_Strict):
@@ -54,9 +73,10 @@ class Manifest(_Strict):
     fingerprint: str
     packed: str
     cuts: tuple[str, ...]
+    link: LinkRow
     codecs: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     default_codecs: tuple[str, ...] = ("float32",)
-    picture: Picture | None = None
+    pictures: dict[str, PictureRow] = Field(default_factory=dict)
     accuracy: tuple[AccuracyRow, ...] = ()
     checks: tuple[SplitCheck, ...] = ()
     files: dict[str, FileEntry]

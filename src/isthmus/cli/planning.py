@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,9 +14,10 @@ from isthmus.cli.common import err, progress_bar, today
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import read_json
+from isthmus.graph import INPUT, graph_of
 from isthmus.link import Link
 from isthmus.model import Model, load_model
-from isthmus.plan import Limits
+from isthmus.plan import PLANNERS, Limits, Plan, problem_for
 from isthmus.profile import Profile
 from isthmus.profile.measure import Measuring, measure
 from isthmus.units import rate_bps, seconds, size_bytes
@@ -25,6 +27,8 @@ DEFAULT_SLOWDOWN = 4.0
 
 DeviceProfile = Annotated[Path | None, typer.Option(help="Profile of the device; measured here where absent.")]
 ServerProfile = Annotated[Path | None, typer.Option(help="Profile of the server; measured here where absent.")]
+PlannerName = Literal["device_only", "server_only", "neurosurgeon", "mincut", "exhaustive"]
+Planner = Annotated[PlannerName, typer.Option(help="How to search; see docs/planners.md.")]
 Slowdown = Annotated[
     float | None,
     typer.Option(help=f"The device is this many times slower than its profile says; {DEFAULT_SLOWDOWN:g} without one."),
@@ -123,3 +127,30 @@ def _measured(engine: Engine, batch: int, runs: int) -> Profile:
             clock=time.perf_counter,
             progress=progress,
         )
+
+
+def make_plan(
+    machines: Machines,
+    link: Link,
+    limits: Limits,
+    names: tuple[str, ...],
+    batch: int,
+    planner: str,
+    codecs: Mapping[str, tuple[str, ...]],
+) -> Plan:
+    """Ask a planner; the codecs are `names` wherever `codecs` says nothing (pictures at the input only)."""
+    problem = problem_for(
+        graph_of(machines.model, batch),
+        machines.device,
+        machines.server,
+        link,
+        codecs={INPUT: names, **codecs},
+        default_codecs=features_only(names),
+        limits=limits,
+    )
+    return PLANNERS[planner](problem)
+
+
+def features_only(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Codecs that can write any tensor: picture codecs are for the input."""
+    return tuple(n for n in names if ":" not in n) or ("float32",)

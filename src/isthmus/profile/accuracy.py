@@ -37,10 +37,12 @@ class Samples:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
-    def head(self, count: int) -> Samples:
-        """The first `count` of them."""
-        labels = None if self.labels is None else self.labels[:count]
-        return Samples({k: v[:count] for k, v in self.inputs.items()}, labels)
+    def part(self, start: int, stop: int) -> Samples:
+        """Samples start … stop − 1 (all of them when that would be none)."""
+        if start >= min(stop, len(self)):
+            return self
+        labels = None if self.labels is None else self.labels[start:stop]
+        return Samples({k: v[start:stop] for k, v in self.inputs.items()}, labels)
 
 
 def load_samples(path: Path, model: Model) -> Samples:

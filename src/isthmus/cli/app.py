@@ -1,0 +1,49 @@
+"""All verbs together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from isthmus.cli.common import out, run_app
+from isthmus.cli.demo import demo
+from isthmus.cli.doctor import doctor
+from isthmus.cli.inspect import inspect
+from isthmus.cli.pack import pack
+from isthmus.cli.plan import plan
+from isthmus.cli.probe import probe
+from isthmus.cli.profile import profile
+from isthmus.cli.report import report
+from isthmus.cli.run import run
+from isthmus.cli.serve import serve
+from isthmus.version import __version__
+
+app = typer.Typer(
+    name="isthmus",
+    help="Run a trained network across device, edge and cloud.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for verb in (inspect, profile, probe, plan, pack, serve, run, report, demo, doctor):
+    app.command()(verb)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"isthmus {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    """Run a trained network across device, edge and cloud."""
+
+
+def main() -> None:
+    """The entry point of the command line."""
+    run_app(app)

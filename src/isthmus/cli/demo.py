@@ -1,0 +1,200 @@
+"""`isthmus demo`: the main job, for real, in about a minute: nothing but this machine is needed."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from isthmus.bundle import Bundle
+from isthmus.bundle.pack import Contents
+from isthmus.bundle.pack import pack as write_bundle
+from isthmus.cli.common import Json, emit, err, out, progress_bar, today
+from isthmus.cli.planning import codecs_of, machines_of, make_plan
+from isthmus.cli.run import Steps, show_summary
+from isthmus.connect import Ready, connect, ready, table_of
+from isthmus.demo import Compared, DigitsRow, Scene, ServerProcess, compare, digits_rows, scene_for
+from isthmus.demo.server import use_core
+from isthmus.errors import BadInput
+from isthmus.files import write_whole
+from isthmus.graph import describe, graph_of
+from isthmus.link import Link, ShapedLink
+from isthmus.plan import Limits
+from isthmus.record import Header, Journal, Step, Summary, summarise
+from isthmus.report import report
+from isthmus.units import show_bytes, show_rate, show_seconds
+
+_RTT_S = 0.010
+_LINK = Link(up_bps=20e6, down_bps=20e6, rtt_s=_RTT_S)
+
+
+def demo(
+    to: Annotated[Path, typer.Option("--out", help="Folder for report.html, summary.json and the rest.")] = Path(
+        "demo"
+    ),
+    model: Annotated[str, typer.Option(help="The network to run.")] = "zoo:mobilenet_v2",
+    seconds: Annotated[float, typer.Option(min=10, max=600, help="How long to run it.")] = 36.0,
+    slowdown: Annotated[float, typer.Option(min=1, help="The device is so many times slower than this machine.")] = 8.0,
+    codecs: Annotated[str, typer.Option(help="How crossing tensors may be written.")] = "float32,float16,int8",
+    json: Json = False,
+) -> None:
+    """Run a real network across a slow device and a server over a TCP link whose rate changes; kill the server in the
+    middle; verify every answer; write a report.
+
+    Example: isthmus demo --out demo
+    """
+    say = (lambda text: err.print(text)) if json else (lambda text: out.print(text))
+    _clear(to)
+    say(
+        f"[bold]1/5[/] {model}: measuring it here; the device is declared {slowdown:g}× slower, the server is this machine"
+    )
+    bundle = _packed(model, to / "bundle", slowdown, codecs)
+    table = table_of(bundle)
+    scene = scene_for(table, _LINK, seconds=seconds)
+    say(_story(bundle, scene))
+    say("[bold]2/5[/] starting the server and the link; the server will be killed (-9) once and started again")
+    here = ready(bundle)
+    use_core(0)
+    steps, summary = _perform(here, scene, to / "journal.jsonl", say)
+    say("[bold]3/5[/] what the network answered")
+    compared = compare([s for s in steps if s.kind == "request"], table, _LINK, scene.trace.rate_at)
+    say("[bold]4/5[/] real accuracy: the trained digits network, cut, with fewer and fewer bits on the wire")
+    digits = digits_rows()
+    say("[bold]5/5[/] the report")
+    report(to / "journal.jsonl", to / "report.html", bundle.path / "plan.json")
+    row = _row(summary, scene, compared, digits, steps)
+    write_whole(to / "summary.json", (json_text(row) + "\n").encode())
+    emit(row, as_json=json, show=lambda: _show(summary, compared, digits, to))
+    if summary.lost or summary.wrong or len(summary.cuts_used) < 3:
+        raise typer.Exit(1)
+
+
+def json_text(row: Mapping[str, Any]) -> str:
+    """One JSON document, readable."""
+    import json
+
+    return json.dumps(row, indent=1, allow_nan=False)
+
+
+def _clear(to: Path) -> None:
+    """Take away what an earlier demo left here, and nothing else."""
+    for name in ("bundle", "journal.jsonl", "report.html", "summary.json"):
+        old = to / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot make {to}: {error.strerror}") from error
+
+
+def _packed(model: str, folder: Path, slowdown: float, codecs: str) -> Bundle:
+    names = codecs_of(codecs)
+    machines = machines_of(model, 1, None, None, slowdown, runs=5)
+    plan = make_plan(machines, _LINK, Limits(), names, 1, "neurosurgeon", {})
+    contents = Contents(machines.device, machines.server, plan, _LINK, default_codecs=names)
+    with progress_bar("proving halves") as progress:
+        return write_bundle(machines.model, machines.engine, contents, folder, packed=today(), progress=progress)
+
+
+def _story(bundle: Bundle, scene: Scene) -> str:
+    found = describe(graph_of(bundle.model(weights=False)))
+    device, server = (p.batches[1].whole.low_s * p.machine.slowdown for p in (bundle.device, bundle.server))
+    rates = " → ".join(show_rate(r) for r in scene.trace.rates_bps)
+    return (
+        f"    {found.parameters / 1e6:.1f} M parameters, {found.macs / 1e9:.2f} GMACs, input {show_bytes(found.input_bytes)}, "
+        f"{found.compressive_count} compressive bottlenecks; device {show_seconds(device)}, server {show_seconds(server)}\n"
+        f"    the link: {rates}; best places by rate: {', '.join(scene.places)}"
+    )
+
+
+def _perform(here: Ready, scene: Scene, journal: Path, say: Any) -> tuple[list[Step], Summary]:
+    """The run itself: requests one after the other for the length of the scene."""
+    manifest = here.bundle.manifest
+    inputs = [here.engine.model.random_inputs(1, seed) for seed in range(8)]
+    with ServerProcess(here.bundle.path) as server, ShapedLink(server.address, scene.trace, delay_s=_RTT_S / 2) as link:
+        header = Header(
+            model=manifest.name,
+            fingerprint=manifest.fingerprint,
+            started=today(),
+            device=f"this machine, {here.bundle.device.machine.slowdown:g}× slowed",
+            server="this machine",
+            link="token bucket in a proxy, 10 ms round trip",
+            link_trace=tuple(zip(map(float, scene.trace.times_s), map(float, scene.trace.rates_bps), strict=True)),
+            cut_order=tuple(c.id for c in here.engine.cuts),
+        )
+        with Journal(journal, header) as log:
+            steps = Steps(log)
+            with connect(here, link.address, journal=steps, verify=True, true_bps=scene.trace.rate_at) as session:
+                link.set_rate(scene.trace)  # the trace begins with the first request
+                start = time.monotonic()
+                killer = threading.Thread(target=_kill_and_restart, args=(server, scene, start, say), daemon=True)
+                killer.start()
+                asked, told = 0, -1.0
+                while (now := time.monotonic() - start) < scene.seconds:
+                    asked += 1
+                    step = session.infer(inputs[asked % len(inputs)]).step
+                    if now - told >= 1.0:
+                        told = now
+                        say(_line(step, scene))
+                killer.join()
+        return steps.all, summarise(steps.all, requests=asked, link_trace=header.link_trace)
+
+
+def _kill_and_restart(server: ServerProcess, scene: Scene, start: float, say: Any) -> None:
+    time.sleep(max(0.0, start + scene.killed_s - time.monotonic()))
+    server.kill()
+    say("    [red]the server was killed (-9)[/]")
+    time.sleep(max(0.0, start + scene.restarted_s - time.monotonic()))
+    server.start()
+    say("    [green]the server is back[/]")
+
+
+def _line(step: Step, scene: Scene) -> str:
+    believed = "" if step.estimate_bps is None else f", believed {show_rate(step.estimate_bps)}"
+    colour = {"device": "blue", "split": "green", "server": "magenta"}[step.ran]
+    trouble = f"  [red]{step.trouble[:60]}[/]" if step.trouble else ""
+    return (
+        f"    {step.t_s:5.1f} s  link {show_rate(scene.trace.rate_at(step.t_s)):>12}{believed:28}  "
+        f"[{colour}]{step.ran:6}[/] {step.cut:24.24} {step.codec:8} {show_seconds(step.seconds.total):>8}{trouble}"
+    )
+
+
+def _row(
+    summary: Summary, scene: Scene, compared: Compared | None, digits: tuple[DigitsRow, ...], steps: list[Step]
+) -> dict[str, Any]:
+    back = [s.t_s for s in steps if s.kind == "request" and s.t_s > scene.restarted_s and s.ran != "device"]
+    return {
+        **summary.model_dump(mode="json"),
+        "server_killed_s": scene.killed_s,
+        "server_restarted_s": scene.restarted_s,
+        "server_used_again_s": min(back) if back else None,
+        "link": [[float(t), float(r)] for t, r in zip(scene.trace.times_s, scene.trace.rates_bps, strict=True)],
+        "compared": None if compared is None else compared.model_dump(mode="json"),
+        "digits": [d.model_dump(mode="json") for d in digits],
+    }
+
+
+def _show(summary: Summary, compared: Compared | None, digits: tuple[DigitsRow, ...], to: Path) -> None:
+    show_summary(summary)
+    if compared is not None:
+        table = Table("mean latency", "", title="this run against choices that never move (computed, same moments)")
+        table.add_row("isthmus, measured", show_seconds(compared.measured_s), style="bold")
+        table.add_row("always on the device", show_seconds(compared.device_only_s))
+        table.add_row("always on the server", show_seconds(compared.server_only_s))
+        table.add_row(f"best single choice: {compared.best_single}", show_seconds(compared.best_single_s))
+        table.add_row("perfect foresight", show_seconds(compared.clairvoyant_s))
+        out.print(table)
+    table = Table("codec", "bytes a picture", "accuracy", "loss", title=f"zoo:digits cut after {digits[0].cut}")
+    for d in digits:
+        table.add_row(d.codec, str(d.bytes), f"{d.accuracy:.1%}", f"{d.loss:+.1%}")
+    out.print(table)
+    out.print(f"open [bold]{to / 'report.html'}[/]; numbers in {to / 'summary.json'}")

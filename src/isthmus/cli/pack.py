@@ -1,0 +1,114 @@
+"""`isthmus pack`: from a model to the folder that is deployed on both machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from isthmus.bundle import Bundle
+from isthmus.bundle.pack import Contents
+from isthmus.bundle.pack import pack as write_bundle
+from isthmus.cli.accuracy import Judged, judge, scale_of
+from isthmus.cli.common import BatchOption, Json, ModelArg, emit, out, progress_bar, today
+from isthmus.cli.planning import (
+    Codecs,
+    DeviceProfile,
+    Down,
+    Machines,
+    Planner,
+    Private,
+    Rtt,
+    Runs,
+    ServerProfile,
+    Slowdown,
+    Threads,
+    Up,
+    codecs_of,
+    features_only,
+    limits_of,
+    link_of,
+    machines_of,
+    make_plan,
+)
+from isthmus.graph import INPUT
+from isthmus.link import Link
+from isthmus.plan import Plan
+from isthmus.units import show_bytes, show_seconds
+
+
+def pack(
+    model: ModelArg,
+    to: Annotated[Path, typer.Option("--out", help="The bundle folder to write.")] = Path("bundle"),
+    planner: Planner = "neurosurgeon",
+    device_profile: DeviceProfile = None,
+    server_profile: ServerProfile = None,
+    slowdown: Slowdown = None,
+    up: Up = "20Mbit",
+    down: Down = "",
+    rtt: Rtt = "10ms",
+    batch: BatchOption = 1,
+    codecs: Codecs = "float32,float16,int8",
+    private: Private = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Samples (.npz, one array an input, `labels` if any): calibrates ranges, judges codecs."),
+    ] = None,
+    accuracy_loss: Annotated[float, typer.Option(help="Loss a codec may cause, as a share of answers.")] = 0.01,
+    picture: Annotated[
+        str, typer.Option(help="The input is a picture, normalised by mean/std, as 0.5,0.5,0.5/0.5,0.5,0.5.")
+    ] = "",
+    runs: Runs = 8,
+    threads: Threads = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Pack a model for both machines: profiles (measured here where not given), a plan, calibrated ranges, and proof
+    that every pair of halves makes the whole.
+
+    Example: isthmus pack zoo:mobilenet_v2 --out bundle --device-profile pi.json
+    """
+    link, limits, names = link_of(up, down, rtt), limits_of(private, None, None), codecs_of(codecs)
+    machines = machines_of(model, batch, device_profile, server_profile, slowdown, runs, threads)
+    judged = judge(machines, names, data, accuracy_loss, scale_of(picture))
+    plan = make_plan(machines, link, limits, names, batch, planner, judged.codecs)
+    contents = _contents(machines, judged, plan, link, names)
+    with progress_bar("proving") as progress:
+        bundle = write_bundle(
+            machines.model, machines.engine, contents, to, packed=today(), force=force, progress=progress
+        )
+    emit(bundle.manifest, as_json=json, show=lambda: _show(bundle))
+
+
+def _contents(machines: Machines, judged: Judged, plan: Plan, link: Link, names: tuple[str, ...]) -> Contents:
+    inputs: Mapping[str, object] = {s.name: s for s in machines.model.inputs}
+    return Contents(
+        device=machines.device,
+        server=machines.server,
+        plan=plan,
+        link=link,
+        clips=judged.clips,
+        clip_samples=judged.samples,
+        codecs={INPUT: names, **judged.codecs},
+        default_codecs=features_only(names),
+        pictures={} if judged.scale is None else dict.fromkeys(inputs, judged.scale),
+        accuracy=judged.rows,
+    )
+
+
+def _show(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    worst = max((c.error for c in manifest.checks), default=0.0)
+    size = sum(f.bytes for f in manifest.files.values())
+    out.print(f"[bold]{bundle.path}[/]: {manifest.name}, {len(manifest.cuts)} cuts ready, {show_bytes(size)}")
+    out.print(f"every pair of halves gives the whole model's answer (greatest relative difference {worst:.1e})")
+    if not manifest.accuracy:
+        out.print("[yellow]what the codecs cost in accuracy was not measured: no --data was given[/]")
+    table = Table("", "device", "server")
+    whole = [p.batches[min(p.batches)].whole.low_s * p.machine.slowdown for p in (bundle.device, bundle.server)]
+    table.add_row("whole model", *map(show_seconds, whole))
+    out.print(table)
+    out.print(bundle.plan.why)

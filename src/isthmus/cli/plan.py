@@ -1,0 +1,69 @@
+"""`isthmus plan`: where to cut, what it should cost, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli.common import BatchOption, Json, ModelArg, emit, out, progress_bar
+from isthmus.cli.planning import (
+    Codecs,
+    Deadline,
+    DeviceProfile,
+    Down,
+    Machines,
+    Memory,
+    Planner,
+    Private,
+    Rtt,
+    Runs,
+    ServerProfile,
+    Slowdown,
+    Threads,
+    Up,
+    codecs_of,
+    limits_of,
+    link_of,
+    machines_of,
+    make_plan,
+)
+from isthmus.files import write_json
+from isthmus.link import Link
+from isthmus.plan import Plan, plan_json, retime, show_plan
+from isthmus.profile.retime import candidate_timer
+
+
+def plan(
+    model: ModelArg,
+    planner: Planner = "neurosurgeon",
+    device_profile: DeviceProfile = None,
+    server_profile: ServerProfile = None,
+    slowdown: Slowdown = None,
+    up: Up = "20Mbit",
+    down: Down = "",
+    rtt: Rtt = "10ms",
+    batch: BatchOption = 1,
+    codecs: Codecs = "float32,float16,int8",
+    private: Private = False,
+    deadline: Deadline = None,
+    memory: Memory = None,
+    best: Annotated[int, typer.Option("--retime", min=0, help="Time the best so many choices here before answering.")] = 0,
+    runs: Runs = 5,
+    threads: Threads = 1,
+    to: Annotated[Path | None, typer.Option("--out", help="Write the plan to this file too.")] = None,
+    json: Json = False,
+) -> None:
+    """Decide where to cut: the plan, its cost by cause, every cut as a bar, and why.
+
+    Example: isthmus plan zoo:mobilenet_v2 --up 8Mbit --slowdown 6
+    """
+    link, limits, names = link_of(up, down, rtt), limits_of(private, deadline, memory), codecs_of(codecs)
+    machines = machines_of(model, batch, device_profile, server_profile, slowdown, runs, threads)
+    found = make_plan(machines, link, limits, names, batch, planner, {})
+    if best:
+        found = _retimed(found, machines, link, batch, best, runs)
+    if to is not None:
+        write_json(to, found)
+    emit(plan_json(found), as_json=json, show=lambda: out.print(show_plan(found)))

@@ -1,0 +1,147 @@
+"""`isthmus run`: the near side. Sends requests, wherever they are computed, and says how they went."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from isthmus.adapt import Fixed
+from isthmus.cli.common import BatchOption, Json, emit, err, out, progress_bar, today
+from isthmus.codec import Array
+from isthmus.connect import Ready, connect, ready
+from isthmus.errors import Remote
+from isthmus.model import Model
+from isthmus.profile.accuracy import load_samples
+from isthmus.record import Choice, Header, Journal, Step, Summary, summarise
+from isthmus.run import Session
+from isthmus.units import seconds, show_bytes, show_seconds
+
+_DIFFERENT_INPUTS = 8
+ModeName = Literal["auto", "prefer_on_device", "only_on_device", "prefer_on_server", "only_on_server", "private"]
+
+
+class Steps:
+    """Keeps the steps of a run, and writes them to a journal where one is wanted."""
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        self.all: list[Step] = []
+        self._journal = journal
+
+    def write(self, step: Step) -> None:
+        """One more."""
+        self.all.append(step)
+        if self._journal is not None:
+            self._journal.write(step)
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="The bundle folder.")],
+    to: Annotated[str, typer.Option(help="The server, as HOST:PORT.")] = "127.0.0.1:8001",
+    requests: Annotated[int, typer.Option(min=1, help="How many requests.")] = 100,
+    every: Annotated[str, typer.Option(help="Time from one request's start to the next, as 50ms; 0: at once.")] = "0",
+    batch: BatchOption = 1,
+    mode: Annotated[ModeName, typer.Option(help="Where requests may run.")] = "auto",
+    deadline: Annotated[str, typer.Option(help="After this the device finishes by itself.")] = "2s",
+    cut: Annotated[str, typer.Option(help="Always this cut, instead of adapting.")] = "",
+    codec: Annotated[str, typer.Option(help="The codec for --cut.")] = "float32",
+    data: Annotated[Path | None, typer.Option(help="Inputs (.npz, one array an input); seeded noise without.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Recompute every answer here and compare.")] = False,
+    journal: Annotated[Path | None, typer.Option(help="Write a line a request to this new file.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    slowdown: Annotated[
+        float | None, typer.Option(help="Declared slow-down of this machine; the device profile's without it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run requests across this machine and a server; the cut moves with the link. Exits with 1 if an answer was lost
+    or wrong.
+
+    Example: isthmus run bundle --to 192.0.2.7:8001 --requests 1000 --journal run.jsonl
+    """
+    here = ready(bundle, threads=threads, slowdown=slowdown)
+    chooser = Fixed(Choice(cut=cut, codec=codec)) if cut else None
+    with ExitStack() as stack:
+        log = stack.enter_context(Journal(journal, _header(here, to))) if journal is not None else None
+        steps = Steps(log)
+        session = stack.enter_context(
+            connect(
+                here,
+                to,
+                deadline_s=seconds(deadline),
+                mode=mode,
+                batch=batch,
+                chooser=chooser,
+                journal=steps,
+                verify=verify,
+            )  # fmt: skip
+        )
+        asked = send(session, inputs_for(here.engine.model, batch, data), requests, seconds(every))
+    summary = summarise(steps.all, requests=asked)
+    emit(summary, as_json=json, show=lambda: show_summary(summary))
+    if summary.lost or summary.wrong:
+        raise typer.Exit(1)
+
+
+def send(session: Session, inputs: Iterator[Mapping[str, Array]], requests: int, every_s: float) -> int:
+    """Send requests one after the other; returns how many were asked. Ctrl-C ends early, nothing in flight is lost."""
+    asked = 0
+    start = time.perf_counter()
+    with progress_bar("requests") as progress:
+        try:
+            for number in range(requests):
+                wait_s = start + number * every_s - time.perf_counter()
+                if wait_s > 0:
+                    time.sleep(wait_s)
+                asked += 1
+                try:
+                    step = session.infer(next(inputs)).step
+                except Remote as error:
+                    err.print(f"request {number}: {error}", markup=False)
+                    continue
+                progress(number + 1, requests, f"{step.cut} {show_seconds(step.seconds.total)}")
+        except KeyboardInterrupt:
+            err.print("interrupted; the requests so far:")
+    return asked
+
+
+def inputs_for(model: Model, batch: int, data: Path | None) -> Iterator[dict[str, Array]]:
+    """Inputs without end: the samples of a file in order, or a few seeded ones in turn."""
+    if data is None:
+        return itertools.cycle([model.random_inputs(batch, seed) for seed in range(_DIFFERENT_INPUTS)])
+    samples = load_samples(data, model)
+    starts = range(0, max(1, len(samples) - batch + 1), batch)
+    return itertools.cycle([dict(samples.part(s, s + batch).inputs) for s in starts])
+
+
+def show_summary(summary: Summary) -> None:
+    """How the requests went, as a table of places and one line of totals."""
+    table = Table("ran", "cut", "requests", "p50", "p99", "sent")
+    for place in summary.places:
+        times = (show_seconds(place.p50_s or 0), show_seconds(place.p99_s or 0))
+        table.add_row(place.ran, place.cut, str(place.requests), *times, show_bytes(place.up_bytes))
+    out.print(table)
+    checked = f", {summary.wrong} wrong of {summary.verified} verified" if summary.verified else ""
+    out.print(
+        f"{summary.answered} of {summary.requests} answered, {summary.lost} lost{checked}; p50 "
+        f"{show_seconds(summary.p50_s or 0)}, p99 {show_seconds(summary.p99_s or 0)}, {summary.switches} switches, "
+        f"{summary.fallbacks} finished by the device instead"
+    )
+
+
+def _header(here: Ready, to: str) -> Header:
+    manifest = here.bundle.manifest
+    return Header(
+        model=manifest.name,
+        fingerprint=manifest.fingerprint,
+        started=today(),
+        device=here.bundle.device.machine.name,
+        server=to,
+        cut_order=tuple(c.id for c in here.engine.cuts),
+    )

@@ -1,0 +1,50 @@
+"""`isthmus serve`: the far side. Offers the whole model and every tail until it is told to stop."""
+
+from __future__ import annotations
+
+import json as json_text
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.bundle import open_bundle
+from isthmus.cli.common import Json, err, out, progress_bar
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="The bundle folder.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one and says which.")] = 8001,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    slowdown: Annotated[float, typer.Option(min=1.0, help="Declare this server so many times slower.")] = 1.0,
+    json: Json = False,
+) -> None:
+    """Serve a bundle: the whole model and every tail, by the Open Inference Protocol and by isthmus's own stream.
+
+    Example: isthmus serve bundle --port 8001
+    """
+    from isthmus.engine import Engine
+    from isthmus.run import serve as start
+
+    opened = open_bundle(bundle)
+    with progress_bar("preparing") as progress:
+        engine = Engine.open(opened.model(), threads=threads, slowdown=slowdown, progress=progress)
+    stopping = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stopping.set())
+    server = start(engine, opened.manifest.name, host=host, port=port, clips=opened.clips, pictures=opened.pictures)
+    if json:
+        row = {"model": opened.manifest.name, "address": server.address, "cuts": len(engine.cuts)}
+        sys.stdout.write(json_text.dumps(row) + "\n")
+        sys.stdout.flush()
+    else:
+        out.print(
+            f"serving [bold]{opened.manifest.name}[/] on {server.address}, {len(engine.cuts)} cuts ready; Ctrl-C stops"
+        )
+    stopping.wait()
+    server.stop()
+    err.print(f"stopped; {server.counts}")

@@ -1,0 +1,92 @@
+"""From a bundle and an address to a session that decides for itself where each request runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus.adapt import Habits, TableChooser
+from isthmus.bundle import Bundle, open_bundle
+from isthmus.engine import Engine
+from isthmus.graph import graph_of
+from isthmus.link import Link
+from isthmus.plan import CostTable, Limits, Problem, candidates_for, problem_for
+from isthmus.record import Chooser
+from isthmus.run import Mode, Session, StepWriter, connect_engine
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A bundle opened on this machine, and its engine."""
+
+    bundle: Bundle
+    engine: Engine
+
+
+def ready(bundle: str | Path | Bundle, *, threads: int = 1, slowdown: float | None = None) -> Ready:
+    """Open a bundle and make its model run here.
+
+    `slowdown` is the declared slow-down of this machine; the default is the one the device profile declares (1 for a
+    profile that was measured on the device itself).
+    """
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
+    factor = opened.device.machine.slowdown if slowdown is None else slowdown
+    return Ready(opened, Engine.open(opened.model(), threads=threads, slowdown=max(1.0, factor)))
+
+
+def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None, private: bool = False) -> Problem:
+    """The planning problem a bundle holds: its profiles, the link it was packed for (or `link`), its codecs."""
+    manifest = bundle.manifest
+    return problem_for(
+        graph_of(bundle.model(weights=False), batch),
+        bundle.device,
+        bundle.server,
+        link or manifest.link.link(),
+        codecs=manifest.codecs,
+        default_codecs=manifest.default_codecs,
+        limits=Limits(private=private),
+    )
+
+
+def table_of(bundle: Bundle, *, batch: int = 1, private: bool = False) -> CostTable:
+    """Every ready cut with every codec allowed there, priced for any link and load."""
+    problem = problem_of(bundle, batch=batch, private=private)
+    return CostTable.of(problem, candidates_for(problem, ready=bundle.manifest.cuts))
+
+
+def connect(
+    bundle: str | Path | Bundle | Ready,
+    address: str,
+    *,
+    deadline_s: float = 2.0,
+    mode: Mode = "auto",
+    batch: int = 1,
+    chooser: Chooser | None = None,
+    journal: StepWriter | None = None,
+    verify: bool = False,
+    true_bps: Callable[[float], float | None] | None = None,
+) -> Session:
+    """A session that runs a bundle across this machine and the server at `address` ("host:port").
+
+    `session.infer({"x": array})` answers with the outputs and how the request went. The cut moves with the link and the
+    server's load; when the server is away the device finishes by itself. `batch` is the batch size that the decisions
+    are made for. Raises BadBundle, Refused (another model or version there), and in the mode `only_on_server`
+    Unreachable.
+    """
+    here = bundle if isinstance(bundle, Ready) else ready(bundle)
+    opened = here.bundle
+    if chooser is None:
+        chooser = TableChooser(table_of(opened, batch=batch, private=mode == "private"), Habits(deadline_s=deadline_s))
+    return connect_engine(
+        here.engine,
+        address,
+        chooser=chooser,
+        deadline_s=deadline_s,
+        mode=mode,
+        clips=opened.clips,
+        pictures=opened.pictures,
+        journal=journal,
+        verify=verify,
+        true_bps=true_bps,
+    )

@@ -1,0 +1,136 @@
+"""Measuring for real on a small network: complete, resumable, readable."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isthmus.codec import Codec, make_codec
+from isthmus.engine import Engine
+from isthmus.errors import BadInput
+from isthmus.files import read_json, write_json
+from isthmus.graph import OUTPUT
+from isthmus.model import load_model
+from isthmus.profile import Profile
+from isthmus.profile.accuracy import Samples, load_samples, measure_accuracy
+from isthmus.profile.calibrate import calibrate
+from isthmus.profile.measure import Measuring, measure, timing_of
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return Engine.open(load_model("zoo:tiny"), cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+def test_everything_that_is_ready_is_measured_and_the_file_reads_back(engine: Engine, tmp_path: Path) -> None:
+    told = []
+    how = Measuring(batches=(1, 3), runs=2, codecs=("float32", "int8"), machine="here")
+    found = measure(engine, how, taken="2026", clock=time.perf_counter, progress=lambda *a: told.append(a))
+    inner = {c.id for c in engine.cuts} - {"@input", "@output"}
+    assert inner
+    for batch in (1, 3):
+        part = found.batches[batch]
+        assert set(part.heads) == set(part.tails) == inner
+        assert 0 < part.whole.low_s <= part.whole.median_s <= part.whole.high_s
+        assert set(part.nodes) == {n.name for n in engine.graph.nodes}
+    assert found.complete
+    assert set(found.codecs) == {"float32", "int8"}
+    assert told[-1][0] == told[-1][1] == len(told)
+    write_json(tmp_path / "p.json", found)
+    assert read_json(tmp_path / "p.json", Profile) == found
+
+
+def test_an_interrupted_profile_goes_on_where_it_stopped(engine: Engine) -> None:
+    how = Measuring(runs=1, codecs=())
+    saved: list[Profile] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def checkpoint(profile: Profile) -> None:
+        saved.append(profile)
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        measure(engine, how, taken="1", clock=time.perf_counter, checkpoint=checkpoint)
+    assert not saved[0].complete
+    measured = saved[0].batches[1].heads
+    assert len(measured) == 1
+    resumed = measure(engine, how, taken="2", clock=time.perf_counter, resume=saved[0])
+    assert resumed.complete
+    assert resumed.taken == "1"
+    assert all(resumed.batches[1].heads[cut] == t for cut, t in measured.items()), "what was measured is kept"
+    assert len(resumed.batches[1].heads) > 1
+
+
+def test_a_profile_of_something_else_is_not_resumed(engine: Engine) -> None:
+    other = measure(engine, Measuring(runs=1, codecs=()), taken="1", clock=time.perf_counter)
+    other = other.model_copy(update={"fingerprint": "0" * 64})
+    with pytest.raises(BadInput, match="another model"):
+        measure(engine, Measuring(runs=1), taken="2", clock=time.perf_counter, resume=other)
+
+
+@pytest.mark.parametrize("wrong", [{"batches": (0,)}, {"batches": ()}, {"runs": 0}, {"slowdown": float("nan")}])
+def test_absurd_measuring_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(BadInput):
+        Measuring(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_low_quantile_is_the_fastest_fifth() -> None:
+    found = timing_of([5.0, 1.0, 4.0, 2.0, 3.0, 9.0, 9.0, 9.0, 9.0, 9.0])
+    assert (found.low_s, found.median_s, found.runs) == (1.5, 7.0, 10)
+
+
+def digits() -> tuple[Engine, Samples]:
+    from isthmus.model.zoo import digits_test
+
+    engine = Engine.open(load_model("zoo:digits"))
+    images, labels = digits_test()
+    return engine, Samples({engine.model.inputs[0].name: images}, labels)
+
+
+def test_accuracy_of_codecs_on_the_trained_digits_network() -> None:
+    engine, samples = digits()
+    cut = [c for c in engine.cuts if c.id in engine.safe][-1]
+    clips = calibrate(engine, samples.part(0, 100), engine.cuts)
+    assert set(cut.crossing) <= set(clips)
+
+    def codec(_cut: str, tensor: str, name: str) -> Codec:
+        return make_codec(name, clips.get(tensor) if name == "int4" else None)
+
+    names = ["float32", "int8", "int4", "int2"]
+    rows = {r.codec: r for r in measure_accuracy(engine, samples, [(cut.id, n) for n in names], codec)}
+    assert rows["float32"].loss == 0.0
+    assert rows["float32"].score > 0.95
+    assert rows["int8"].loss <= 0.01
+    assert rows["int4"].loss <= 0.05
+    assert all(r.labelled and r.samples == len(samples) for r in rows.values())
+
+
+def test_without_labels_agreement_with_the_whole_model_is_scored() -> None:
+    engine, samples = digits()
+    bare = Samples(samples.inputs).part(0, 64)
+    (row,) = measure_accuracy(engine, bare, [(OUTPUT, "float32")], lambda *_: make_codec("float32"))
+    assert (row.score, row.labelled) == (1.0, False)
+
+
+def test_samples_from_a_file_are_checked(tmp_path: Path) -> None:
+    model = load_model("zoo:tiny")
+    x = np.zeros((4, 1, 8, 8), np.float32)
+    name = model.inputs[0].name
+    path = tmp_path / "s.npz"
+    np.savez(path, **{name: x, "labels": np.arange(4)})
+    assert len(load_samples(path, model)) == 4
+    for wrong in ({name: x[:, :, :4]}, {name: x.astype(np.float64)}, {"y": x}, {name: x, "labels": np.zeros(3, int)}):
+        np.savez(path, **wrong)
+        with pytest.raises(BadInput):
+            load_samples(path, model)
+    np.savez(path, **{name: np.array([object()])}, allow_pickle=True)
+    with pytest.raises(BadInput, match="cannot read"):
+        load_samples(path, model)
+    path.write_bytes(b"PK nonsense")
+    with pytest.raises(BadInput, match="cannot read"):
+        load_samples(path, model)
