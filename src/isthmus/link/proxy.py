@@ -232,10 +232,12 @@ def main() -> int:
         os.nice(-10)
     control = sys.stdin.fileno()
     rest = bytearray()
+    while b"\n" not in rest:
+        if not (got := os.read(control, READ_BYTES)):
+            return 0
+        rest += got
+    line, _, rest = rest.partition(b"\n")
     try:
-        while b"\n" not in rest:
-            rest += _read(control)
-        line, _, rest = rest.partition(b"\n")
         proxy = open_proxy(json.loads(line))
     except (OSError, BadInput) as error:
         _say({"error": str(error)})
@@ -244,21 +246,13 @@ def main() -> int:
     while True:
         if not proxy.turn(control):
             continue
-        try:
-            rest += _read(control)
-        except BadInput:
+        if not (got := os.read(control, READ_BYTES)):
             proxy.cut()
             return 0
+        rest += got
         while b"\n" in rest:
             line, _, rest = rest.partition(b"\n")
             _say(obey(proxy, json.loads(line)))
-
-
-def _read(control: int) -> bytes:
-    got = os.read(control, 1 << 20)
-    if not got:
-        raise BadInput("the parent went away")
-    return got
 
 
 def _say(row: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ def _mahimahi(lines: list[str]) -> Samples:
     stamps_s = np.array([float(line) for line in lines]) / 1e3
     if (np.diff(stamps_s) < 0).any():
         raise BadInput("its milliseconds must never fall")
-    bins = math.ceil((float(stamps_s[-1]) + 1e-9) / MAHIMAHI_BIN_S) or 1
+    bins = max(1, math.ceil(float(stamps_s[-1]) / MAHIMAHI_BIN_S - 1e-9))
     if bins > MAX_SAMPLES:
         raise BadInput(f"it is {stamps_s[-1]:g} s long; {MAX_SAMPLES * MAHIMAHI_BIN_S:g} s is the limit")
     # mahimahi's first millisecond is 1 and its last ends the file: packet k belongs to the bin that it closes

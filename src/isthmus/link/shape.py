@@ -7,6 +7,7 @@ A TCP proxy in a process of its own. Bytes leave in packet-sized steps at exactl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -44,19 +45,19 @@ class ShapedLink:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        up_trace = _trace(up)
+        up_trace, address = _trace(up), _address(target)
         self.delay_s = delay_s
         self.started_s = time.monotonic()
         """when the traces began, on `time.monotonic()`"""
         self._traces = {"up": up_trace, "down": up_trace if down is None else _trace(down)}
         self._log = {name: RateSchedule(self.started_s, trace) for name, trace in self._traces.items()}
         self._lock = threading.Lock()
-        self._process = _start()
-        first = {"host": host, "port": port, "target": _address(target), "delay_s": delay_s, "at_s": self.started_s}
         self.host = host
+        self._process = _start()
+        first = {"host": host, "port": port, "target": address, "delay_s": delay_s, "at_s": self.started_s}
         try:
             self.port: int = self._ask(first | {name: trace.row() for name, trace in self._traces.items()})["port"]
-        except IsthmusError:
+        except BaseException:
             self.close()
             raise
 
@@ -99,8 +100,9 @@ class ShapedLink:
     def close(self) -> None:
         """Break the connections and end the process. May be called twice."""
         process = self._process
-        if process.stdin is not None and not process.stdin.closed:
-            process.stdin.close()
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):  # it may have ended with our last order unread
+                process.stdin.close()
         try:
             process.wait(timeout=2)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,108 @@
+"""Traces: exact integrals and their inverse, against a slow twin; what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.errors import BadInput
+from isthmus.link import Trace
+
+rates = st.one_of(st.just(0.0), st.floats(1e3, 1e9))
+pieces = st.lists(st.tuples(st.floats(0.01, 10), rates), min_size=1, max_size=8)
+
+
+def trace_of(parts: list[tuple[float, float]], *, loop: bool) -> Trace:
+    ends = np.cumsum([length for length, _ in parts])
+    return Trace.of([0.0, *ends[:-1]], [rate for _, rate in parts], duration_s=float(ends[-1]), loop=loop)
+
+
+def slow_bits(trace: Trace, t0: float, t1: float) -> float:
+    """Walk from one change of rate to the next."""
+    bits, t = 0.0, t0
+    while t < t1:
+        base = math.floor(t / trace.duration_s) * trace.duration_s if trace.loop else 0.0
+        edges = [base + float(x) for x in [*trace.times_s, *([trace.duration_s] if trace.loop else [])]]
+        until = min([e for e in edges if e > t + 1e-9] + [t1])
+        bits += trace.rate_at((t + until) / 2) * (until - t)
+        t = until
+    return bits
+
+
+@given(pieces, st.booleans(), st.floats(0, 30), st.floats(0, 30))
+def test_bits_equal_the_slow_walk(parts: list[tuple[float, float]], loop: bool, start: float, length: float) -> None:
+    trace = trace_of(parts, loop=loop)
+    expected = slow_bits(trace, start, start + length)
+    assert trace.bits_between(start, start + length) == pytest.approx(expected, rel=1e-6, abs=1e9 * 1e-7)
+
+
+@given(pieces, st.booleans(), st.floats(0, 30), st.floats(1, 1e8))
+def test_finish_is_the_inverse_of_bits(parts: list[tuple[float, float]], loop: bool, start: float, bits: float) -> None:
+    trace = trace_of(parts, loop=loop)
+    end = trace.finish_s(start, bits)
+    if math.isinf(end):
+        assert not loop or not trace.rates_bps.any()
+        assert trace.bits_between(start, start + 1e4) < bits
+        return
+    assert end > start or math.isclose(end, start)
+    assert trace.bits_between(start, end) == pytest.approx(bits, rel=1e-6, abs=10)
+
+
+def test_a_trace_that_ends_keeps_its_last_rate_and_a_loop_starts_again() -> None:
+    once = Trace.of([0, 2], [8e6, 1e6], duration_s=4)
+    assert once.rate_at(100) == 1e6
+    assert once.looped().rate_at(100) == 8e6
+    assert once.looped().bits_between(0, 8) == 2 * once.bits_between(0, 4)
+
+
+def test_an_outage_is_waited_for() -> None:
+    trace = Trace.of([0, 1, 3], [8e6, 0, 8e6], duration_s=5)
+    assert trace.finish_s(1.5, 8e6) == pytest.approx(4.0)
+    assert Trace.of([0, 1], [8e6, 0]).finish_s(0.5, 8e6) == math.inf
+
+
+def test_changed_values_are_new_values() -> None:
+    trace = Trace.of([0, 1], [0, 8e6])
+    assert trace.scaled(0.5).rate_at(1) == 4e6
+    assert trace.clipped(1e5, 1e6).rates_bps.tolist() == [1e5, 1e6]
+    assert trace.part(0.5, 1.5).bits_between(0, 1) == trace.bits_between(0.5, 1.5)
+    assert Trace.from_row(trace.row()).summary() == trace.summary()
+    with pytest.raises(ValueError, match="read-only"):
+        trace.rates_bps[0] = 1
+
+
+def test_summary_is_time_weighted() -> None:
+    told = Trace.of([0, 9], [0, 10e6], duration_s=10).summary()
+    assert told["mean_bps"] == pytest.approx(1e6)
+    assert told["outage_share"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("times", "values", "words"),
+    [
+        ([], [], "at least one"),
+        ([0, 1], [1.0], "as many"),
+        ([1, 2], [1.0, 1.0], "start at 0"),
+        ([0, 2, 1], [1.0, 1.0, 1.0], "must increase"),
+        ([0, 1], [1.0, -1.0], "sample 1 is -1"),
+        ([0, 1], [1.0, math.nan], "sample 1 is nan"),
+        ([0], [1e15], "1e\\+13"),
+    ],
+)
+def test_nonsense_is_refused_in_words(times: list[float], values: list[float], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        Trace.of(times, values)
+
+
+def test_absurd_changes_are_refused() -> None:
+    trace = Trace.of([0], [1e6])
+    with pytest.raises(BadInput):
+        trace.scaled(0)
+    with pytest.raises(BadInput):
+        trace.clipped(2, 1)
+    with pytest.raises(BadInput):
+        trace.part(0, 9)
