@@ -207,6 +207,8 @@ def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(journal, "_file", Full(journal._file))
     with pytest.raises(BadInput, match="No space left"):
         journal.write(step(1))
+    said: list[str] = []
+    assert (len(read_journal(journal.path, say=said.append)[1]), said) == (1, [])
     journal.write(step(2))
     journal.close()
     assert [s.id for s in read_journal(journal.path)[1]] == [0, 2]
