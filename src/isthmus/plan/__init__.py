@@ -2,9 +2,11 @@
 
 from isthmus.plan.build import candidates_for, problem_for
 from isthmus.plan.cost import CostTable, Option, price
+from isthmus.plan.planners import PLANNERS
 from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem
 
 __all__ = [
+    "PLANNERS",
     "Candidate",
     "Cost",
     "CostRow",

@@ -5,9 +5,9 @@ set). Item i in the set costs `weights[i]` (which may be negative). A parcel (ma
 when its maker is in the set and at least one reader is not; the maker START is always in. All numbers are whole
 (nanoseconds), so nothing is lost to rounding on the way.
 
-That is a minimum s–t cut: "needs" are infinite edges against the flow (which forbids server → device → server), a parcel
-with several readers gets an auxiliary vertex (so that it is paid once). `cheapest` shrinks first (`shrink.py`; whole
-networks of the residual and densely connected kind dissolve there) and cuts what is left (`maxflow.py`).
+That is a minimum s–t cut: "needs" are infinite edges against the flow (which forbids server → device → server), a
+parcel with several readers gets an auxiliary vertex (so that it is paid once). `cheapest` shrinks first (`shrink.py`;
+residual and densely connected networks dissolve there as a whole) and cuts what is left (`maxflow.py`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def _inside(left: Shrunk) -> list[int]:
     groups = left.groups()
     if not groups:
         return []
-    ends, auxiliary = {left.start: 0}, {}
+    ends: dict[int, int] = {left.start: 0}
+    auxiliary: dict[int, int] = {}
     for group in (left.start, *groups):
         ends.setdefault(group, len(ends) + len(auxiliary))
         for parcel in left.made[group]:

@@ -146,7 +146,12 @@ def traffic(graph: Graph, cut: Cut, *, forward_is_up: bool) -> Traffic:
 
 def _parcels(graph: Graph, names: Iterable[str], answers: Sequence[str] = ()) -> tuple[Parcel, ...]:
     tensors = [graph.tensors[t] for t in dict.fromkeys(names)]
-    return tuple(Parcel(t, coded=t.dtype == "float32" and t.name not in answers) for t in tensors if t.bytes)
+    return tuple(parcel_of(t, answer=t.name in answers) for t in tensors if t.bytes)
+
+
+def parcel_of(tensor: Tensor, *, answer: bool = False) -> Parcel:
+    """How a tensor travels: coded when it is float32 and nobody at home waits for exactly this."""
+    return Parcel(tensor, coded=tensor.dtype == "float32" and not answer)
 
 
 def check(problem: Problem, cuts: Sequence[Cut]) -> None:

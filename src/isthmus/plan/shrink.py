@@ -8,9 +8,9 @@ Two rules, with preconditions that only look at one item v, its group, and their
   parcels that v reads. Where that is no loss, v joins c.
 
 Before that, needs are reduced to those not implied by others, and the readers of a parcel to those that no other reader
-needs (if the last reader is in, all are): a densely connected block turns into a chain, and every chain dissolves. The
-observation that only the part between two neighbouring cut vertices matters (QDMP: Zhang et al., IMWUT 4(2), 2020) falls
-out as a special case. START and END are groups too: what joins them is decided.
+needs (if the last reader is in, all are): a densely connected block turns into a chain, and every chain dissolves.
+The observation that only the part between two neighbouring cut vertices matters (QDMP: Zhang et al., IMWUT 4(2),
+2020) falls out as a special case. START and END are groups too: what joins them is decided.
 """
 
 from __future__ import annotations

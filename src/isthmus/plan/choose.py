@@ -1,0 +1,131 @@
+"""The last step every planner shares: price the choices, drop what breaks a limit, take the cheapest, say why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from isthmus.errors import NoPlan
+from isthmus.graph import INPUT, OUTPUT, Cut
+from isthmus.plan.cost import Option, priced, row
+from isthmus.plan.limits import home_bytes, sends_input
+from isthmus.plan.types import Candidate, Cost, Plan, Problem
+from isthmus.units import show_bytes, show_seconds
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A choice, what it costs, and whether it keeps the problem's limits."""
+
+    cuts: tuple[Cut, ...]
+    codec: str
+    cost: Cost
+    memory_bytes: int
+    private: bool
+
+    @property
+    def name(self) -> str:
+        return name_of(tuple(c.id for c in self.cuts), self.codec)
+
+    def candidate(self) -> Candidate:
+        return Candidate(cuts=tuple(c.id for c in self.cuts), codec=self.codec, cost=row(self.cost))
+
+
+def choose(problem: Problem, planner: str, options: Iterable[Option], note: str = "") -> Plan:
+    """The cheapest option that keeps the limits; of equals the first in running order. `note` ends the plan's why.
+
+    Raises NoPlan with the nearest miss when none does.
+    """
+    every = priced_options(problem, options)
+    kept = [p for p in every if p.private or not problem.limits.private]
+    memory = problem.limits.home_memory_bytes
+    fitting = [p for p in kept if memory is None or p.memory_bytes <= memory]
+    latency = problem.limits.latency_s
+    meeting = [p for p in fitting if latency is None or p.cost.total_s <= latency]
+    if not meeting:
+        raise NoPlan(_miss(problem, planner, every, kept, fitting))
+    best = min(meeting, key=lambda p: p.cost.total_s)
+    why = why_of(problem, best, [p for p in meeting if p is not best])
+    return Plan(
+        model=problem.graph.name,
+        fingerprint=problem.machines[problem.home].profile.fingerprint,
+        planner=planner,
+        batch=problem.graph.batch,
+        cuts=tuple(c.id for c in best.cuts),
+        codec=best.codec,
+        cost=row(best.cost),
+        why=f"{why}; {note}" if note else why,
+        candidates=tuple(p.candidate() for p in every),
+    )
+
+
+def priced_options(problem: Problem, options: Iterable[Option]) -> list[Priced]:
+    """Each option once, priced and weighed, in running order (ties keep the order given)."""
+    unique = {(tuple(c.id for c in cuts), codec): (cuts, codec) for cuts, codec in reversed(list(options))}
+    found = [
+        Priced(
+            cuts=cuts,
+            codec=codec,
+            cost=priced(problem, cuts, codec),
+            memory_bytes=home_bytes(problem, cuts) if problem.limits.home_memory_bytes is not None else 0,
+            private=not problem.limits.private or not sends_input(problem, cuts),
+        )
+        for cuts, codec in reversed(list(unique.values()))
+    ]
+    return sorted(found, key=lambda p: tuple(len(c.head) for c in p.cuts))
+
+
+def why_of(problem: Problem, best: Priced, others: Sequence[Priced]) -> str:
+    """One sentence with the numbers: where, what is sent instead of what, the sum by cause, the next best."""
+    cost, sent = best.cost, sum(best.cost.up_bytes) + sum(best.cost.down_bytes)
+    upward = sum(cost.up_bytes)
+    moved = "sends nothing" if not sent else f"sends {show_bytes(upward)}"
+    raw = problem.graph.input_bytes
+    if sent and upward != raw:
+        moved += f" instead of {show_bytes(raw)}"
+    terms = [(role_of(problem, k), s) for k, s in enumerate(cost.compute_s)]
+    terms += [("link", sum(cost.up_s) + sum(cost.down_s) + cost.fixed_s), ("coding", cost.codec_s)]
+    summed = " + ".join(f"{name} {show_seconds(s)}" for name, s in terms if s > 0) or "no work"
+    text = f"{best.name}: {moved}; {summed} = {show_seconds(cost.total_s)}"
+    if not others:
+        return f"{text}; nothing else to choose from"
+    second = min(others, key=lambda p: p.cost.total_s)
+    more = second.cost.total_s / cost.total_s - 1 if cost.total_s > 0 else 0.0
+    return f"{text}; next best is {second.name}, +{more:.1%}"
+
+
+def name_of(cuts: tuple[str, ...], codec: str) -> str:
+    """A choice in words: `all before the cut`, `cut after relu_3 as int8`, `cuts after a | b`."""
+    if cuts == (OUTPUT,):
+        return "all on the first machine"
+    if cuts == (INPUT,):
+        return f"all on the second machine, input as {codec}"
+    return f"{'cut' if len(cuts) == 1 else 'cuts'} after {' | '.join(cuts)} as {codec}"
+
+
+def role_of(problem: Problem, machine: int) -> str:
+    """What to call a machine: device and server where there are two, else the profile's own name."""
+    if len(problem.machines) == 2:
+        return "device" if machine == problem.home else "server"
+    return problem.machines[machine].profile.machine.name
+
+
+def _miss(
+    problem: Problem, planner: str, every: Sequence[Priced], kept: Sequence[Priced], fitting: Sequence[Priced]
+) -> str:
+    limits = problem.limits
+    if not every:
+        return f"{planner} has nothing to choose from: no codec is allowed at any cut; allow float32"
+    if not kept:
+        return f"{planner} would send the raw input, which private forbids; allow that, or use mincut or device_only"
+    if not fitting:
+        least = min(kept, key=lambda p: p.memory_bytes)
+        return (
+            f"{planner} finds no part for home within {show_bytes(limits.home_memory_bytes or 0)}: {least.name} needs "
+            f"least, {show_bytes(least.memory_bytes)}; raise the memory limit or use a smaller model"
+        )
+    nearest = min(fitting, key=lambda p: p.cost.total_s)
+    return (
+        f"{planner} finds no plan within {show_seconds(limits.latency_s or 0.0)}: {nearest.name} comes nearest at "
+        f"{show_seconds(nearest.cost.total_s)}; raise the deadline, allow a smaller codec or get a faster link"
+    )

@@ -1,0 +1,142 @@
+"""A planning problem with additive times as one closed-set problem: a layer of items for every link.
+
+Item (node, link j) is in the set when the node runs before link j. Layers are nested ((node, j) needs (node, j+1)) and
+closed under predecessors. Time is then linear: a node on machine k is in layer k and not in layer k−1, and as the
+layers are nested its seconds are `t_k` for being in layer k less `t_k` for being in layer k−1. What travels becomes
+parcels, and what is paid once a link (half round trips, `fixed_s`) a gate: an item before or after a layer's nodes.
+Light-load DADS (Hu et al., INFOCOM 2019) is the case of one link, with the input vertex pinned to home.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from isthmus.graph import INPUT
+from isthmus.plan.closure import START, Closure
+from isthmus.plan.cost import Parcel, can_write, coding_s, parcel_of
+from isthmus.plan.types import Problem
+
+Pin = tuple[int, int, bool]
+"""(node, link, inside): the node must (or must not) run before the link."""
+
+FORBIDDEN = 10**30
+"""Nanoseconds that no plan takes: the price of what must not happen."""
+
+
+class Layers:
+    """The items, needs and parcels of a problem under one codec; built once, solved for any pins."""
+
+    def __init__(self, problem: Problem, codec: str) -> None:
+        self.problem, self.codec = problem, codec
+        self.nodes = len(problem.graph.nodes)
+        self._weights: list[int] = []
+        self._needs: list[list[int]] = []
+        self._parcels: list[tuple[int, list[int], int]] = []
+        self._first = [0] * len(problem.links)
+        graph = problem.graph
+        self._before = [
+            [graph.producer[t] for t in dict.fromkeys(node.inputs) if t in graph.producer] for node in graph.nodes
+        ]
+        self._node_ns = [[_ns(m.node_s(v)) for v in range(self.nodes)] for m in problem.machines]
+        for j in range(len(problem.links) - 1, -1, -1):
+            if problem.home <= j:
+                self._add_layer_after_home(j)
+            else:
+                self._add_layer_before_home(j)
+        self._pins = tuple(self._standing_pins())
+
+    def cheapest(self, pins: Iterable[Pin] = ()) -> tuple[int, tuple[frozenset[int], ...]] | None:
+        """(nanoseconds against running all on the last machine, heads one a link) of the cheapest choice that obeys
+        the pins; None where none does."""
+        weights, every = list(self._weights), (*self._pins, *pins)
+        for node, j, inside in every:
+            weights[self._first[j] + node] += -FORBIDDEN if inside else FORBIDDEN
+        chosen = Closure(weights, self._needs, self._parcels).cheapest()
+        value = Closure(self._weights, self._needs, self._parcels).value(chosen)
+        if value > FORBIDDEN // 2 or any((self._first[j] + v in chosen) is not inside for v, j, inside in every):
+            return None
+        return value, tuple(frozenset(v for v in range(self.nodes) if first + v in chosen) for first in self._first)
+
+    def _add_layer_after_home(self, j: int) -> None:
+        """Home lies before the link: tensors and inputs go up, answers made behind it come down."""
+        graph, link = self.problem.graph, self.problem.links[j]
+        self._add_nodes(j, [[] for _ in range(self.nodes)])
+        first = self._first[j]
+        for name in graph.inputs:
+            self._add_parcel(j, START, name, self._seconds(j, parcel_of(graph.tensors[name]), up=True))
+        for v, node in enumerate(graph.nodes):
+            for name in node.outputs:
+                self._add_parcel(j, first + v, name, self._seconds(j, parcel_of(graph.tensors[name]), up=True))
+        makers = [graph.producer[t] for t in graph.outputs if t in graph.producer]
+        for name in dict.fromkeys(graph.outputs):
+            if name in graph.producer:
+                answer = parcel_of(graph.tensors[name], answer=True)
+                self._weights[first + graph.producer[name]] -= self._seconds(j, answer, up=False)
+        last = [v for v, node in enumerate(graph.nodes) if not any(graph.consumers[t] for t in node.outputs)]
+        self._add_item(-_ns(link.up_s(0) + link.fixed_s), [first + v for v in last])
+        self._add_item(-_ns(link.down_s(0)), [first + v for v in makers])
+
+    def _add_layer_before_home(self, j: int) -> None:
+        """Home lies behind the link: inputs go up (backwards), tensors and answers made before it come down."""
+        graph, link = self.problem.graph, self.problem.links[j]
+        gate = self._add_item(_ns(link.up_s(0) + link.fixed_s + link.down_s(0)), [])
+        uploads = {
+            name: self._add_item(self._seconds(j, parcel_of(graph.tensors[name]), up=True), []) for name in graph.inputs
+        }
+        extra = [[uploads[t] for t in dict.fromkeys(node.inputs) if t in uploads] for node in graph.nodes]
+        self._add_nodes(
+            j, [[*more, gate] if not before else more for more, before in zip(extra, self._before, strict=True)]
+        )
+        answers = set(graph.outputs)
+        for v, node in enumerate(graph.nodes):
+            for name in node.outputs:
+                seconds = self._seconds(j, parcel_of(graph.tensors[name], answer=name in answers), up=False)
+                if name in answers:
+                    self._weights[self._first[j] + v] += seconds
+                else:
+                    self._add_parcel(j, self._first[j] + v, name, seconds)
+
+    def _add_nodes(self, j: int, extra: list[list[int]]) -> None:
+        self._first[j] = first = len(self._weights)
+        here, there = self._node_ns[j], self._node_ns[j + 1]
+        outer = self._first[j + 1] if j + 1 < len(self._first) else None
+        for v in range(self.nodes):
+            needs = [first + p for p in self._before[v]] + extra[v]
+            if outer is not None:
+                needs.append(outer + v)
+            self._add_item(here[v] - there[v], needs)
+
+    def _add_item(self, weight: int, needs: list[int]) -> int:
+        self._weights.append(weight)
+        self._needs.append(needs)
+        return len(self._weights) - 1
+
+    def _add_parcel(self, j: int, maker: int, name: str, price: int) -> None:
+        readers = self.problem.graph.consumers[name]
+        if readers:
+            first = self._first[j]
+            self._parcels.append((maker, [first + c for c in readers], price))
+
+    def _seconds(self, j: int, parcel: Parcel, *, up: bool) -> int:
+        """Nanoseconds that one parcel adds to a link that is in use anyway."""
+        if parcel.coded and not can_write(self.codec, parcel.tensor):
+            return FORBIDDEN
+        if not parcel.tensor.bytes:
+            return 0
+        travel = self.problem.links[j].up_s if up else self.problem.links[j].down_s
+        coding = sum(seconds for _, seconds in coding_s(self.problem, j, parcel, self.codec, up=up))
+        return _ns(travel(parcel.bytes(self.codec)) - travel(0) + coding)
+
+    def _standing_pins(self) -> Iterator[Pin]:
+        """private: readers of the raw input stay at home. Before home, a codec not allowed for the raw input keeps
+        everything at home too."""
+        graph, home = self.problem.graph, self.problem.home
+        fed = {c for name in graph.inputs for c in graph.consumers[name]}
+        stay = self.problem.limits.private or self.codec not in self.problem.codecs_at(INPUT)
+        for j in range(len(self.problem.links)):
+            if self.problem.limits.private if home <= j else stay:
+                yield from ((v, j, home <= j) for v in sorted(fed))
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)

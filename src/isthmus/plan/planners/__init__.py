@@ -1,0 +1,22 @@
+"""The table of planners: `Problem → Plan`, one file each, all priced by the one cost function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from isthmus.plan.planners import device_only as _device_only
+from isthmus.plan.planners import exhaustive as _exhaustive
+from isthmus.plan.planners import mincut as _mincut
+from isthmus.plan.planners import neurosurgeon as _neurosurgeon
+from isthmus.plan.planners import server_only as _server_only
+from isthmus.plan.types import Plan, Problem
+
+PLANNERS: dict[str, Callable[[Problem], Plan]] = {
+    "device_only": _device_only.device_only,
+    "server_only": _server_only.server_only,
+    "neurosurgeon": _neurosurgeon.neurosurgeon,
+    "mincut": _mincut.mincut,
+    "exhaustive": _exhaustive.exhaustive,
+}
+
+__all__ = ["PLANNERS"]
