@@ -3,6 +3,7 @@
 from isthmus.plan.build import candidates_for, problem_for
 from isthmus.plan.cost import CostTable, Option, price
 from isthmus.plan.planners import PLANNERS
+from isthmus.plan.retime import retime
 from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "candidates_for",
     "price",
     "problem_for",
+    "retime",
 ]

@@ -25,7 +25,7 @@ class Priced:
 
     @property
     def name(self) -> str:
-        return name_of(tuple(c.id for c in self.cuts), self.codec)
+        return name_of(tuple(c.id for c in self.cuts), self.codec, sends=sum(self.cost.up_bytes) > 0)
 
     def candidate(self) -> Candidate:
         return Candidate(cuts=tuple(c.id for c in self.cuts), codec=self.codec, cost=row(self.cost))
@@ -33,6 +33,8 @@ class Priced:
 
 def choose(problem: Problem, planner: str, options: Iterable[Option], note: str = "") -> Plan:
     """The cheapest option that keeps the limits; of equals the first in running order. `note` ends the plan's why.
+
+    The plan's candidates are the options that keep privacy and memory; some may be later than the deadline.
 
     Raises NoPlan with the nearest miss when none does.
     """
@@ -55,7 +57,7 @@ def choose(problem: Problem, planner: str, options: Iterable[Option], note: str 
         codec=best.codec,
         cost=row(best.cost),
         why=f"{why}; {note}" if note else why,
-        candidates=tuple(p.candidate() for p in every),
+        candidates=tuple(p.candidate() for p in fitting),
     )
 
 
@@ -94,13 +96,18 @@ def why_of(problem: Problem, best: Priced, others: Sequence[Priced]) -> str:
     return f"{text}; next best is {second.name}, +{more:.1%}"
 
 
-def name_of(cuts: tuple[str, ...], codec: str) -> str:
-    """A choice in words: `all before the cut`, `cut after relu_3 as int8`, `cuts after a | b`."""
-    if cuts == (OUTPUT,):
-        return "all on the first machine"
-    if cuts == (INPUT,):
-        return f"all on the second machine, input as {codec}"
+def name_of(cuts: tuple[str, ...], codec: str, *, sends: bool) -> str:
+    """A choice in words: `all on the device`, `cut after relu_3 as int8`. `sends`: something goes away from home."""
+    if not sends:
+        return "all on the device"
+    if len(cuts) == 1 and cuts[0] in (INPUT, OUTPUT):
+        return f"all on the server, input as {codec}"
     return f"{'cut' if len(cuts) == 1 else 'cuts'} after {' | '.join(cuts)} as {codec}"
+
+
+def name_of_candidate(candidate: Candidate) -> str:
+    """The same, of a candidate."""
+    return name_of(candidate.cuts, candidate.codec, sends=sum(candidate.cost.up_bytes) > 0)
 
 
 def role_of(problem: Problem, machine: int) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from isthmus.errors import BadInput
 from isthmus.graph import Cut, Graph, cut_at, cut_of
 from isthmus.plan.build import candidates_for
-from isthmus.plan.choose import choose, name_of
+from isthmus.plan.choose import choose
 from isthmus.plan.cost import Option, allowed_codecs
 from isthmus.plan.layers import Layers, Pin
 from isthmus.plan.limits import home_bytes
@@ -110,5 +110,5 @@ def _note(problem: Problem, cut: list[Option], *, proven: bool) -> str:
         return f"not proven best: no cut that fits was among the {MOST_TRIES} cheapest for every codec"
     if all(m.additive for m in problem.machines):
         return "exact over all cuts"
-    names = ", ".join(name_of(tuple(c.id for c in cuts), codec) for cuts, codec in cut)
+    names = ", ".join(f"{' | '.join(c.id for c in cuts)} as {codec}" for cuts, codec in cut)
     return f"measured times are not additive: the minimum cut on node times ({names}) was priced beside all narrow cuts"
