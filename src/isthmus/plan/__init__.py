@@ -4,6 +4,7 @@ from isthmus.plan.build import candidates_for, problem_for
 from isthmus.plan.cost import CostTable, Option, price
 from isthmus.plan.planners import PLANNERS
 from isthmus.plan.retime import retime
+from isthmus.plan.show import plan_json, show_plan
 from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "Plan",
     "Problem",
     "candidates_for",
+    "plan_json",
     "price",
     "problem_for",
     "retime",
+    "show_plan",
 ]

@@ -22,7 +22,7 @@ _LABEL, _TOTAL = 26, 9
 _CAUSES = (("█", "cyan"), ("░", "yellow"), ("▓", "magenta"), ("▒", "green"), ("·", "white"))
 
 
-def plan_view(plan: Plan, names: Sequence[str] = ("device", "server"), width: int = WIDTH) -> Group:
+def show_plan(plan: Plan, names: Sequence[str] = ("device", "server"), width: int = WIDTH) -> Group:
     """The whole picture: summary, cost by cause, bars over all cuts. `names`: what to call the machines, in order."""
     return Group(plan_summary(plan), Text(), cost_table(plan, names), Text(), plan_bars(plan, names, width))
 
