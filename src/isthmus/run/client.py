@@ -18,13 +18,14 @@ from isthmus.run.codecs import Codecs
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.halves import Halves
-from isthmus.run.keeper import GREETING_S, Keeper, Probed
+from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.policy import checked, within
 from isthmus.run.replies import outputs_of
 from isthmus.run.split_pb2 import Arrival, Hello, Reply
 from isthmus.run.trip import Trip, evidence, learning_step
-from isthmus.run.types import PROTOCOL, Answer, Array, Arrays, Bounds, Mode, Runner
+from isthmus.run.types import PROTOCOL, Answer, Array, Arrays, Mode, Runner
 from isthmus.run.verify import Verifier
+from isthmus.run.way import GREETING_S, Way
 
 
 class StepWriter(Protocol):
@@ -57,10 +58,10 @@ class Session:
         self._ids = itertools.count()
         self._deciding = threading.Lock()
 
-    def attach(self, connect: Callable[[Callable[[Heard], None]], Connection], hello: Hello) -> Keeper:
+    def attach(self, connect: Callable[[Callable[[Heard], None]], Connection]) -> Keeper:
         """Starts reaching for the server. `connect` makes a connection that reports late answers to its argument."""
         self._keeper = Keeper(
-            lambda: connect(self._late), hello, clock=self._clock, wanted=self._probe_bytes, probed=self._learned
+            lambda: connect(self._late), clock=self._clock, wanted=self._probe_bytes, probed=self._learned
         )
         return self._keeper
 
@@ -264,10 +265,8 @@ def connect_engine(
         return session
     hello = Hello(protocol=PROTOCOL, model=engine.model.name, fingerprint=engine.model.fingerprint, clips=codecs.digest)
 
-    def connect(on_late: Callable[[Heard], None]) -> Connection:
-        return Connection(address, clock=clock, message_bytes=Bounds().message_bytes, pace=pace, on_late=on_late)
-
-    keeper = session.attach(connect, hello)
+    way = Way(address, hello, clock=clock, pace=pace)
+    keeper = session.attach(way.connect)
     keeper.wait_tried(2 * GREETING_S)
     if not session.connected and (isinstance(keeper.trouble, Refused) or mode == "only_on_server"):
         session.close()

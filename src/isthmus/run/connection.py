@@ -7,15 +7,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import grpc
 
 from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
 from isthmus.run.frame import Frame, Kind, Parcel, read_header, unpack
-from isthmus.run.options import client_options, translated
 from isthmus.run.split_pb2 import Ask, Hello, Probe, Refusal, TensorHead, Welcome
-from isthmus.run.types import STREAM_METHOD
+from isthmus.run.transport import Transport
 
 _HEADER_BYTES = 1 << 20
 """A server's headers may be long (many outputs); still bounded."""
@@ -62,23 +58,20 @@ class Connection:
 
     def __init__(
         self,
-        address: str,
+        transport: Transport,
         *,
         clock: Callable[[], float],
-        message_bytes: int,
         pace: Callable[[int], None] | None = None,
         on_late: Callable[[Heard], None] | None = None,
     ) -> None:
-        self.address = address
+        self.address = transport.address
+        self._transport = transport
         self._clock, self._pace, self._on_late = clock, pace, on_late
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._tickets: dict[int, Ticket] = {}
         self._lost: Remote | None = None
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
-        self._channel = grpc.insecure_channel(address, options=client_options(message_bytes))
-        stream: Any = self._channel.stream_stream(STREAM_METHOD)
-        self._call = stream(self._messages())
         threading.Thread(target=self._read, daemon=True, name="isthmus-answers").start()
 
     def greet(self, hello: Hello, timeout_s: float) -> Welcome:
@@ -121,8 +114,7 @@ class Connection:
         """Ends the stream; waiting requests hear Unreachable."""
         self._fail(Unreachable("the session was closed"))
         self._outbox.put(None)
-        self._call.cancel()
-        self._channel.close()
+        self._transport.close()
 
     def _post(self, kind: Kind, header: bytes, pieces: Sequence[bytes | memoryview], rate_bps: float | None) -> Ticket:
         parcel = Parcel(kind, next(self._ids), header, pieces, rate_bps)
@@ -147,10 +139,10 @@ class Connection:
     def _read(self) -> None:
         lost: Remote = Unreachable(f"{self.address} ended the stream")
         try:
-            for message in self._call:
+            for message in self._transport.talk(self._messages()):
                 self._deliver(message)
-        except grpc.RpcError as e:
-            lost = translated(e, self.address)
+        except Remote as e:
+            lost = e
         except IsthmusError as e:
             lost = Refused(f"{self.address} answers nonsense: {e}")
         finally:  # whatever happened, nobody may wait for this thread any longer

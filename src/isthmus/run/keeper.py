@@ -13,11 +13,10 @@ from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.health import Health
-from isthmus.run.split_pb2 import Arrival, Hello
+from isthmus.run.split_pb2 import Arrival
 
 _log = logging.getLogger(__name__)
 
-GREETING_S = 2.0
 PING_WAIT_S = 1.0
 PING_EVERY_S = 2.0
 TICK_S = 0.1
@@ -38,18 +37,17 @@ class Probed:
 
 
 class Keeper:
-    """Owns the connection. `connect` makes one (unread, ungreeted); `wanted` says how many bytes to probe with now."""
+    """Owns the connection. `connect` makes one, greeted; `wanted` says how many bytes to probe with now."""
 
     def __init__(
         self,
         connect: Callable[[], Connection],
-        hello: Hello,
         *,
         clock: Callable[[], float],
         wanted: Callable[[float], int],
         probed: Callable[[Probed], None],
     ) -> None:
-        self._connect, self._hello, self._clock = connect, hello, clock
+        self._connect, self._clock = connect, clock
         self._wanted, self._probed = wanted, probed
         self._lock = threading.Lock()
         self._health = Health(alive=False)
@@ -135,7 +133,7 @@ class Keeper:
         """Stops for good."""
         self._closed = True
         self._wake.set()
-        self._thread.join(GREETING_S + PING_WAIT_S)
+        self._thread.join(5.0)
         self._drop()
 
     def _run(self) -> None:
@@ -174,7 +172,6 @@ class Keeper:
         if self._health.may_try(now):
             try:
                 connection = self._connection = self._connect()
-                connection.greet(self._hello, GREETING_S)
                 self._ping(connection)
                 self._up(connection)
             finally:

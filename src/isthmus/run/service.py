@@ -38,7 +38,7 @@ class SplitService:
         """What is registered with grpc: bytes in, bytes out, no serializer between."""
         service, _, method = STREAM_METHOD.strip("/").partition("/")
         return grpc.method_handlers_generic_handler(
-            service, {method: grpc.stream_stream_rpc_method_handler(self._stream)}
+            service, {method: grpc.stream_stream_rpc_method_handler(lambda messages, _: self.answers(messages))}
         )
 
     def end(self) -> None:
@@ -50,7 +50,8 @@ class SplitService:
             outbox.put(pack(Kind.BYE, 0))
             outbox.put(None)
 
-    def _stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def answers(self, messages: Iterator[bytes]) -> Iterator[bytes]:
+        """What goes back for what comes in, over whatever transport: one client, from greeting to end."""
         outbox: _Outbox = queue.SimpleQueue()
         if not self._enter(outbox):
             yield refusal(0, f"the server is closing, or has its {self._desk.bounds.streams} clients already")
@@ -80,7 +81,7 @@ class SplitService:
             for message in messages:
                 for item in intake.feed(message, self._clock()):
                     outbox.put(item)
-        except Exception as e:  # noqa: BLE001 - grpc raises a bare Exception when the client is gone
+        except Exception as e:  # noqa: BLE001 - a transport's own; grpc raises a bare one
             _log.debug("a stream ended: %s", e)
         finally:
             outbox.put(None)

@@ -1,0 +1,176 @@
+"""What does a split request cost over the loopback beyond its head and its tail?
+
+Client and server are two processes on different cores, one thread each. Three figures a cut and codec, medians:
+
+- `over_own_ms`: the request, less the head and the tail as they were timed inside this very request. Pure cost of the
+  split: encode, transport, queue, decode.
+- `over_alone_ms`: the request, less head and tail run alone on the client's core right after it.
+- `floor_ms`: the same payload through a bare TCP socket between two processes, there and four bytes back.
+
+The target is 1.0 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from isthmus.engine import Engine
+from isthmus.graph import INPUT, OUTPUT
+from isthmus.model import load_model
+from isthmus.record.types import Choice, Step
+from isthmus.run import Session, connect_engine, serve
+
+TARGET_MS = 1.0
+
+
+class Told:
+    """A chooser that does as it is told."""
+
+    beliefs: tuple[float | None, float | None] = (None, None)
+
+    def __init__(self) -> None:
+        self.choice = Choice(cut=INPUT)
+
+    def choose(self, now_s: float) -> Choice:
+        return self.choice
+
+    def observe(self, step: Step) -> None:
+        pass
+
+    def probe_bytes(self, now_s: float) -> int:
+        return 0
+
+
+def pin(core: int) -> None:
+    """This process on one core, where the machine has as many."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[core % len(cores)]})
+
+
+def serve_until_killed(model: str) -> None:
+    """The server's process: prints its port, and echoes payloads on a plain socket for the floor."""
+    pin(1)
+    server = serve(Engine.open(load_model(model)))
+    plain = socket.create_server(("127.0.0.1", 0))
+    print(server.port, plain.getsockname()[1], flush=True)
+    while True:
+        peer, _ = plain.accept()
+        with peer:
+            while size := int.from_bytes(peer.recv(4, socket.MSG_WAITALL), "little"):
+                peer.recv(size, socket.MSG_WAITALL)
+                peer.sendall(b"done")
+
+
+@contextmanager
+def other_process(model: str) -> Iterator[tuple[int, int]]:
+    """The server in a process of its own; its ports."""
+    command = [sys.executable, __file__, "--model", model, "--serve"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            first, second = process.stdout.readline().split()
+            yield int(first), int(second)
+        finally:
+            process.kill()
+
+
+def floor_s(port: int, size: int, rounds: int) -> float:
+    """Median seconds of `size` bytes through a bare socket, and four bytes back."""
+    payload, taken = bytes(size), []
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(rounds):
+            begun = time.perf_counter()
+            peer.sendall(size.to_bytes(4, "little"))
+            peer.sendall(payload)
+            peer.recv(4, socket.MSG_WAITALL)
+            taken.append(time.perf_counter() - begun)
+        peer.sendall(bytes(4))
+    return statistics.median(taken)
+
+
+def measure(
+    engine: Engine, session: Session, told: Told, choice: Choice, plain_port: int, rounds: int
+) -> dict[str, object]:
+    """One row: a cut and a codec."""
+    told.choice = choice
+    inputs = engine.model.random_inputs()
+    for _ in range(3):
+        session.infer(inputs)
+    own, alone, steps = [], [], []
+    for _ in range(rounds):
+        step = session.infer(inputs).step
+        begun = time.perf_counter()
+        engine.tail(choice.cut, engine.head(choice.cut, inputs))
+        alone.append(step.seconds.total - (time.perf_counter() - begun))
+        own.append(step.seconds.total - step.seconds.head - step.seconds.tail)
+        steps.append(step)
+
+    def median_ms(values: list[float]) -> float:
+        return round(1e3 * statistics.median(values), 3)
+
+    return {
+        "cut": choice.cut,
+        "codec": choice.codec,
+        "bytes": steps[-1].up_bytes,
+        "split": sum(s.ran != "device" for s in steps),
+        "total_ms": median_ms([s.seconds.total for s in steps]),
+        "over_own_ms": median_ms(own),
+        "over_own_p10_ms": round(1e3 * statistics.quantiles(own, n=10)[0], 3),
+        "over_alone_ms": median_ms(alone),
+        "floor_ms": round(1e3 * floor_s(plain_port, steps[-1].up_bytes, rounds), 3),
+        **{
+            f"{cause}_ms": median_ms([getattr(s.seconds, cause) for s in steps])
+            for cause in ("encode", "up", "queue", "decode", "down")
+        },
+    }
+
+
+def chosen_cuts(engine: Engine) -> list[str]:
+    """The input, and the ready cuts nearest to 1.6 MB, 800 kB, 400 kB and 8 kB, as far as the network has them."""
+    tensors = engine.graph.tensors
+    ready = [c for c in engine.cuts if c.id not in (INPUT, OUTPUT)]
+    picked = [INPUT]
+    for wanted in (1_605_632, 802_816, 401_408, 8_192):
+        picked.append(min(ready, key=lambda c: abs(sum(tensors[t].bytes for t in c.crossing) - wanted)).id)
+    return list(dict.fromkeys(picked))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="zoo:resnet50")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve_until_killed(options.model)
+        return
+    pin(0)
+    engine, told, rows = Engine.open(load_model(options.model)), Told(), []
+    with (
+        other_process(options.model) as (port, plain_port),
+        connect_engine(engine, f"127.0.0.1:{port}", chooser=told, deadline_s=30.0) as session,
+    ):
+        for cut in chosen_cuts(engine):
+            for codec in ("float32", "int8", "int4"):
+                choice = Choice(cut=cut, codec=codec)
+                rows.append(measure(engine, session, told, choice, plain_port, options.rounds))
+                if not options.json:
+                    row = rows[-1]
+                    print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
+    if options.json:
+        print(json.dumps({"model": options.model, "target_ms": TARGET_MS, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
