@@ -54,7 +54,7 @@ class Bundle:
             inputs=from_file.inputs,
             outputs=from_file.outputs,
             has_weights=from_file.has_weights,
-            blocks=from_file.blocks,
+            blocks=self.manifest.blocks,
         )
 
 

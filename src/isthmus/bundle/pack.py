@@ -134,6 +134,7 @@ def _write(
         name=model.name,
         fingerprint=model.fingerprint,
         packed=packed,
+        blocks=model.blocks,
         cuts=tuple(c.id for c in engine.cuts),
         link=LinkRow.of(contents.link),
         codecs={k: tuple(v) for k, v in contents.codecs.items()},

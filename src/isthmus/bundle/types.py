@@ -72,6 +72,7 @@ class Manifest(_Strict):
     name: str
     fingerprint: str
     packed: str
+    blocks: tuple[str, ...] = ()
     cuts: tuple[str, ...]
     link: LinkRow
     codecs: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -13,7 +13,6 @@ from isthmus.cli.planning import (
     Deadline,
     DeviceProfile,
     Down,
-    Machines,
     Memory,
     Planner,
     Private,
@@ -29,10 +28,9 @@ from isthmus.cli.planning import (
     machines_of,
     make_plan,
 )
+from isthmus.cli.retiming import timer
 from isthmus.files import write_json
-from isthmus.link import Link
-from isthmus.plan import Plan, plan_json, retime, show_plan
-from isthmus.profile.retime import candidate_timer
+from isthmus.plan import plan_json, retime, show_plan
 
 
 def plan(
@@ -63,7 +61,8 @@ def plan(
     machines = machines_of(model, batch, device_profile, server_profile, slowdown, runs, threads)
     found = make_plan(machines, link, limits, names, batch, planner, {})
     if best:
-        found = _retimed(found, machines, link, batch, best, runs)
+        with progress_bar("re-timing"):
+            found = retime(found, timer(machines, link, batch, runs), best=best)
     if to is not None:
         write_json(to, found)
     emit(plan_json(found), as_json=json, show=lambda: out.print(show_plan(found)))

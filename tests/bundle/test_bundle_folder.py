@@ -1,0 +1,170 @@
+"""Packing and opening: what is packed opens, and whatever was changed on the way is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isthmus.bundle import Bundle, open_bundle
+from isthmus.bundle.pack import Contents, check_halves, pack
+from isthmus.engine import Engine
+from isthmus.errors import BadBundle, BadInput
+from isthmus.graph import graph_of
+from isthmus.link import Link
+from isthmus.model import Model, load_model
+from isthmus.plan import PLANNERS, problem_for
+from isthmus.profile.accuracy import Samples
+from isthmus.profile.calibrate import calibrate
+from isthmus.profile.measure import Measuring, measure
+
+LINK = Link(20e6, 20e6, 0.01)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model("zoo:tiny")
+
+
+@pytest.fixture(scope="module")
+def engine(model: Model) -> Engine:
+    return Engine.open(model)
+
+
+@pytest.fixture(scope="module")
+def contents(model: Model, engine: Engine) -> Contents:
+    profile = measure(engine, Measuring(runs=1, codecs=("int8",)), taken="2026", clock=time.perf_counter)
+    plan = PLANNERS["neurosurgeon"](problem_for(graph_of(model), profile, profile, LINK))
+    samples = Samples(model.random_inputs(8))
+    return Contents(profile, profile, plan, LINK, clips=calibrate(engine, samples, engine.cuts), clip_samples=8)
+
+
+@pytest.fixture(scope="module")
+def packed(model: Model, engine: Engine, contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return pack(model, engine, contents, tmp_path_factory.mktemp("packed") / "bundle", packed="2026")
+
+
+@pytest.fixture
+def copy(packed: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(packed.path, tmp_path / "copy"))
+
+
+def test_what_is_packed_opens_as_the_same_model(model: Model, packed: Bundle, contents: Contents) -> None:
+    again = open_bundle(packed.path)
+    assert again.model().fingerprint == model.fingerprint
+    assert again.model().name == model.name
+    assert again.model().blocks == model.blocks
+    assert again.device == contents.device
+    assert again.plan == contents.plan
+    assert again.manifest.link.link() == LINK
+    assert dict(again.clips) == dict(contents.clips)
+    assert [c.cut for c in again.manifest.checks] == list(again.manifest.cuts[1:-1])
+
+
+def test_the_opened_model_gives_the_same_answers(engine: Engine, packed: Bundle) -> None:
+    inputs = engine.model.random_inputs(2)
+    other = Engine.open(open_bundle(packed.path).model())
+    for name, value in engine.whole(inputs).items():
+        np.testing.assert_array_equal(value, other.whole(inputs)[name])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def _edit(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+    row = json.loads(path.read_text())
+    change(row)
+    path.write_text(json.dumps(row))
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "device_profile.json", "server_profile.json", "plan.json", "clips.json"]
+)
+def test_a_changed_byte_is_found_in_every_file(copy: Path, name: str) -> None:
+    _flip(copy / name)
+    with pytest.raises(BadBundle, match=name.replace(".", r"\.")):
+        open_bundle(copy)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "plan.json"])
+def test_a_missing_or_truncated_file_is_found(copy: Path, name: str) -> None:
+    (copy / name).write_bytes((copy / name).read_bytes()[:-1])
+    with pytest.raises(BadBundle, match="bytes instead of"):
+        open_bundle(copy)
+    (copy / name).unlink()
+    with pytest.raises(BadBundle, match="is missing"):
+        open_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(version=2),
+        lambda m: m.update(kind="something"),
+        lambda m: m.update(surplus=1),
+        lambda m: m.pop("fingerprint"),
+        lambda m: m["files"].update({"../../etc/passwd": {"bytes": 1, "sha256": "0" * 64}}),
+        lambda m: m["files"].update({"manifest.json": {"bytes": 1, "sha256": "0" * 64}}),
+        lambda m: m["files"].pop("plan.json"),
+        lambda m: m["files"]["plan.json"].update(bytes=-1),
+        lambda m: m["link"].update(up_bps=0),
+        lambda m: m.update(fingerprint="0" * 64),
+    ],
+)
+def test_a_manifest_that_lies_is_refused(copy: Path, change: Callable[[dict[str, object]], object]) -> None:
+    _edit(copy / "manifest.json", change)
+    with pytest.raises(BadBundle) as caught:
+        open_bundle(copy).model()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_manifest_or_with_nonsense_is_no_bundle(tmp_path: Path) -> None:
+    for content in (None, b"", b"{}", b"\xff\xfe", b"[" * 100_000):
+        if content is not None:
+            (tmp_path / "manifest.json").write_bytes(content)
+        with pytest.raises(BadBundle):
+            open_bundle(tmp_path)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(copy: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    shutil.move(copy / "plan.json", outside)
+    (copy / "plan.json").symlink_to(outside)
+    with pytest.raises(BadBundle, match="is missing"):
+        open_bundle(copy)
+
+
+def test_nothing_is_overwritten_without_being_asked(
+    model: Model, engine: Engine, contents: Contents, copy: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="exists"):
+        pack(model, engine, contents, copy, packed="2026")
+    _flip(copy / "plan.json")
+    assert pack(model, engine, contents, copy, packed="2027", force=True).manifest.packed == "2027"
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("x")
+    with pytest.raises(BadInput, match="is no bundle"):
+        pack(model, engine, contents, precious, packed="2026", force=True)
+    assert (precious / "thesis.tex").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "precious"], "no leftovers"
+
+
+def test_halves_that_do_not_make_the_whole_are_not_packed(engine: Engine) -> None:
+    class Broken:
+        model, cuts, graph = engine.model, engine.cuts, engine.graph
+        whole, head = engine.whole, engine.head
+
+        def tail(self, cut: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {k: v * 1.01 for k, v in engine.tail(cut, tensors).items()}
+
+    with pytest.raises(BadBundle, match="differ from the whole model"):
+        check_halves(Broken(), [engine.cuts[1].id])  # type: ignore[arg-type]
