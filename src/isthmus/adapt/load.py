@@ -70,8 +70,8 @@ class LoadFactor:
         self._recent = Recent(1.0, rest=1.0, half_life_s=half_life_s)
 
     def observe(self, measured_s: float, profiled_s: float, now_s: float) -> None:
-        """One measured time beside what the profile says; ignored where either says nothing."""
-        if 0 < profiled_s < math.inf and 0 <= measured_s < math.inf:
+        """One measured time beside what the profile says; ignored where either is 0, which means unknown."""
+        if 0 < profiled_s < math.inf and 0 < measured_s < math.inf:
             factor = (measured_s + STEADY_S) / (profiled_s + STEADY_S)
             self._recent.observe(min(HIGHEST, max(LOWEST, factor)), now_s)
 

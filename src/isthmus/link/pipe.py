@@ -83,8 +83,8 @@ class Pipe:
 
     >>> pipe = Pipe(RateSchedule(0.0, Trace.of([0.0], [8e6])), delay_s=0.01)
     >>> pipe.push(0.0, 1, memoryview(bytes(1000)))
-    >>> pipe.next_s(), len(pipe.pop(0.0109)), len(pipe.pop(0.0111))
-    (0.011, 0, 1)
+    >>> pipe.next_s(), len(pipe.pop(0.0109)), pipe.next_s(), len(pipe.pop(0.0111))
+    (0.001, 0, 0.011, 1)
     """
 
     def __init__(self, schedule: RateSchedule, delay_s: float) -> None:

@@ -1,0 +1,226 @@
+"""The chooser on made-up tables: cheapest, reluctant, in time, curious, and away from a server that is away."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.adapt import Habits, TableChooser
+from isthmus.errors import BadInput
+from isthmus.graph.types import INPUT, OUTPUT
+from isthmus.link.types import Link
+from isthmus.plan.cost import CostTable
+from isthmus.record.types import Evidence, Ran, Seconds, Step
+
+MS = 1e-3
+
+
+def table_of(*rows: tuple[str, float, float, float], link: Link | None = None) -> CostTable:
+    """Rows of (cut, device ms, server ms, kB up); what sends anything gets 1 kB back."""
+    up = np.array([row[3] * 1e3 for row in rows])
+    return CostTable(
+        cuts=tuple(row[0] for row in rows),
+        codecs=("float32",) * len(rows),
+        device_s=np.array([row[1] * MS for row in rows]),
+        server_s=np.array([row[2] * MS for row in rows]),
+        up_bytes=up,
+        down_bytes=np.where(up > 0, 1e3, 0.0),
+        link=link or Link(20e6, 20e6, rtt_s=5 * MS),
+    )
+
+
+TABLE = table_of((INPUT, 0, 10, 600), ("early", 15, 9, 200), ("late", 60, 5, 30), (OUTPUT, 120, 0, 0))
+
+
+def step(
+    t_s: float,
+    cut: str = "early",
+    *,
+    up_bps: float | None = None,
+    trouble: str = "",
+    probe: bool = False,
+    total: float = 0.05,
+    server_s: float | None = None,
+    queue_s: float | None = None,
+    head: float = 0.0,
+) -> Step:
+    ran: Ran = "device" if cut == OUTPUT or trouble else "split"
+    return Step(
+        kind="probe" if probe else "request",
+        id=0,
+        t_s=t_s,
+        ran=ran,
+        cut=cut,
+        codec="float32",
+        seconds=Seconds(total=total, head=head, local=head if ran == "device" else 0.0),
+        evidence=Evidence(up_bps=up_bps, server_s=server_s, queue_s=queue_s),
+        trouble=trouble,
+    )
+
+
+def settled(bps: float, table: CostTable = TABLE, habits: Habits | None = None) -> TableChooser:
+    """A chooser that has seen this rate five times; the next moment is 5 s."""
+    chooser = TableChooser(table, habits)
+    for t in range(5):
+        chooser.choose(t)
+        chooser.observe(step(t, up_bps=bps))
+    return chooser
+
+
+@given(st.floats(1e4, 1e9), st.floats(0.2, 50), st.floats(0.5, 5))
+def test_it_takes_the_argmin_of_the_one_cost_function(bps: float, load: float, device: float) -> None:
+    chooser = TableChooser(replace(TABLE, link=Link(bps, bps, rtt_s=5 * MS)), Habits(margin=0))
+    for t in range(5):
+        chooser.observe(step(t, total=0.0, server_s=load * (9.2 * MS) - 0.2 * MS, head=device * 15.2 * MS - 0.2 * MS))
+    latency = TABLE.latency_s(bps, bps, 5 * MS, load, device)
+    choice = chooser.choose(4.0)
+    assert choice.predicted_s == pytest.approx(latency.min(), rel=1e-6)
+    assert choice.cut == TABLE.cuts[int(np.argmin(latency))] or np.sum(latency < latency.min() * 1.000001) > 1
+
+
+def test_every_place_is_best_somewhere() -> None:
+    """The table is a hard one: each of its rows wins at some rate."""
+    assert {settled(bps).choose(5).cut for bps in (1e9, 60e6, 5e6, 0.2e6)} == {INPUT, "early", "late", OUTPUT}
+
+
+def test_a_drop_of_the_link_is_believed_at_the_second_sample() -> None:
+    chooser = settled(100e6)
+    before = chooser.choose(5).cut
+    chooser.observe(step(5, up_bps=1e6))
+    assert chooser.choose(6).cut == before  # it may be a stall
+    assert chooser.probe_bytes(6.0) > 0  # so ask at once
+    chooser.observe(step(6, probe=True, up_bps=1.1e6))
+    assert chooser.choose(7).cut == OUTPUT
+    assert chooser.beliefs[0] == pytest.approx(1.05e6, rel=0.05)
+
+
+def test_small_gains_are_not_worth_a_move() -> None:
+    near = table_of(("a", 50, 10, 10), ("b", 50, 10, 11), (OUTPUT, 500, 0, 0))
+    chooser = settled(20e6, near)
+    assert chooser.choose(5).cut == "a"
+    for t in range(5, 8):  # 3 % for b now
+        chooser._table = replace(near, device_s=np.array([0.053, 0.05, 0.5]))
+        kept = chooser.choose(t)
+        assert kept.cut == "a"
+        assert "too little" in kept.why
+    chooser._table = replace(near, device_s=np.array([0.060, 0.05, 0.5]))
+    assert chooser.choose(9).cut == "b"
+
+
+def test_a_deadline_excludes_what_would_miss_it_if_anything_meets_it() -> None:
+    """At the low end of the link only the slower but safe choice is in time."""
+    risky = table_of((INPUT, 0, 5, 100), (OUTPUT, 60, 0, 0))
+    free = settled(20e6, risky)
+    assert free.choose(5).cut == INPUT
+    tight = settled(20e6, risky, Habits(deadline_s=0.0605))
+    assert tight.choose(5).cut == INPUT  # 50 ms expected, 57 ms at the low end
+    assert tight.choose(60).cut == OUTPUT  # nothing was heard for a minute: the link may carry less
+    assert "nothing meets 10 ms" in settled(20e6, risky, Habits(deadline_s=0.01)).choose(5).why
+
+
+def test_a_current_choice_that_would_be_late_is_left_however_small_the_gain() -> None:
+    near = table_of(("a", 40, 10, 1), ("b", 41, 10, 1), (OUTPUT, 500, 0, 0))
+    chooser = settled(20e6, near, Habits(deadline_s=0.060))
+    assert chooser.choose(5).cut == "a"
+    chooser._table = replace(near, device_s=np.array([0.0445, 0.0435, 0.5]))
+    assert chooser.choose(6).cut == "b"
+
+
+def test_a_plan_that_sends_nothing_still_learns() -> None:
+    chooser = settled(0.2e6)
+    assert chooser.choose(5).cut == OUTPUT
+    assert chooser.probe_bytes(5.0) == 0  # the last sample is young
+    asked = [t / 10 for t in range(50, 150) if chooser.probe_bytes(t / 10)]
+    assert asked == [6.1, 8.1, 10.1, 12.1, 14.1]  # every 2 s once the sample is 2 s old
+    for t in asked[-2:]:
+        chooser.observe(step(t, probe=True, up_bps=100e6))
+    assert chooser.choose(15).cut != OUTPUT
+
+
+def test_no_probe_where_nothing_could_change() -> None:
+    hopeless = table_of((INPUT, 0, 500, 600), (OUTPUT, 20, 0, 0))
+    assert TableChooser(hopeless).probe_bytes(100.0) == 0
+    assert TableChooser(TABLE).probe_bytes(100.0) == 16_384
+    assert TableChooser(TABLE, Habits(probe_bytes=0)).probe_bytes(100.0) == 0
+
+
+def test_an_absent_server_is_left_at_once_and_found_again_at_the_first_probe() -> None:
+    chooser = settled(100e6)
+    cut = chooser.choose(5).cut
+    chooser.observe(step(5, trouble="the server did not answer", total=0.2))
+    away = chooser.choose(5.3)
+    assert (away.cut, away.why) == (OUTPUT, "the server does not answer")
+    asked, now = [], 5.3
+    while now < 15:
+        if chooser.probe_bytes(now):
+            asked.append(now)
+            chooser.observe(step(now, probe=True, trouble="nobody there", total=0.0))
+        now += 0.01
+    assert max(b - a for a, b in pairwise(asked)) < 0.55
+    assert len(asked) < 30
+    chooser.observe(step(15, probe=True, up_bps=100e6, total=0.01))
+    assert chooser.choose(15.1).cut == cut
+
+
+def test_after_a_failure_one_strange_probe_is_not_enough() -> None:
+    """The link fell to 0.5 Mbit/s: the first probe says so but may be a stall, the second settles it."""
+    chooser = settled(100e6)
+    chooser.observe(step(5, trouble="late", total=0.2))
+    chooser.observe(step(5.3, probe=True, up_bps=0.5e6, total=0.1))
+    assert chooser.choose(5.5).cut == OUTPUT
+    chooser.observe(step(5.6, probe=True, up_bps=0.5e6, total=0.1))
+    assert chooser.choose(5.8).cut == OUTPUT
+    assert chooser.choose(5.8).why != "the server does not answer"
+    assert chooser.beliefs[0] == pytest.approx(0.5e6, rel=0.1)
+
+
+def test_a_busy_server_is_left_and_tried_again_later() -> None:
+    chooser = settled(1e9)
+    assert chooser.choose(5).cut == INPUT
+    for t in range(5, 9):
+        chooser.observe(step(t, INPUT, up_bps=1e9, server_s=0.3))
+    assert chooser.choose(8.05).cut == OUTPUT
+    assert chooser.beliefs[1] == pytest.approx(30, rel=0.05)
+    assert chooser.choose(70).cut == INPUT  # load passes; nobody can see it from here
+
+
+def test_waiting_at_the_server_counts_for_whatever_goes_there() -> None:
+    chooser = settled(1e9)
+    fast = chooser.choose(5).predicted_s
+    for t in range(5, 9):
+        chooser.observe(step(t, INPUT, up_bps=1e9, queue_s=0.03))
+    slow = chooser.choose(8.05).predicted_s
+    assert fast is not None
+    assert slow is not None
+    assert slow == pytest.approx(fast + 0.03, rel=0.01)
+
+
+def test_without_the_whole_model_on_the_device_it_keeps_sending() -> None:
+    chooser = TableChooser(table_of((INPUT, 0, 10, 600), ("late", 60, 5, 30)))
+    chooser.observe(step(1, trouble="gone"))
+    assert chooser.choose(2).cut in (INPUT, "late")
+    assert chooser.probe_bytes(3) > 0
+
+
+def test_choices_the_table_does_not_know_teach_no_load() -> None:
+    chooser = settled(20e6)
+    chooser.observe(step(6, "elsewhere", server_s=9.0, up_bps=20e6))
+    assert chooser.beliefs[1] == pytest.approx(1.0)
+
+
+def test_absurd_habits_are_refused() -> None:
+    for habits in (
+        {"deadline_s": 0},
+        {"margin": 1},
+        {"probe_every_s": 0},
+        {"probe_bytes": -1},
+        {"deadline_s": math.nan},
+    ):
+        with pytest.raises(BadInput):
+            Habits(**habits)
