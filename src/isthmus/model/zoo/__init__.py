@@ -14,7 +14,7 @@ from isthmus.model.zoo.resnet import resnet18, resnet50
 from isthmus.model.zoo.tiny import tiny
 from isthmus.model.zoo.vgg import vgg16
 
-ZOO: dict[str, Callable[..., Model]] = {
+SEEDED: dict[str, Callable[..., Model]] = {
     "tiny": tiny,
     "alexnet": alexnet,
     "vgg16": vgg16,
@@ -25,6 +25,8 @@ ZOO: dict[str, Callable[..., Model]] = {
     **EFFICIENTNETS,
     **EFFICIENTNETS_V2,
 }
-"""Name → builder; each takes `weights` and `seed`."""
+"""Networks with random weights: name → builder, each takes `weights` and `seed`."""
+ZOO: dict[str, Callable[..., Model]] = {**SEEDED}
+"""All `zoo:` networks."""
 
-__all__ = ["ZOO"]
+__all__ = ["SEEDED", "ZOO"]

@@ -11,6 +11,9 @@ from isthmus.model.zoo.builder import Act, Net
 _BRANCH = 0.5
 """Standard deviation a residual branch adds: twenty-five blocks of one stage stay within a factor of three."""
 
+_GATE = 0.5
+"""Standard deviation before the gate's sigmoid."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -78,7 +81,7 @@ def _mbconv(net: Net, x: Act, stage: Stage, stride: int, gain: float) -> Act:
     inner = net.silu(net.conv(inner, wide, stage.kernel, stride, groups=wide))
     if stage.squeeze:
         gate = net.silu(net.conv(net.global_pool(inner), max(1, int(x.channels * stage.squeeze)), 1))
-        inner = net.mul(inner, net.sigmoid(net.conv(gate, wide, 1)))
+        inner = net.mul(inner, net.sigmoid(net.conv(gate, wide, 1, gain=_GATE)))
     return net.conv(inner, stage.channels, 1, gain=gain)
 
 
