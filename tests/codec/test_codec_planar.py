@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from isthmus.codec import make_codec
 from isthmus.errors import BadFrame, BadInput
-from isthmus.quant import ChannelClip
+from isthmus.quant import SLAB, ChannelClip
 
 
 @pytest.mark.parametrize(("low", "high"), [(np.nan, 1.0), (0.0, np.nan), (-np.inf, 0.0), (0.0, np.inf), (1.0, 0.0)])
@@ -21,9 +21,30 @@ def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
         make_codec("int8").load(memoryview(struct.pack("<ff", low, high) + bytes(4)), (4,), "float32")
 
 
+@pytest.mark.parametrize("bits", [4, 3, 2])
+def test_an_outlier_does_not_take_the_levels_of_the_rest(bits: int) -> None:
+    x = np.random.default_rng(0).standard_normal(3 * SLAB + 5).astype(np.float32)
+    x[7] = 1e4
+    codec = make_codec(f"int{bits}")
+    back: NDArray[Any] = codec.load(memoryview(codec.dump(x)), x.shape, "float32")
+    # the outlier alone makes σ about 16, so some levels are lost; by its own range all the rest would be one value
+    assert len(np.unique(back)) > 1 << (bits - 1)
+    assert codec.bound(x) == pytest.approx(1e4 - back.max(), rel=1e-5)
+    calm: NDArray[Any] = codec.load(memoryview(codec.dump(x[8:])), x[8:].shape, "float32")
+    assert calm.max() == pytest.approx({4: 3, 3: 3, 2: 2}[bits], rel=0.02)
+
+
+@pytest.mark.parametrize("x", [[-3e38, 3e38, 1e38], [1e-30, 1.1e-30, 0], [1.0, 1.0000001, 1.0], [5e19, -5e19, 0]])
+def test_where_no_deviation_can_be_measured_the_whole_range_is_sent(x: list[float]) -> None:
+    values = np.array(x, np.float32)
+    codec = make_codec("int4")
+    span = float(values.max()) - float(values.min())
+    assert codec.bound(values) <= span / 29 + 2.0**-22 * abs(float(values.max()))
+
+
 def test_the_ends_of_the_range_come_back_exactly() -> None:
     x = np.array([-1.5, 0.25, 3.0], np.float32)
-    codec = make_codec("int2")
+    codec = make_codec("int6")
     back: NDArray[Any] = codec.load(memoryview(codec.dump(x)), (3,), "float32")
     assert back[0] == x[0]
     assert back[2] == x[2]

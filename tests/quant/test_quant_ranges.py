@@ -27,7 +27,7 @@ def test_any_batching_gives_the_statistics_of_the_whole(
     shape: tuple[int, ...], ends: list[int], offset: float, seed: int
 ) -> None:
     x = (np.random.default_rng(seed).standard_normal(shape) + offset).astype(np.float32)
-    seen = Calibrator()
+    seen = Calibrator(per_channel=True)
     for first, last in zip([0, *ends], [*ends, 12], strict=True):
         seen.update(x[first:last])
     clip = seen.get()
@@ -45,6 +45,17 @@ def test_a_whole_tensor_can_be_one_channel() -> None:
     seen.update(np.array(9, np.float32))
     clip = seen.get()
     assert (clip.channels, clip.low, clip.high) == (1, (0.0,), (9.0,))
+
+
+@pytest.mark.parametrize(
+    ("shape", "entries"), [((4, 3, 2, 2), 3), ((4, 3, 5), 3), ((4, 3), 1), ((4, 3, 1, 1), 1), ((4,), 1), ((), 1)]
+)
+def test_vectors_of_features_share_one_range(shape: tuple[int, ...], entries: int) -> None:
+    seen = Calibrator()
+    seen.update(np.zeros((0, *shape[1:]), np.float32))
+    for _ in range(2):
+        seen.update(np.random.default_rng(0).standard_normal(shape).astype(np.float32).reshape(shape))
+    assert seen.get().channels == entries
 
 
 def test_the_clip_narrows_as_bits_go_down_and_stays_in_what_was_seen() -> None:
@@ -77,7 +88,7 @@ def test_the_narrow_clip_beats_the_whole_range_at_two_bits() -> None:
 @settings(max_examples=60, deadline=None)
 @given(values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_a_file_gives_the_same_clip_back(values: list[float]) -> None:
-    seen = Calibrator()
+    seen = Calibrator(per_channel=True)
     seen.update(np.array([values, values[::-1]], np.float32))
     clip = seen.get()
     assert ChannelClip.from_dict(json.loads(json.dumps(clip.to_dict()))) == clip
@@ -115,7 +126,7 @@ def test_a_file_without_a_field_is_refused() -> None:
 
 
 def test_data_that_cannot_calibrate_are_refused() -> None:
-    seen = Calibrator()
+    seen = Calibrator(per_channel=True)
     with pytest.raises(BadInput, match="no calibration data"):
         seen.get()
     seen.update(np.zeros((0, 3), np.float32))

@@ -1,7 +1,9 @@
 """Eight to two bits an element: a uniform quantiser, its symbols packed planar.
 
 Two forms of one name. With a calibrated clip, both ends know the range of every channel and nothing is sent beside the
-symbols. Without one, the range is that of the tensor at hand and travels in front.
+symbols. Without one, the range is measured on the tensor at hand and travels in front: all of it at 8 and 6 bits, the
+same few standard deviations as a calibrated clip at fewer (2 bits, MobileNetV2: 91-97 % of the answers stay what they
+were, against 43-79 % with the least and greatest value).
 """
 
 from __future__ import annotations
@@ -17,18 +19,19 @@ from isthmus.codec.lengths import elements, float32, need_float32, need_length, 
 from isthmus.codec.packing import pack, packed_bytes, unpack
 from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
-from isthmus.quant import ChannelClip, Grid, quantise, restore
+from isthmus.quant import SLAB, ChannelClip, Grid, narrowed, narrows, quantise, restore, scratch
 
 _PREFIX = struct.Struct("<ff")
-_SPREAD = 1 << 17
+_WRITTEN_OUT = 1 << 17
 """Per-channel grids of at most this many values are written out: 1 MiB a codec and side, 20-50 µs a call saved."""
 
 
 @dataclass(frozen=True)
 class PlanarRange:
-    """Quantised between the least and the greatest value of the tensor itself, which travel as two float32 in front.
+    """Quantised in a range measured on the tensor itself, whose ends travel as two float32 in front.
 
-    Values must be finite: BadInput otherwise (float16 and float32 carry infinities).
+    What lies outside (at 4 bits and fewer) saturates. Values must be finite: BadInput otherwise (float16 and float32
+    carry infinities).
     """
 
     bits: int
@@ -41,11 +44,11 @@ class PlanarRange:
     def dump(self, x: Array) -> memoryview:
         """Eight bytes of range and the packed symbols. Raises BadInput unless x is float32 and finite."""
         values = float32(x, self.name)
-        low, high = _ends(values, self.name)
+        low, high = self._range(values, *_ends(values, self.name))
         out = np.empty(_PREFIX.size + packed_bytes(values.size, self.bits), np.uint8)
         _PREFIX.pack_into(out.data, 0, low, high)
         flat = values.reshape(1, 1, -1)
-        _write(flat, self._grid(low, high), self.bits, out[_PREFIX.size :], saturate=False)
+        _write(flat, self._grid(low, high), self.bits, out[_PREFIX.size :], saturate=narrows(self.bits))
         return out.data
 
     def load(self, payload: memoryview, shape: tuple[int, ...], dtype: str) -> Array:
@@ -65,9 +68,23 @@ class PlanarRange:
         return _PREFIX.size + packed_bytes(elements(shape), self.bits)
 
     def bound(self, x: Array) -> float:
-        """Half a step of the tensor's own range, and rounding."""
-        low, high = _ends(float32(x, self.name), self.name)
-        return self._grid(low, high).error(np.array([low]), np.array([high]))
+        """Half a step, or the distance of the farthest value from the range; and rounding."""
+        values = float32(x, self.name)
+        least, greatest = _ends(values, self.name)
+        return self._grid(*self._range(values, least, greatest)).error(np.array([least]), np.array([greatest]))
+
+    def _range(self, x: NDArray[np.float32], least: float, greatest: float) -> tuple[float, float]:
+        """The ends to send, float32 numbers between the least and the greatest value."""
+        if x.size == 0 or not narrows(self.bits):
+            return least, greatest
+        mean, std = _moments(x.reshape(-1))
+        if not 0 < std < math.inf:
+            return least, greatest
+        # rounding may push the mean a hair outside
+        mean = min(max(mean, least), greatest)
+        ends = narrowed(self.bits, *np.array([mean, std, least, greatest]))
+        low, high = (float(np.float32(end)) for end in ends)
+        return low, high
 
     def _grid(self, low: float, high: float) -> Grid:
         return Grid.whole(low, high, (1 << self.bits) - 1)
@@ -139,7 +156,7 @@ class PlanarClip:
 
     def _grid_for(self, planes: tuple[int, int, int]) -> Grid:
         _, channels, plane = planes
-        if channels == 1 or channels * plane > _SPREAD:
+        if channels == 1 or channels * plane > _WRITTEN_OUT:
             return self._grid
         # two threads may both write it out once; either result is right
         kept = self._written_out
@@ -156,6 +173,17 @@ def _ends(x: NDArray[np.float32], name: str) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise BadInput(f"{name} takes finite values only, this tensor has {low} to {high}; use float16 or float32")
     return low, high
+
+
+def _moments(x: NDArray[np.float32]) -> tuple[float, float]:
+    """Mean and standard deviation, near enough for a clip: float32 sums over every k-th element of a large tensor, k
+    odd so that no row or channel of an even length is passed over. Not finite where the sums overflow."""
+    some = x[:: (x.size // SLAB) | 1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = some.mean()
+        off = np.subtract(some, mean, out=scratch(some.shape, np.float32))
+        # einsum stays in this thread, where a dot product would wake a pool of them
+        return float(mean), math.sqrt(np.einsum("i,i->", off, off) / some.size)
 
 
 def _write(x: NDArray[np.float32], grid: Grid, bits: int, out: NDArray[np.uint8], *, saturate: bool) -> None:

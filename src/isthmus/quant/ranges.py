@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,19 @@ _LARGEST = float(np.finfo(np.float32).max)
 _SIGMAS = {4: 3.0, 3: 3.0, 2: 2.0}
 """Half-width of the clip in standard deviations: MobileNetV2, four cuts, 650 ImageNet images (±3 at 4 and 3 bits within
 a point everywhere; ±2 at 2 bits). Wider codes take the whole range."""
+
+
+def narrows(bits: int) -> bool:
+    """Whether codes of this width take less than the whole range."""
+    return bits in _SIGMAS
+
+
+def narrowed(bits: int, mean: Floats, std: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """The part of [low, high] worth spending `bits` on: mean ± 3σ at 4 and 3 bits, ± 2σ at 2, all of it at more."""
+    if not narrows(bits):
+        return low, high
+    reach = _SIGMAS[bits] * std
+    return np.maximum(low, mean - reach), np.minimum(high, mean + reach)
 
 
 class ChannelClip(BaseModel):
@@ -76,19 +88,8 @@ class ChannelClip(BaseModel):
         The range seen at 8 and 6 bits; mean ± 3σ at 4 and 3, ± 2σ at 2, never beyond what was seen (so the zero of a
         rectified tensor stays its lower end). A constant channel has low == high.
         """
-        if bits not in _SIGMAS:
-            return self._low.copy(), self._high.copy()
-        reach = _SIGMAS[bits] * np.asarray(self.std)
-        mean = np.asarray(self.mean)
-        return np.maximum(self._low, mean - reach), np.minimum(self._high, mean + reach)
-
-    @cached_property
-    def _low(self) -> Floats:
-        return np.asarray(self.low, np.float64)
-
-    @cached_property
-    def _high(self) -> Floats:
-        return np.asarray(self.high, np.float64)
+        mean, std, low, high = (np.array(v, np.float64) for v in (self.mean, self.std, self.low, self.high))
+        return narrowed(bits, mean, std, low, high)
 
     def to_dict(self) -> dict[str, list[float]]:
         """Plain lists, for a readable file. `from_dict` gives the equal value back, to the last bit."""
@@ -117,8 +118,11 @@ class Calibrator:
     ((1.0, 5.0), (1.0, 0.0))
     """
 
-    def __init__(self, *, per_channel: bool = True) -> None:
-        """`per_channel=False` collects one entry for the whole tensor."""
+    def __init__(self, *, per_channel: bool | None = None) -> None:
+        """`per_channel=False` collects one entry for the whole tensor. None decides by the first batch: one a channel
+        where a sample has several values in a channel, one for the tensor where it is a vector of features (of
+        MobileNetV2's 1,280, a range each, known from 100 images, keeps 98.5 % of the answers at 8 bits, one 99.6 %).
+        """
         self._per_channel = per_channel
         self._count = 0
         self._mean: Floats = np.zeros(0)
@@ -127,7 +131,7 @@ class Calibrator:
         self._high: Floats = np.zeros(0)
 
     def update(self, x: NDArray[np.generic]) -> None:
-        """Take in one batch of any float dtype, (N, C, ...) with two axes at least where statistics are per channel.
+        """Take in one batch of any float dtype, (N, C, ...) where statistics are per channel.
 
         An empty batch changes nothing. Raises BadInput for values that are not finite and for another channel count.
         """
@@ -164,6 +168,8 @@ class Calibrator:
         values = np.asarray(x)
         if values.dtype.kind != "f":
             raise BadInput(f"only floating-point tensors are calibrated, not {values.dtype}")
+        if self._per_channel is None and values.size:
+            self._per_channel = math.prod(values.shape[2:]) > 1 and values.ndim > 2
         if not self._per_channel:
             return values.reshape(1, -1)
         if values.ndim < 2 or values.shape[1] == 0:
