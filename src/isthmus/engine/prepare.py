@@ -21,7 +21,7 @@ from isthmus.engine.ends import Ends, ends_of
 from isthmus.engine.fusion import keep_safe, optimiser
 from isthmus.engine.sessions import RUNTIME
 from isthmus.engine.store import cpu, entry, key_of
-from isthmus.engine.weights import externalise
+from isthmus.engine.weights import externalise, without_defaults
 from isthmus.errors import BadInput
 from isthmus.graph.cuts import narrow_cuts
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
@@ -94,7 +94,7 @@ def _make_core(model: Model, graph: Graph, narrow: tuple[Cut, ...], folder: Path
     kinds = {t: element_type(graph, model, t) for t in graph.tensors}
     with tempfile.TemporaryDirectory() as scratch:
         best = keep_safe(list(cuts), optimiser(model.proto, kinds, Path(scratch)), level)
-    proto = externalise(best.core.proto, folder / "weights.bin")
+    proto = without_defaults(externalise(best.core.proto, folder / "weights.bin"))
     onnx.save_model(proto, folder / _CORE)
     core = Core(proto)
     return [t for t in best.safe if _can_be_cut(core, ends_of(graph, outputs, cuts[t]), kinds)]
