@@ -68,7 +68,7 @@ def measure(name: str) -> list[float]:
     """Mean, standard deviation, mean, … of the inputs of the layers of `name`."""
     runner = Runner()
     looked_up = Net.spread
-    Net.spread = lambda net, x: runner.spread(net, x)  # type: ignore[method-assign,assignment,misc]
+    Net.spread = lambda net, x: runner.spread(net, x)  # type: ignore[method-assign,assignment]
     try:
         SEEDED[name]()
     finally:

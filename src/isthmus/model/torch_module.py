@@ -1,0 +1,155 @@
+"""A PyTorch module as a `Model`, through torch.export and ONNX. Needs the torch extra.
+
+An untrained network with batch norm must see some data before it is exported (`settle_batchnorm`): with the running
+statistics it is born with, deep networks collapse to zero or blow up, and nothing can be learnt from cutting them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from isthmus.errors import BadModel, Missing
+from isthmus.model.onnx_file import model_from_proto
+from isthmus.model.types import OPSET, Model
+
+MAX_BATCH = 1024
+"""Upper bound of the exported batch dimension; torch.export wants one to reason with."""
+
+
+def from_torch(
+    module: Any, example: Any, *, name: str, dynamic_batch: bool = True, outputs: tuple[str, ...] | None = None
+) -> Model:
+    """Export a `torch.nn.Module` in evaluation mode.
+
+    `example` is one input tensor or a tuple of them, batch first (a batch of 2 or more where the batch is to stay
+    open). Inputs keep the names of `forward`'s parameters; `outputs` names what it returns. Raises BadModel when torch
+    cannot export the module and Missing without the extra.
+    """
+    torch = _torch()
+    inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
+    shapes = None
+    if dynamic_batch:
+        inputs = tuple(_at_least_two(torch, x) for x in inputs)
+        batch = torch.export.Dim("N", min=1, max=MAX_BATCH)
+        shapes = tuple({0: batch} for _ in inputs)
+    with _evaluating(module), _quiet():
+        try:
+            program = torch.onnx.export(
+                module, inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False,
+                output_names=None if outputs is None else list(outputs),
+            )  # fmt: skip
+        except Exception as error:  # torch.export raises dozens of kinds, few of them public
+            raise BadModel(f"{name} cannot be exported by torch: {str(error).strip().splitlines()[0]}") from error
+    return model_from_proto(program.model_proto, name, copy=False)
+
+
+def settle_batchnorm(module: Any, batches: Iterable[Any]) -> None:
+    """Replace the running statistics of every batch norm in `module` by those of `batches` (input tensors, batch
+    first). The module's mode is left as it was."""
+    torch = _torch()
+    norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    momenta = [m.momentum for m in norms]
+    training = module.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+    module.train()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                module(batch)
+    finally:
+        module.train(training)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def from_library(scheme: str, name: str, *, seed: int = 0) -> Model:
+    """`torchvision:NAME` or `timm:NAME`, untrained (nothing is downloaded), its batch norms settled on random input."""
+    torch = _torch()
+    torch.manual_seed(seed)
+    side = 224
+    if scheme == "torchvision":
+        models = _torchvision(torch)
+        if name not in models.list_models():
+            raise BadModel(f"torchvision has no model {name}; see torchvision.models.list_models()")
+        module = models.get_model(name, weights=None)
+    else:
+        timm = _package("timm")
+        if name not in timm.list_models():
+            raise BadModel(f"timm has no model {name}; see timm.list_models()")
+        module = timm.create_model(name, pretrained=False)
+        side = module.default_cfg.get("input_size", (3, side, side))[-1]
+    settle_batchnorm(module, (torch.randn(4, 3, side, side) for _ in range(2)))
+    return from_torch(module, torch.randn(2, 3, side, side), name=f"{scheme}:{name}")
+
+
+def _torch() -> Any:
+    _package("onnxscript")
+    return _package("torch")
+
+
+def _torchvision(torch: Any) -> Any:
+    """torchvision.models. Wheels whose compiled part does not load still import once its operators are declared."""
+    try:
+        return importlib.import_module("torchvision.models")
+    except ModuleNotFoundError as error:
+        raise _missing("torchvision") from error
+    except RuntimeError:
+        declared = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            declared.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _DECLARED.append(declared)
+        return importlib.import_module("torchvision.models")
+
+
+_DECLARED: list[Any] = []
+"""Keeps the declaration alive: it is undone when collected."""
+
+
+def _package(name: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise _missing(name) from error
+
+
+def _missing(name: str) -> Missing:
+    extra = "isthmus[torch]" if name in ("torch", "onnxscript") else name
+    return Missing(f"this needs {name}, which is not installed: pip install '{extra}'")
+
+
+def _at_least_two(torch: Any, x: Any) -> Any:
+    """torch.export takes a dimension of 1 for a constant."""
+    return x if x.shape[0] > 1 else torch.cat([x, x])
+
+
+@contextmanager
+def _evaluating(module: Any) -> Iterator[None]:
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns about its own insides."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
