@@ -17,6 +17,8 @@ import sys
 import time
 from collections import deque
 
+from isthmus.link.proxy import be_punctual
+
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TUN_NO_PI = 0x0001 | 0x1000
@@ -79,8 +81,7 @@ def main() -> int:
     except OSError as error:
         sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
         return 1
-    with contextlib.suppress(OSError):
-        os.nice(-10)
+    be_punctual()
     sys.stdout.write(json.dumps({"ready": True}) + "\n")
     sys.stdout.flush()
     relay(first, second, order["delay_s"], sys.stdin.fileno())
