@@ -85,19 +85,18 @@ def diamond_problem(**changed: object) -> Problem:
 
 
 def random_graph(rng: random.Random, most: int = 9) -> Graph:
-    """A random DAG: up to `most` nodes, one or two inputs, skips, several outputs, an integer tensor now and then.
-    Every node leads to an output."""
-    inputs = {f"x{i}": rng.randint(1, 4000) for i in range(rng.choice((1, 1, 1, 2)))}
+    """A random DAG: up to `most` nodes, one or two inputs, skips, several outputs, an integer tensor now and then;
+    tensors tend to shrink. Every node leads to an output."""
+    inputs = {f"x{i}": rng.randint(2000, 12_000) for i in range(rng.choice((1, 1, 1, 2)))}
     known = list(inputs)
     ops: list[Op] = []
-    for i in range(rng.randint(2, most)):
+    count = rng.randint(2, most)
+    for i in range(count):
         recent = known[-4:]
-        reads = tuple(
-            dict.fromkeys(rng.choice(recent if rng.random() < 0.8 else known) for _ in range(rng.randint(1, 3)))
-        )
-        floats = int(10 ** rng.uniform(0.5, 3.8))
+        reads = [rng.choice(recent if rng.random() < 0.8 else known) for _ in range(rng.randint(1, 3))]
+        floats = int(10 ** rng.uniform(1.0, 3.8 - 1.8 * i / count))
         dtype = "int64" if rng.random() < 0.1 else "float32"
-        ops.append(Op(f"n{i}", reads, floats, dtype, weight_bytes=rng.randint(0, 10_000)))
+        ops.append(Op(f"n{i}", tuple(dict.fromkeys(reads)), floats, dtype, weight_bytes=rng.randint(0, 10_000)))
         known.append(f"n{i}")
     read = {r for op in ops for r in op.reads}
     outputs = [op.name for op in ops if op.name not in read or rng.random() < 0.08]
@@ -105,16 +104,19 @@ def random_graph(rng: random.Random, most: int = 9) -> Graph:
 
 
 def random_problem(rng: random.Random, *, most: int = 9, machines: int | None = None) -> Problem:
-    """A random problem with additive times: 2–4 machines, home anywhere, rates that make the choice hard."""
-    of = random_graph(rng, most)
+    """A random problem with additive times: 2–4 machines, home anywhere, rates at which the choice is hard."""
     count = machines or rng.choice((2, 2, 2, 3, 3, 4))
-    speeds = [10 ** rng.uniform(-4.0, -2.5) for _ in range(count)]
-    lent = tuple(times(of, [s * rng.uniform(0.1, 3.0) for _ in of.nodes]) for s in speeds)
-    links = tuple(
+    of = random_graph(rng, max(2, most - 2 * (count - 2)))
+    home = rng.randrange(count)
+    lent = []
+    for k in range(count):
+        speed = 10 ** (rng.uniform(-3.0, -2.2) if k == home else rng.uniform(-3.8, -2.8))
+        lent.append(times(of, [speed * rng.uniform(0.1, 3.0) for _ in of.nodes]))
+    links = [
         Link(
-            10 ** rng.uniform(5.5, 8), 10 ** rng.uniform(5.5, 8), rng.choice((0.0, 1e-4, 2e-3)), rng.choice((0.0, 1e-4))
+            10 ** rng.uniform(6.5, 8), 10 ** rng.uniform(6.5, 8), rng.choice((0.0, 1e-4, 1e-3)), rng.choice((0.0, 1e-4))
         )
         for _ in range(count - 1)
-    )
+    ]
     codecs = rng.choice((("float32",), ("float32", "int8"), ("int8",)))
-    return Problem(of, lent, links, home=rng.randrange(count), limits=Limits(), default_codecs=codecs)
+    return Problem(of, tuple(lent), tuple(links), home=home, limits=Limits(), default_codecs=codecs)

@@ -10,7 +10,7 @@ from isthmus.plan.choose import choose
 from isthmus.plan.cost import Option, allowed_codecs
 from isthmus.plan.types import Plan, Problem
 
-MOST = 50_000
+MOST = 20_000
 """More nested choices than this are not tried."""
 
 

@@ -35,9 +35,10 @@ def mincut(problem: Problem) -> Plan:
     Raises NoPlan where nothing keeps the limits. A memory limit can need more than MOST_TRIES cuts; the why says so.
     """
     found = [(codec, *cheapest_allowed(problem, codec)) for codec in dict.fromkeys(problem.default_codecs)]
-    cut = [(cuts, codec) for codec, cuts, _ in found if cuts is not None]
+    at_home = device_only.option(problem)
+    cut = [at_home if cuts == at_home[0] else (cuts, codec) for codec, cuts, _ in found if cuts is not None]
     note = _note(problem, cut, proven=all(proven for *_, proven in found))
-    options: list[Option] = [*cut, device_only.option(problem), *server_only.options(problem), *_listed(problem)]
+    options: list[Option] = [*cut, at_home, *server_only.options(problem), *_listed(problem)]
     return choose(problem, "mincut", options, note)
 
 

@@ -1,0 +1,141 @@
+"""The exact solver against trying every set, and against scipy's maximum flow on graphs too large for that."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_flow
+
+from isthmus.plan.closure import START, Closure
+from isthmus.plan.maxflow import Flow
+from isthmus.plan.shrink import shrink
+
+
+def random_closure(rng: random.Random, count: int) -> Closure:
+    """Items in a random DAG that ends in few, parcels that shrink on the way, a dear start: as networks are."""
+    needs: list[list[int]] = []
+    for i in range(count):
+        several = rng.choice((1, 1, 1, 2, 3)) if i and rng.random() < 0.97 else 0
+        needs.append(sorted({rng.randrange(max(0, i - 6), i) for _ in range(several)}))
+    for i in sorted(set(range(count - 1)) - {p for wanted in needs for p in wanted}):
+        reader = min(count - 1, i + rng.randint(1, 6))
+        needs[reader] = sorted({*needs[reader], i})
+    readers: dict[int, list[int]] = {i: [] for i in range(-1, count)}
+    for i, wanted in enumerate(needs):
+        for p in wanted or [START]:
+            readers[p].append(i)
+    prices = [
+        int(1000 * 0.03 ** (i / count) * rng.lognormvariate(0, 0.8)) * (20 if i < 0 else 1) for i in range(-1, count)
+    ]
+    parcels = [(maker, found, prices[maker + 1]) for maker, found in readers.items() if found]
+    weights = [rng.choice((-1, 1, 1, 1)) * rng.randint(0, 40_000 // count) for _ in range(count)]
+    return Closure(weights, needs, parcels)
+
+
+def closed(closure: Closure, chosen: frozenset[int]) -> bool:
+    return all(p in chosen for i in chosen for p in closure.needs[i])
+
+
+def least(closure: Closure) -> int:
+    """The value of the best closed set, by trying all."""
+    count = len(closure.weights)
+    sets = (frozenset(i for i in range(count) if bits >> i & 1) for bits in range(1 << count))
+    return min(closure.value(s) for s in sets if closed(closure, s))
+
+
+def flow_value(closure: Closure) -> int:
+    """The same number as a maximum flow, by somebody else's code on the unshrunk network."""
+    start = len(closure.weights)
+    end = start + 1
+    endless = 2**30
+    edges: dict[tuple[int, int], int] = {}
+
+    def add(a: int, b: int, room: int) -> None:
+        edges[a, b] = min(endless, edges.get((a, b), 0) + room)
+
+    for i, weight in enumerate(closure.weights):
+        add(*((i, end, weight) if weight > 0 else (start, i, -weight)))
+        for p in closure.needs[i]:
+            add(i, p, endless)
+    for k, (maker, readers, paid) in enumerate(closure.parcels):
+        middle = end + 1 + k
+        add(start if maker == START else maker, middle, paid)
+        for reader in readers:
+            add(middle, reader, endless)
+    rows, columns = zip(*edges, strict=True)
+    size = end + 1 + len(closure.parcels)
+    matrix = csr_matrix((np.array(list(edges.values()), dtype=np.int32), (rows, columns)), shape=(size, size))
+    return int(maximum_flow(matrix, start, end).flow_value) + sum(w for w in closure.weights if w < 0)
+
+
+@given(seed=st.integers(0, 10**9), count=st.integers(1, 9))
+@settings(max_examples=300, deadline=None)
+def test_the_cheapest_closed_set_is_the_cheapest(seed: int, count: int) -> None:
+    closure = random_closure(random.Random(seed), count)
+    chosen = closure.cheapest()
+    assert closed(closure, chosen)
+    assert closure.value(chosen) == least(closure)
+
+
+def test_large_problems_agree_with_another_maximum_flow() -> None:
+    inside = left_over = 0
+    for seed in range(25):
+        closure = random_closure(random.Random(seed), 300)
+        chosen = closure.cheapest()
+        assert closed(closure, chosen)
+        assert closure.value(chosen) == flow_value(closure)
+        inside += 10 < len(chosen) < 290
+        left_over += len(shrink(closure.weights, closure.needs, closure.parcels).groups()) > 50
+    assert inside >= 10, inside
+    assert left_over > 15, left_over  # shrinking alone does not solve them: the flow is really tested
+
+
+def test_a_chain_and_a_dense_block_dissolve_without_any_flow() -> None:
+    rng = random.Random(3)
+    count = 200
+    chain = [[i - 1] if i else [] for i in range(count)]
+    dense = [list(range(i // 20 * 20 - (1 if i >= 20 and i % 20 == 0 else 0), i)) for i in range(count)]
+    for needs in (chain, dense):
+        readers: dict[int, list[int]] = {i: [] for i in range(-1, count)}
+        for i, wanted in enumerate(needs):
+            for p in wanted or [START]:
+                readers[p].append(i)
+        parcels = [(m, r, rng.randint(1, 10_000)) for m, r in readers.items() if r]
+        closure = Closure([rng.randint(-20, 100) for _ in range(count)], needs, parcels)
+        assert not shrink(closure.weights, closure.needs, closure.parcels).groups()
+        assert closure.value(closure.cheapest()) == flow_value(closure)
+
+
+def test_ties_are_settled_the_same_way_every_time() -> None:
+    closure = Closure([0, 0, 0], [[], [0], [1]], [(START, [0], 5), (0, [1], 5), (1, [2], 5)])
+    assert len({closure.cheapest() for _ in range(5)}) == 1
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_flow_alone_is_maximal(seed: int) -> None:
+    rng = random.Random(seed)
+    count = rng.randint(3, 40)
+    edges = [(a, b, rng.randint(0, 50)) for a, b in pairwise(range(count))]
+    for _ in range(count * 3):
+        a, b = rng.sample(range(count), 2)
+        if b != 0 and a != count - 1:
+            edges.append((a, b, rng.randint(0, 50)))
+    flow = Flow(count)
+    summed: dict[tuple[int, int], int] = {}
+    for a, b, room in edges:
+        flow.add(a, b, room)
+        summed[a, b] = summed.get((a, b), 0) + room
+    side = flow.source_side()
+    rows, columns = zip(*summed, strict=True)
+    matrix = csr_matrix((np.array(list(summed.values()), dtype=np.int32), (rows, columns)), shape=(count, count))
+    expected = int(maximum_flow(matrix, 0, count - 1).flow_value)
+    assert flow.value == expected
+    assert side[0]
+    assert not side[count - 1]
+    assert sum(room for a, b, room in edges if side[a] and not side[b]) == expected
