@@ -1,0 +1,158 @@
+"""Fixed choices run across two machines over a link of chosen rate: what several benchmarks measure with.
+
+With root, two network namespaces joined by tbf (real TCP, cubic, one round trip of delay); without, a token bucket in a
+proxy. Server and client are processes of their own, on different cores, one thread each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from isthmus.adapt import Fixed
+from isthmus.bundle import open_bundle
+from isthmus.connect import connect, ready
+from isthmus.link import ShapedLink
+from isthmus.link.testbed import GOODPUT, ShapedNetwork, missing
+from isthmus.record import Choice, Step
+
+PORT = 18031
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One choice at one rate. Milliseconds are medians over the requests; bytes are what crossed."""
+
+    rate_mbit: float
+    cut: str
+    codec: str
+    bytes: int
+    measured_ms: float
+    head_ms: float
+    tail_ms: float
+    rtt_ms: float
+    requests: int
+
+
+@contextmanager
+def packed(model: str, runs: int = 8) -> Iterator[Path]:
+    """A bundle of this model, profiled here on the first core, both machines as fast as this one."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
+        command = [sys.executable, "-m", "isthmus", "pack", model, "--out", str(bundle), "--slowdown", "1"]
+        subprocess.run([*on_core(0), *command, "--runs", str(runs), "--json"], check=True, stdout=subprocess.DEVNULL)
+        yield bundle
+
+
+def on_core(core: int) -> list[str]:
+    """A command prefix that pins to a core."""
+    cores = sorted(os.sched_getaffinity(0))
+    return ["taskset", "-c", str(cores[core % len(cores)])]
+
+
+def measure(
+    bundle: Path, choices: Sequence[Choice], rates_mbit: Sequence[float], requests: int, delay_s: float
+) -> Iterator[Row]:
+    """Every choice at every rate, `requests` times after a warm-up."""
+    if missing():
+        yield from _over_proxy(bundle, choices, rates_mbit, requests, delay_s)
+        return
+    with ShapedNetwork("100Mbit", delay_s=delay_s) as net:
+        host = net.address("server")
+        net.start("server", [*on_core(1), *_serve(bundle, host)], stdout=subprocess.PIPE).stdout.readline()  # type: ignore[union-attr]
+        for rate in rates_mbit:
+            net.set_rate(rate * 1e6)
+            child = net.start(
+                "device", [*on_core(0), *_client(bundle, f"{host}:{PORT}", choices, requests)], stdout=subprocess.PIPE
+            )
+            yield from _rows(child, rate)
+
+
+def goodput_mbit(rate_mbit: float) -> float:
+    """What a transfer can reach at this rate: in the namespaces headers count, in the proxy only payload does."""
+    return rate_mbit if missing() else rate_mbit * GOODPUT
+
+
+def _over_proxy(
+    bundle: Path, choices: Sequence[Choice], rates_mbit: Sequence[float], requests: int, delay_s: float
+) -> Iterator[Row]:
+    server = subprocess.Popen([*on_core(1), *_serve(bundle, "127.0.0.1")], stdout=subprocess.PIPE)
+    try:
+        server.stdout.readline()  # type: ignore[union-attr]
+        for rate in rates_mbit:
+            with ShapedLink(f"127.0.0.1:{PORT}", rate * 1e6, delay_s=delay_s) as link:
+                child = subprocess.Popen(
+                    [*on_core(0), *_client(bundle, link.address, choices, requests)], stdout=subprocess.PIPE
+                )
+                yield from _rows(child, rate)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _serve(bundle: Path, host: str) -> list[str]:
+    return [sys.executable, "-m", "isthmus", "serve", str(bundle), "--host", host, "--port", str(PORT), "--json"]
+
+
+def _client(bundle: Path, address: str, choices: Sequence[Choice], requests: int) -> list[str]:
+    wanted = json.dumps([[c.cut, c.codec] for c in choices])
+    return [sys.executable, __file__, str(bundle), address, wanted, str(requests)]
+
+
+def _rows(child: subprocess.Popen[bytes], rate: float) -> Iterator[Row]:
+    text, _ = child.communicate()
+    if child.returncode:
+        raise SystemExit(f"the client ended with {child.returncode}")
+    for row in json.loads(text):
+        yield Row(rate_mbit=rate, **row)
+
+
+def client(bundle: Path, address: str, choices: Sequence[Choice], requests: int) -> list[dict[str, object]]:
+    """Runs in the client's process: each choice in turn on one session."""
+    here = ready(open_bundle(bundle))
+    inputs = here.engine.model.random_inputs(1)
+    rows = []
+    for choice in choices:
+        with connect(here, address, chooser=Fixed(choice), deadline_s=60, mode="only_on_server") as session:
+            session.wait_connected(10)
+            time.sleep(0.3)
+            steps = [session.infer(inputs).step for _ in range(requests + WARM_UP)][WARM_UP:]
+        rows.append(_row(choice, steps))
+    return rows
+
+
+def _row(choice: Choice, steps: Sequence[Step]) -> dict[str, object]:
+    def median_ms(values: Sequence[float]) -> float:
+        return statistics.median(values) * 1e3
+
+    return {
+        "cut": choice.cut,
+        "codec": choice.codec,
+        "bytes": steps[0].up_bytes,
+        "measured_ms": median_ms([s.seconds.total for s in steps]),
+        "head_ms": median_ms([s.seconds.head for s in steps]),
+        "tail_ms": median_ms([s.seconds.tail for s in steps]),
+        "rtt_ms": median_ms([s.evidence.rtt_s or 0.0 for s in steps]),
+        "requests": len(steps),
+    }
+
+
+def as_rows(rows: Sequence[Row]) -> list[dict[str, object]]:
+    """For JSON."""
+    return [asdict(r) for r in rows]
+
+
+if __name__ == "__main__":
+    folder, place, wanted, count = sys.argv[1:]
+    pairs = [Choice(cut=cut, codec=codec) for cut, codec in json.loads(wanted)]
+    print(json.dumps(client(Path(folder), place, pairs, int(count))))
