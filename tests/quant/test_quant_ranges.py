@@ -104,6 +104,7 @@ def test_a_file_gives_the_same_clip_back(values: list[float]) -> None:
         {"high": [10**400, 1.0]},
         {"std": [-1.0, 0.0]},
         {"low": [1.0, 1.0]},
+        {"high": [-0.5, 1.0]},
         {"low": [True, 1.0]},
         {"low": ["-1", 1.0]},
         {"low": None},

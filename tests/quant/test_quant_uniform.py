@@ -60,3 +60,14 @@ def test_extreme_ranges_keep_their_levels(low: float, high: float) -> None:
     back = np.empty(x.shape, np.float32)
     restore(symbols, grid, back)
     np.testing.assert_array_equal(back, x)
+
+
+def test_extreme_ranges_take_every_slab() -> None:
+    """float64 needs twice the scratch of float32; a slab must still fit."""
+    low, high = np.full(3, -3e38), np.full(3, 3e38)
+    plane = SLAB // 2 + 1
+    x = np.random.default_rng(0).uniform(-3e38, 3e38, (1, 3, plane)).astype(np.float32)
+    grid = Grid.between(low, high, 255)
+    symbols = np.empty(x.shape, np.uint8)
+    quantise(x, grid, symbols, saturate=True)
+    np.testing.assert_array_equal(symbols, slow_indices(x, low, high, 255))
