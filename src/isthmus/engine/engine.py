@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +39,7 @@ class Engine:
     file, however many cuts are ready.
     """
 
-    def __init__(self, prepared: Prepared, *, threads: int, slow: SlowDown, eager: bool) -> None:
+    def __init__(self, prepared: Prepared, *, threads: int, slow: SlowDown, ready: Sequence[str]) -> None:
         self.threads = threads
         self._prepared = prepared
         self._slow = slow
@@ -51,8 +51,7 @@ class Engine:
         self._rare: OrderedDict[str, Halves] = OrderedDict()
         self._lock = threading.RLock()
         self._whole = self._maker.whole()
-        if eager and not prepared.core.needs_prepacking:
-            self._make_ready()
+        self._make_ready(ready)
 
     @classmethod
     def open(
@@ -61,7 +60,7 @@ class Engine:
         *,
         threads: int = 1,
         slowdown: float = 1.0,
-        cuts: Literal["safe", "none"] = "safe",
+        cuts: Literal["safe", "none"] | Collection[str] = "safe",
         cache_dir: Path | None = None,
         progress: Progress | None = None,
         level: Literal["all", "extended"] = "all",
@@ -70,17 +69,19 @@ class Engine:
         """Make a model ready on this machine.
 
         The first time it is optimised for this CPU and kept in `cache_dir` (default `$ISTHMUS_CACHE` or
-        `~/.cache/isthmus`); later that is found there. `cuts="none"` makes the pairs of halves only when they are
-        first used. `slowdown` ≥ 1 declares a slower machine: every run takes that many times as long, waiting by
-        `wait(seconds)`. `level="extended"` does without the CPU's blocked memory layout. The model need not be held
-        by the caller afterwards. Raises BadModel (no weights, or onnxruntime cannot take it) and BadInput.
+        `~/.cache/isthmus`); later that is found there. Pairs of halves are made at once for all fusion-safe cuts, for
+        those with the ids in `cuts`, or for none; others when they are first used. `slowdown` ≥ 1 declares a slower
+        machine: every run takes that many times as long, waiting by `wait(seconds)`. `level="extended"` does without
+        the CPU's blocked memory layout. The model need not be held by the caller afterwards. Raises BadModel (no
+        weights, or onnxruntime cannot take it) and BadInput.
         """
         if threads < 1:
             raise BadInput(f"{threads} threads cannot compute; give at least 1")
         slow = SlowDown(slowdown, wait)
         root = Path(cache_dir) if cache_dir is not None else default_folder()
         prepared = prepare(model, graph_of(model, 1), root, level=level, progress=progress)
-        return cls(prepared, threads=threads, slow=slow, eager=cuts == "safe")
+        known = {"safe": [c.id for c in prepared.cuts], "none": []}
+        return cls(prepared, threads=threads, slow=slow, ready=known[cuts] if isinstance(cuts, str) else list(cuts))
 
     @property
     def model(self) -> Model:
@@ -183,7 +184,9 @@ class Engine:
             self._rare.popitem(last=False)
         return made
 
-    def _make_ready(self) -> None:
-        budget = _MAPPINGS // max(1, self._maker.mapped())
-        for cut in [c for c in self.cuts if c.id in self.safe][:budget]:
-            self.halves(cut.id)
+    def _make_ready(self, wanted: Sequence[str]) -> None:
+        """Make pairs in advance, as far as the mappings suffice and, where weights are not shared, as many as stay."""
+        ids = [i for i in wanted if i not in (INPUT, OUTPUT)]
+        most = _KEPT_PREPACKED if self._prepared.core.needs_prepacking else _MAPPINGS // max(1, self._maker.mapped())
+        for cut_id in ids[:most]:
+            self.halves(cut_id)

@@ -11,7 +11,6 @@ Testing each cut alone takes an optimisation a cut. Instead (three or four optim
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from isthmus.engine.core import LAYOUT_OPS, Core
 from isthmus.engine.sessions import optimise
 
 Optimiser = Callable[[Sequence[str], str], Core]
-"""(tensors to keep, level) → the optimised network."""
+"""(tensors to keep, level) → the optimised network, whose large weights stand in files until the next call."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +34,16 @@ class Optimised:
 
 
 def optimiser(proto: onnx.ModelProto, kinds: dict[str, int], folder: Path) -> Optimiser:
-    """onnxruntime's optimiser on one model. `kinds` are the tensors' onnx element types; `folder` is for scratch."""
+    """onnxruntime's optimiser on one model. `kinds` are the tensors' onnx element types; it writes into `folder`."""
     model = proto.SerializeToString()
 
     def run(keep: Sequence[str], level: str) -> Core:
         extra = onnx.ModelProto()
         extra.graph.output.extend(helper.make_tensor_value_info(t, kinds[t], None) for t in keep)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            path = Path(scratch) / "optimised.onnx"
-            # two messages one after the other parse as one with the lists joined: no copy of the weights is made
-            optimise(model + extra.SerializeToString(), path, level)
-            return Core(onnx.load(path, load_external_data=False))
+        path = folder / "optimised.onnx"
+        # two messages one after the other parse as one with the lists joined
+        optimise(model + extra.SerializeToString(), path, level)
+        return Core(onnx.load(path, load_external_data=False))
 
     return run
 
@@ -58,7 +56,7 @@ def keep_safe(candidates: Sequence[str], optimised: Optimiser, level: str = "all
     while True:
         core = optimised(kept, level)
         if core.work_nodes <= fewest.work_nodes:
-            return Optimised(core, tuple(kept))
+            return Optimised(core, tuple(kept))  # the last call: its weights are still there
         torn = _torn_off(core, fewest)
         left = [t for t in kept if t not in torn]
         kept = left if len(left) < len(kept) else _halved(kept, optimised, level, fewest.work_nodes)

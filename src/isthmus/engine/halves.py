@@ -12,8 +12,9 @@ from onnx_ir.convenience import extract
 
 from isthmus.codec.types import Array
 from isthmus.engine.ends import Ends
-from isthmus.engine.prepare import Prepared
+from isthmus.engine.prepare import SOURCE_WEIGHTS, Prepared
 from isthmus.engine.sessions import Part, finished_session, plain_session
+from isthmus.engine.store import check_file
 from isthmus.errors import BadInput
 from isthmus.graph.types import Cut
 
@@ -33,6 +34,7 @@ class Maker:
     def __init__(self, prepared: Prepared, threads: int) -> None:
         self._prepared = prepared
         self._threads = threads
+        self._source_checked = False
         self._inputs = tuple(prepared.graph.inputs)
 
     def whole(self) -> Part:
@@ -55,6 +57,9 @@ class Maker:
 
         Raises BadInput when the crossing tensors do not bound the tail.
         """
+        if not self._source_checked:
+            check_file(self._prepared.folder, SOURCE_WEIGHTS)
+            self._source_checked = True
         ends = self._prepared.ends(cut)
         head = tuple(t for t in ends.head_gives if t not in self._inputs)
         return Halves(

@@ -29,6 +29,8 @@ from isthmus.model.types import Model
 
 _CORE = "core.onnx"
 _SOURCE = "source.onnx"
+SOURCE_WEIGHTS = "source.bin"
+"""Read only when a cut is built on demand, and checked only then."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,13 @@ def prepare(
     def make(folder: Path) -> dict[str, Any]:
         if progress is not None:
             progress(0, 1, f"optimising {model.name} for this machine")
-        onnx.save_model(externalise(model.proto, folder / "source.bin"), folder / _SOURCE)
+        onnx.save_model(externalise(model.proto, folder / SOURCE_WEIGHTS), folder / _SOURCE)
         safe = _make_core(model, graph, narrow, folder, level)
         if progress is not None:
             progress(1, 1, f"optimised {model.name}: {len(safe)} cuts are fusion-safe")
         return {"safe": safe}
 
-    folder, notes = entry(root, key, make)
+    folder, notes = entry(root, key, make, later=(SOURCE_WEIGHTS,))
     safe = {INPUT, OUTPUT, *notes["safe"]}
     core = Core(onnx.load(folder / _CORE, load_external_data=False))
     light = replace(model, proto=onnx.load(folder / _SOURCE, load_external_data=False))
@@ -92,9 +94,10 @@ def _make_core(model: Model, graph: Graph, narrow: tuple[Cut, ...], folder: Path
     outputs = tuple(o.name for o in model.outputs)
     cuts = {c.id: c for c in narrow if c.id in graph.producer and c.id not in outputs}
     kinds = {t: element_type(graph, model, t) for t in graph.tensors}
-    with tempfile.TemporaryDirectory() as scratch:
-        best = keep_safe(list(cuts), optimiser(model.proto, kinds, Path(scratch)), level)
-    proto = without_defaults(externalise(best.core.proto, folder / "weights.bin"))
+    with tempfile.TemporaryDirectory(prefix=".optimising-", dir=folder.parent) as scratch:
+        beside = Path(scratch)
+        best = keep_safe(list(cuts), optimiser(model.proto, kinds, beside), level)
+        proto = without_defaults(externalise(best.core.proto, folder / "weights.bin", beside))
     onnx.save_model(proto, folder / _CORE)
     core = Core(proto)
     return [t for t in best.safe if _can_be_cut(core, ends_of(graph, outputs, cuts[t]), kinds)]

@@ -15,6 +15,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from isthmus.codec.types import Array
+from isthmus.engine.weights import INLINE_BYTES
 from isthmus.errors import BadInput, BadModel
 
 RUNTIME = f"onnxruntime {ort.__version__}"
@@ -66,13 +67,20 @@ def plain_session(model: bytes, weights: Path, threads: int) -> ort.InferenceSes
 
 
 def optimise(model: bytes, to: Path, level: str = "all") -> None:
-    """Let onnxruntime rewrite a model for this CPU and save what it made. `level`: `all`, or `extended`, which leaves
-    the memory layout alone (as on CPUs that have no blocked layout). Raises BadModel where it cannot."""
+    """Let onnxruntime rewrite a model for this CPU and save what it made, large weights in a file beside it.
+
+    `level`: `all`, or `extended`, which leaves the memory layout alone (as on CPUs that have no blocked layout).
+    Raises BadModel where it cannot.
+    """
     options = _options(1)
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = {"all": levels.ORT_ENABLE_ALL, "extended": levels.ORT_ENABLE_EXTENDED}[level]
     options.optimized_model_filepath = str(to)
     options.add_session_config_entry("session.disable_prepacking", "1")  # this session never runs
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{to.stem}.bin")
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_min_size_in_bytes", str(INLINE_BYTES)
+    )
     _made(model, to.parent, options)
 
 

@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -54,13 +54,16 @@ def key_of(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def entry(root: Path, key: str, make: Callable[[Path], Mapping[str, Any]]) -> tuple[Path, dict[str, Any]]:
+def entry(
+    root: Path, key: str, make: Callable[[Path], Mapping[str, Any]], later: Collection[str] = ()
+) -> tuple[Path, dict[str, Any]]:
     """The folder of an entry and its notes, made by `make(folder)` when it is not there or not whole.
 
-    `make` fills an empty folder and returns notes (JSON values). Raises BadInput when `root` cannot be written.
+    `make` fills an empty folder and returns notes (JSON values). Of the files named in `later` only the size is
+    checked; see `check_file`. Raises BadInput when `root` cannot be written.
     """
     place = root / key
-    notes = _read(place)
+    notes = _read(place, later)
     if notes is not None:
         return place, notes
     try:
@@ -69,25 +72,30 @@ def entry(root: Path, key: str, make: Callable[[Path], Mapping[str, Any]]) -> tu
     except OSError as error:
         raise BadInput(f"the cache folder {root} cannot be written ({error}); set ISTHMUS_CACHE") from error
     try:
-        _write_note(fresh, make(fresh))
-        _move_into(fresh, place)
+        made = dict(make(fresh))
+        _write_note(fresh, made)
+        _move_into(fresh, place, later)
     except OSError as error:
         raise BadInput(f"the cache folder {root} cannot take a new entry ({error}); set ISTHMUS_CACHE") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    notes = _read(place)
-    if notes is None:
-        raise BadInput(f"the cache entry {place} changed while it was opened; try again or delete it")
-    return place, notes
+    return place, made
 
 
-def _move_into(fresh: Path, place: Path) -> None:
+def check_file(place: Path, name: str) -> None:
+    """Raise BadInput when a file of an entry is not what was written."""
+    said = json.loads((place / _NOTE).read_text())["files"][name]
+    if _hash(place / name) != said["sha256"]:
+        raise BadInput(f"{place / name} is damaged; delete {place} and start again")
+
+
+def _move_into(fresh: Path, place: Path, later: Collection[str]) -> None:
     """Put a whole entry in its place. Someone else's whole entry may be there first; a broken one makes way."""
     for _ in range(3):
         try:
             fresh.rename(place)
         except OSError:
-            if _read(place) is not None:
+            if _read(place, later) is not None:
                 return
             broken = Path(tempfile.mkdtemp(prefix=".broken-", dir=place.parent))
             with suppress(FileNotFoundError):  # another process moved it away first
@@ -103,12 +111,14 @@ def _write_note(folder: Path, notes: Mapping[str, Any]) -> None:
     (folder / _NOTE).write_text(json.dumps({"files": files, "notes": notes}))
 
 
-def _read(place: Path) -> dict[str, Any] | None:
+def _read(place: Path, later: Collection[str]) -> dict[str, Any] | None:
     """The notes of a whole entry, None for one that is absent or damaged."""
     try:
         stored = json.loads((place / _NOTE).read_text())
         for name, said in stored["files"].items():
-            if (place / name).stat().st_size != said["bytes"] or _hash(place / name) != said["sha256"]:
+            if (place / name).stat().st_size != said["bytes"]:
+                return None
+            if name not in later and _hash(place / name) != said["sha256"]:
                 return None
         notes = stored["notes"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

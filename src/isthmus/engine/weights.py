@@ -16,8 +16,11 @@ INLINE_BYTES = 4096
 """Smaller tensors stay in the model: shape inference reads some of them, and a mapping each would be wasteful."""
 
 
-def externalise(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """A copy of a model without its large weights, which are written to `path` and referred to by its file name."""
+def externalise(proto: onnx.ModelProto, path: Path, beside: Path | None = None) -> onnx.ModelProto:
+    """A copy of a model without its large weights, which are written to `path` and referred to by its file name.
+
+    Weights may already stand in files in the folder `beside`; they are copied a tensor at a time.
+    """
     bare = onnx.ModelProto(ir_version=proto.ir_version, producer_name="isthmus")
     bare.opset_import.extend(proto.opset_import)
     bare.functions.extend(proto.functions)
@@ -31,7 +34,7 @@ def externalise(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
                 bare.graph.initializer.append(tensor)
                 continue
             file.write(bytes(-file.tell() % PAGE_BYTES))
-            values = _raw(tensor)
+            values = _raw(tensor, beside)
             bare.graph.initializer.append(_reference(tensor, path.name, file.tell(), len(values)))
             file.write(values)
     return bare
@@ -72,8 +75,13 @@ def _size_bytes(tensor: onnx.TensorProto) -> int:
     return math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
 
 
-def _raw(tensor: onnx.TensorProto) -> bytes:
+def _raw(tensor: onnx.TensorProto, beside: Path | None) -> bytes:
     """Bytes as onnxruntime maps them; four-bit weights are packed two to a byte on the way."""
+    if tensor.external_data and beside is not None:
+        said = {e.key: e.value for e in tensor.external_data}
+        with (beside / said["location"]).open("rb") as file:
+            file.seek(int(said.get("offset", 0)))
+            return file.read(int(said["length"]))
     if tensor.HasField("raw_data"):
         return tensor.raw_data
     return numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data
