@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.codec import Codec, make_codec
+from isthmus.codec import make_codec
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, Tensor, cut_at, cut_of
 from isthmus.link.types import Link
@@ -48,7 +48,10 @@ class Parcel:
         """Bytes on the wire."""
         if not self.coded:
             return self.tensor.bytes
-        return codec_named(codec).payload_bytes(self.tensor.shape, self.tensor.itemsize)
+        count = written_bytes(codec, self.tensor.shape, self.tensor.itemsize)
+        if count is None:
+            raise BadInput(f"{codec} cannot write {self.tensor.name}, a tensor of shape {self.tensor.shape}")
+        return count
 
 
 @dataclass(frozen=True)
@@ -170,12 +173,6 @@ def check(problem: Problem, cuts: Sequence[Cut]) -> None:
             raise BadInput(f"cuts must be nested: {name} runs before link {j} but after link {j + 1}")
 
 
-@lru_cache(maxsize=256)
-def codec_named(name: str) -> Codec:
-    """The codec of this name, for sizes only (no calibrated clip). Raises BadInput for an unknown name."""
-    return make_codec(name)
-
-
 def allowed_codecs(problem: Problem, cuts: Sequence[Cut]) -> tuple[str, ...]:
     """Codecs that keep the accuracy on every link these cuts use and can write what crosses there, in the problem's
     order; (`RAW`,) when no link is used.
@@ -197,11 +194,18 @@ def allowed_codecs(problem: Problem, cuts: Sequence[Cut]) -> tuple[str, ...]:
 
 def can_write(codec: str, tensor: Tensor) -> bool:
     """Is this a tensor the codec takes? Pictures want a picture's shape."""
+    return written_bytes(codec, tensor.shape, tensor.itemsize) is not None
+
+
+@lru_cache(maxsize=65_536)
+def written_bytes(codec: str, shape: tuple[int, ...], itemsize: int) -> int | None:
+    """Bytes of a tensor of this shape as this codec writes it (without a calibrated clip); None where it cannot.
+    Raises BadInput for an unknown codec."""
+    made = make_codec(codec)
     try:
-        codec_named(codec).payload_bytes(tensor.shape, tensor.itemsize)
+        return made.payload_bytes(shape, itemsize)
     except BadInput:
-        return False
-    return True
+        return None
 
 
 def row(cost: Cost) -> CostRow:

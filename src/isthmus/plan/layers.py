@@ -45,6 +45,11 @@ class Layers:
                 self._add_layer_before_home(j)
         self._pins = tuple(self._standing_pins())
 
+    @property
+    def closure(self) -> Closure:
+        """The problem without any pins."""
+        return Closure(self._weights, self._needs, self._parcels)
+
     def cheapest(self, pins: Iterable[Pin] = ()) -> tuple[int, tuple[frozenset[int], ...]] | None:
         """(nanoseconds against running all on the last machine, heads one a link) of the cheapest choice that obeys
         the pins; None where none does."""
@@ -52,7 +57,7 @@ class Layers:
         for node, j, inside in every:
             weights[self._first[j] + node] += -FORBIDDEN if inside else FORBIDDEN
         chosen = Closure(weights, self._needs, self._parcels).cheapest()
-        value = Closure(self._weights, self._needs, self._parcels).value(chosen)
+        value = self.closure.value(chosen)
         if value > FORBIDDEN // 2 or any((self._first[j] + v in chosen) is not inside for v, j, inside in every):
             return None
         return value, tuple(frozenset(v for v in range(self.nodes) if first + v in chosen) for first in self._first)

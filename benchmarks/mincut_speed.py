@@ -1,0 +1,246 @@
+"""How long does the exact minimum cut of a network of 1,000 operators take, on networks of every kind?
+
+From least to most tangled: a chain, dense blocks (DenseNet), cells with branches (Inception, NASNet), randomly wired
+stages (RandWire), a real network (EfficientNet-B7's graph, 813 operators), and two without a single narrow cut: random
+layers with skips, and one randomly wired stage. Times and sizes are random, the server is about eight times as fast,
+and of many rates those are taken at which the cheapest cut lies strictly inside (in the last network it never does:
+there the rates between which it jumps from all on the server to all on the device).
+
+`solve_ms` is the search for the cheapest closed set, the minimum of some runs, at the worst of the rates; `all_ms` adds
+laying out the problem. Peer in the same run: scipy's maximum flow (compiled) on the same problem as a plain network;
+both must find the same value. The target is 20 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_flow
+
+from isthmus.graph import Graph, Node, Tensor, graph_of
+from isthmus.link import Link
+from isthmus.model import load_model
+from isthmus.plan import Problem
+from isthmus.plan.closure import START, Closure
+from isthmus.plan.layers import Layers
+from isthmus.plan.shrink import shrink
+from isthmus.profile import BatchProfile, Machine, Profile, Times, Timing
+
+COUNT = 1000
+TARGET_MS = 20.0
+RATES_MBIT = [2.0**k for k in range(-2, 13)]
+Before = list[list[int]]
+"""For each node the nodes it reads; an empty list reads the input."""
+
+
+def chain(_: random.Random) -> Before:
+    return [[i - 1] if i else [] for i in range(COUNT)]
+
+
+def dense(_: random.Random) -> Before:
+    """Blocks of 24 layers; each layer is a concatenation of all before it and a convolution."""
+    before: Before = [[]]
+    while len(before) < COUNT - 1:
+        made = [len(before) - 1]
+        for _layer in range(24):
+            before += [list(made), [len(before)]]
+            made.append(len(before) - 1)
+        before.append(made)
+    return [*before[: COUNT - 1], [COUNT - 2]]
+
+
+def cells(rng: random.Random) -> Before:
+    """Cells of 25 operators: branches of random length from one tensor, joined at the end."""
+    before: Before = [[]]
+    while len(before) < COUNT:
+        root, ends = len(before) - 1, []
+        while len(before) < root + 25:
+            last = root
+            for _op in range(rng.randint(1, 6)):
+                before.append([last])
+                last = len(before) - 1
+            ends.append(last)
+        before.append([*ends, root])
+    return [*before[: COUNT - 1], sorted(_unread(before[: COUNT - 1]))]
+
+
+def wired(rng: random.Random, size: int) -> Before:
+    """Watts–Strogatz graphs WS(4, 0.75) of `size` nodes, directed by index, one after another."""
+    before: Before = [[]]
+    while len(before) < COUNT - 1:
+        root = len(before) - 1
+        nodes = range(len(before), min(len(before) + size, COUNT - 1))
+        stage: Before = [[] for _ in nodes]
+        for i in range(len(nodes)):
+            for step in (1, 2):
+                k = rng.randrange(len(nodes)) if rng.random() < 0.75 else (i + step) % len(nodes)
+                if k != i:
+                    stage[max(i, k)].append(nodes[min(i, k)])
+        before += [sorted(set(reads)) or [root] for reads in stage]
+        if len(before) < COUNT - 1:
+            before.append(sorted(_unread(before)))
+    return [*before, sorted(_unread(before))]
+
+
+def layered(rng: random.Random, width: int = 10) -> Before:
+    """Layers of about `width` nodes that read the layer before and, now and then, much earlier ones."""
+    before: Before = [[]]
+    layers = [[0]]
+    while len(before) < COUNT - 1:
+        size = min(COUNT - 1 - len(before), rng.randint(width // 2, width * 3 // 2))
+        made = list(range(len(before), len(before) + size))
+        for _node in made:
+            reads = {rng.choice(layers[-1])}
+            while rng.random() < 0.5:
+                reads.add(rng.choice(layers[max(0, len(layers) - 1 - int(rng.expovariate(0.7)))]))
+            before.append(sorted(reads))
+        layers.append(made)
+        for lost in sorted(_unread(before) - set(made)):
+            reader = rng.choice(made)
+            before[reader] = sorted({*before[reader], lost})
+    return [*before, sorted(_unread(before))]
+
+
+def _unread(before: Before) -> set[int]:
+    return set(range(len(before))) - {p for reads in before for p in reads}
+
+
+KINDS: dict[str, Callable[[random.Random], Before]] = {
+    "chain": chain,
+    "dense blocks": dense,
+    "cells": cells,
+    "wired stages of 32": lambda rng: wired(rng, 32),
+    "random layers": layered,
+    "one wired stage": lambda rng: wired(rng, COUNT),
+}
+
+
+def graph_from(name: str, before: Before, rng: random.Random) -> Graph:
+    """A graph whose tensors shrink about thirtyfold from first to last, unevenly."""
+    tensors = {"x": Tensor("x", (150_000,), "float32", 4)}
+    nodes = []
+    for i, reads in enumerate(before):
+        floats = int(200_000 * 0.03 ** (i / len(before)) * rng.lognormvariate(0, 0.8)) + 1
+        tensors[f"n{i}"] = Tensor(f"n{i}", (floats,), "float32", 4)
+        nodes.append(Node(f"n{i}", "Op", tuple(f"n{p}" for p in reads) or ("x",), (f"n{i}",)))
+    return Graph(name, 1, tuple(nodes), tensors, ("x",), (f"n{len(before) - 1}",))
+
+
+def problem_of(graph: Graph, rng: random.Random) -> Problem:
+    """About 100 ms on the device, an eighth of that on the server, each node differently."""
+    device = [rng.lognormvariate(0, 1) * 6e-5 * 1000 / len(graph.nodes) for _ in graph.nodes]
+    server = [s / (8 * rng.lognormvariate(0, 0.3)) for s in device]
+    return Problem(graph, (_times(graph, device), _times(graph, server)), (Link(1e8, 1e8, 2e-3, 1e-4),))
+
+
+def _times(graph: Graph, node_s: list[float]) -> Times:
+    whole = Timing(low_s=sum(node_s), median_s=sum(node_s), high_s=sum(node_s), runs=1)
+    batch = BatchProfile(whole=whole, nodes={n.name: s for n, s in zip(graph.nodes, node_s, strict=True)})
+    machine = Machine(name="made", cpu="none", system="none", runtime="none", threads=1)
+    profile = Profile(model=graph.name, fingerprint="0" * 64, machine=machine, taken="2026-01-01", batches={1: batch})
+    return Times(profile, graph, additive=True)
+
+
+def network_of(closure: Closure) -> tuple[Any, int, int]:
+    """The same problem as a plain flow network, nothing shrunk: (matrix, source, sink)."""
+    source = len(closure.weights)
+    sink, endless = source + 1, 2**29  # above any cut looked for here, and int32 holds it
+    edges: dict[tuple[int, int], int] = {}
+    for i, weight in enumerate(closure.weights):
+        edges[(i, sink) if weight > 0 else (source, i)] = min(abs(weight), endless)
+        edges.update(dict.fromkeys(((i, p) for p in closure.needs[i]), endless))
+    for k, (maker, readers, price) in enumerate(closure.parcels):
+        edges[source if maker == START else maker, sink + 1 + k] = min(price, endless)
+        edges.update(dict.fromkeys(((sink + 1 + k, r) for r in readers), endless))
+    rows, columns = zip(*edges, strict=True)
+    size = sink + 1 + len(closure.parcels)
+    return (
+        csr_matrix((np.array(list(edges.values()), dtype=np.int32), (rows, columns)), shape=(size, size)),
+        source,
+        sink,
+    )
+
+
+def fastest_ms(work: Callable[[], object], runs: int) -> float:
+    best = float("inf")
+    for _ in range(runs):
+        began = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - began)
+    return best * 1e3
+
+
+def measure(name: str, problem: Problem, runs: int) -> dict[str, Any]:
+    """The slowest of at most five rates at which the cheapest cut lies inside; where it never does, of the two rates
+    between which it jumps from one end to the other."""
+    heads: list[tuple[Problem, float, int]] = []
+    for rate in RATES_MBIT:
+        at = replace(problem, links=(replace(problem.links[0], up_bps=rate * 1e6, down_bps=rate * 1e6),))
+        answer = Layers(at, "float32").cheapest()
+        assert answer is not None
+        heads.append((at, rate, len(answer[1][0])))
+    inside = [h for h in heads if 0 < h[2] < len(problem.graph.nodes)]
+    jump = [h for pair in pairwise(heads) for h in pair if pair[0][2] != pair[1][2]]
+    chosen = inside[:: max(1, len(inside) // 5)] or jump
+    rows = [_measure_one(at, rate, head, runs) for at, rate, head in chosen]
+    worst = max(rows, key=lambda r: float(r["solve_ms"]))
+    return {"network": name, "nodes": len(problem.graph.nodes), "rates_inside": len(inside), **worst}
+
+
+def _measure_one(problem: Problem, rate: float, head: int, runs: int) -> dict[str, Any]:
+    layers = Layers(problem, "float32")
+    closure = layers.closure
+    matrix, source, sink = network_of(closure)
+    theirs = int(maximum_flow(matrix, source, sink).flow_value) + sum(w for w in closure.weights if w < 0)
+    solve_ms = fastest_ms(closure.cheapest, runs)
+    peer_ms = fastest_ms(lambda: maximum_flow(matrix, source, sink), runs)
+    return {
+        "rate_mbit": rate,
+        "head": head,
+        "left_over": len(shrink(closure.weights, closure.needs, closure.parcels).groups()),
+        "solve_ms": round(solve_ms, 2),
+        "all_ms": round(fastest_ms(lambda: Layers(problem, "float32").cheapest(), runs), 2),
+        "scipy_ms": round(peer_ms, 2),
+        "ratio": round(solve_ms / peer_ms, 2),
+        "exact": closure.value(closure.cheapest()) == theirs,
+        "within_target": solve_ms <= TARGET_MS,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--runs", type=int, default=7, help="runs of which the fastest counts")
+    asked = parser.parse_args()
+    gc.freeze()  # what the libraries hold is not part of the question
+    rows = []
+    for name, make in KINDS.items():
+        rng = random.Random(7)
+        rows.append(measure(name, problem_of(graph_from(name, make(rng), rng), rng), asked.runs))
+    real = graph_of(load_model("zoo:efficientnet_b7", weights=False))
+    rows.append(measure("EfficientNet-B7", problem_of(real, random.Random(7)), asked.runs))
+    if asked.json:
+        print(json.dumps({"target_ms": TARGET_MS, "rows": rows}))
+        return
+    print(
+        f"{'network':20} {'nodes':>5} {'Mbit/s':>7} {'head':>5} {'left':>5} {'solve':>8} {'all':>8} {'scipy':>8}  exact"
+    )
+    for r in rows:
+        print(
+            f"{r['network']:20} {r['nodes']:5d} {r['rate_mbit']:7.4g} {r['head']:5d} {r['left_over']:5d} "
+            f"{r['solve_ms']:5.1f} ms {r['all_ms']:5.1f} ms {r['scipy_ms']:5.1f} ms  {r['exact']}"
+        )
+
+
+if __name__ == "__main__":
+    main()
