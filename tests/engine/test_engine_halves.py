@@ -45,9 +45,10 @@ def split(engine: Engine, cut_id: str, inputs: Arrays) -> Arrays:
 def assert_close(got: Arrays, wanted: Arrays, relative: float) -> None:
     assert got.keys() == wanted.keys()
     for name, value in wanted.items():
-        scale = float(np.abs(value).max())
+        exact = np.asarray(value, np.float64)
+        scale = float(np.abs(exact).max())
         assert scale > 1e-3, "the network answers nothing: equality would say nothing"
-        np.testing.assert_allclose(got[name], value, rtol=0, atol=relative * scale)
+        np.testing.assert_allclose(np.asarray(got[name], np.float64), exact, rtol=0, atol=relative * scale)
 
 
 @pytest.mark.parametrize("name", SMALL)
