@@ -19,9 +19,11 @@ from isthmus.codec.lengths import elements, float32, need_float32, need_length, 
 from isthmus.codec.packing import pack, packed_bytes, unpack
 from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
-from isthmus.quant import SLAB, ChannelClip, Grid, narrowed, narrows, quantise, restore, scratch
+from isthmus.quant import ChannelClip, Grid, narrowed, narrows, quantise, restore
 
 _PREFIX = struct.Struct("<ff")
+_SAMPLE = 1 << 14
+"""Elements whose mean and deviation stand for the tensor's: within about 1 %."""
 _WRITTEN_OUT = 1 << 17
 """Per-channel grids of at most this many values are written out: 1 MiB a codec and side, 20-50 µs a call saved."""
 
@@ -176,14 +178,19 @@ def _ends(x: NDArray[np.float32], name: str) -> tuple[float, float]:
 
 
 def _moments(x: NDArray[np.float32]) -> tuple[float, float]:
-    """Mean and standard deviation, near enough for a clip: float32 sums over every k-th element of a large tensor, k
-    odd so that no row or channel of an even length is passed over. Not finite where the sums overflow."""
-    some = x[:: (x.size // SLAB) | 1]
+    """Mean and standard deviation, near enough for a clip, from every k-th element (all of them would double the time of
+    the encoding); k has no divisor in common with the size, so that it meets every row and channel alike. Not finite
+    where a sum overflows."""
+    apart = max(1, x.size // _SAMPLE)
+    while math.gcd(apart, x.size) != 1:
+        apart += 1
+    some = x[::apart].copy()
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = some.mean()
-        off = np.subtract(some, mean, out=scratch(some.shape, np.float32))
-        # einsum stays in this thread, where a dot product would wake a pool of them
-        return float(mean), math.sqrt(np.einsum("i,i->", off, off) / some.size)
+        # plain sums: .mean() and .std() spend 40 µs on their way to them
+        mean = np.add.reduce(some) / some.size
+        np.subtract(some, mean, out=some)
+        variance = np.add.reduce(np.square(some, out=some)) / some.size
+    return float(mean), math.sqrt(variance)
 
 
 def _write(x: NDArray[np.float32], grid: Grid, bits: int, out: NDArray[np.uint8], *, saturate: bool) -> None:
