@@ -178,7 +178,7 @@ def _ends(x: NDArray[np.float32], name: str) -> tuple[float, float]:
 
 
 def _moments(x: NDArray[np.float32]) -> tuple[float, float]:
-    """Mean and standard deviation, near enough for a clip, from every k-th element (all of them would double the time of
+    """Mean and standard deviation, near enough for a clip, from every k-th element (all would double the time of
     the encoding); k has no divisor in common with the size, so that it meets every row and channel alike. Not finite
     where a sum overflows."""
     apart = max(1, x.size // _SAMPLE)
