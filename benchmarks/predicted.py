@@ -13,7 +13,7 @@ import statistics
 from shaped_runs import as_rows, goodput_mbit, measure, packed
 
 from isthmus.bundle import open_bundle
-from isthmus.connect import table_of
+from isthmus.session import table_of
 from isthmus.graph import OUTPUT
 from isthmus.record import Choice
 

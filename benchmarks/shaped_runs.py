@@ -20,7 +20,7 @@ from pathlib import Path
 
 from isthmus.adapt import Fixed
 from isthmus.bundle import open_bundle
-from isthmus.connect import connect, ready
+from isthmus.session import connect, ready
 from isthmus.link import ShapedLink
 from isthmus.link.testbed import GOODPUT, ShapedNetwork, missing
 from isthmus.record import Choice, Step

@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "isthmus"
 ORDER = [
     "version", "errors", "units", "files", "model", "graph", "quant", "codec", "engine", "profile", "link", "plan",
-    "bundle", "record", "run", "adapt", "report", "connect", "demo", "cli", "__main__",
+    "bundle", "record", "run", "adapt", "report", "session", "demo", "cli", "__main__",
 ]  # fmt: skip
 """The path of the data; a package imports only what stands to its left."""
 STRANGERS = {("adapt", "run"), ("report", "run"), ("report", "adapt"), ("run", "adapt")}

@@ -18,7 +18,7 @@ from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.common import Json, emit, err, out, progress_bar, today
 from isthmus.cli.planning import codecs_of, machines_of, make_plan
 from isthmus.cli.run import Steps, show_summary
-from isthmus.connect import Ready, connect, ready, table_of
+from isthmus.session import Ready, connect, ready, table_of
 from isthmus.demo import Compared, DigitsRow, Scene, ServerProcess, compare, digits_rows, scene_for
 from isthmus.demo.server import use_core
 from isthmus.errors import BadInput

@@ -15,7 +15,7 @@ from rich.table import Table
 from isthmus.adapt import Fixed
 from isthmus.cli.common import BatchOption, Json, emit, err, out, progress_bar, today
 from isthmus.codec import Array
-from isthmus.connect import Ready, connect, ready
+from isthmus.session import Ready, connect, ready
 from isthmus.errors import Remote
 from isthmus.model import Model
 from isthmus.profile.accuracy import load_samples

@@ -37,7 +37,7 @@ def scene_for(table: CostTable, link: Link, *, seconds: float) -> Scene:
     fast_to_slow = [rate for _, rate in reversed(_widest(found, 4))]
     rates = [*fast_to_slow, *fast_to_slow[1:-1][::-1], fast_to_slow[0]]
     step = seconds / len(rates)
-    trace = Trace.of([(i * step, rate) for i, rate in enumerate(rates)])
+    trace = Trace.of([i * step for i in range(len(rates))], rates)
     killed = seconds - 1.6 * step
     return Scene(trace, seconds, killed, killed + 0.35 * step, tuple(p for p, _ in found))
 

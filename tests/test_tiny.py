@@ -1,0 +1,102 @@
+"""The whole path on five nodes: model → profile → plan → bundle → serve → run → report, in seconds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import isthmus
+from isthmus.adapt import Fixed
+from isthmus.bundle import open_bundle
+from isthmus.bundle.pack import Contents, pack
+from isthmus.session import connect, ready
+from isthmus.engine import Engine
+from isthmus.errors import Refused
+from isthmus.graph import INPUT, OUTPUT, graph_of
+from isthmus.link import Link, ShapedLink
+from isthmus.model import load_model
+from isthmus.plan import PLANNERS, problem_for
+from isthmus.profile.measure import Measuring, measure
+from isthmus.record import Choice, Header, Journal, Step, read_journal, summarise
+from isthmus.report import report
+from isthmus.run import Server, serve
+
+
+class Kept:
+    """Keeps steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def write(self, step: Step) -> None:
+        self.steps.append(step)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = load_model("zoo:tiny")
+    engine = Engine.open(model)
+    profile = measure(engine, Measuring(runs=2), taken="2026", clock=time.perf_counter)
+    link = Link(20e6, 20e6, 0.005)
+    plan = PLANNERS["mincut"](problem_for(graph_of(model), profile, profile, link))
+    contents = Contents(profile, profile, plan, link, default_codecs=("float32", "float16", "int8"))
+    return pack(model, engine, contents, tmp_path_factory.mktemp("tiny") / "bundle", packed="2026").path
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Path) -> Server:
+    opened = open_bundle(bundle)
+    started = serve(Engine.open(opened.model()), opened.manifest.name, clips=opened.clips)
+    yield started  # type: ignore[misc]
+    started.stop()
+
+
+def test_every_cut_and_codec_over_a_shaped_link_answers_like_the_whole_model(
+    bundle: Path, server: Server, tmp_path: Path
+) -> None:
+    here = ready(bundle)
+    path = tmp_path / "journal.jsonl"
+    cuts = [c.id for c in here.engine.cuts]
+    with ShapedLink(server.address, "50Mbit", delay_s=0.001) as link, Journal(path, Header(model="tiny")) as journal:
+        for cut in cuts:
+            for codec in ("float32", "int8"):
+                chooser = Fixed(Choice(cut=cut, codec=codec))
+                with connect(here, link.address, chooser=chooser, journal=journal, verify=True) as session:
+                    answer = session.infer(here.engine.model.random_inputs(2))
+                assert answer.ran == {INPUT: "server", OUTPUT: "device"}.get(cut, "split")
+                assert answer.step.wrong is False
+                if codec == "float32":
+                    whole = here.engine.whole(here.engine.model.random_inputs(2))
+                    for name, value in answer.outputs.items():
+                        np.testing.assert_allclose(value, whole[name], rtol=1e-4, atol=1e-5)
+    _, steps = read_journal(path)
+    requests = [s for s in steps if s.kind == "request"]
+    assert len(requests) == 2 * len(cuts)
+    assert {s.cut for s in requests} == set(cuts)
+    page = report(path, tmp_path / "report.html")
+    assert "<svg" in page.read_text()
+
+
+def test_the_public_verb_connects_and_adapts(bundle: Path, server: Server) -> None:
+    kept = Kept()
+    with isthmus.connect(bundle, server.address, deadline_s=1.0, journal=kept, verify=True) as session:
+        for _ in range(12):
+            answer = session.infer(load_model("zoo:tiny").random_inputs(1))
+            assert answer.outputs
+            assert answer.cost.total > 0
+    summary = summarise(kept.steps, requests=12)
+    assert (summary.answered, summary.lost, summary.wrong) == (12, 0, 0)
+
+
+def test_private_never_sends_the_input(bundle: Path, server: Server) -> None:
+    with isthmus.connect(bundle, server.address, mode="private") as session:
+        for _ in range(5):
+            assert session.infer(load_model("zoo:tiny").random_inputs(1)).cut != INPUT
+
+
+def test_a_server_of_another_model_refuses(bundle: Path) -> None:
+    with serve(Engine.open(load_model("zoo:digits"))) as other, pytest.raises(Refused, match="tiny"):
+        isthmus.connect(bundle, other.address)
