@@ -56,18 +56,22 @@ def pin(core: int) -> None:
     os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 
-def serve_until_killed(model: str) -> None:
-    """The server's process: prints its port, and echoes payloads on a plain socket for the floor."""
-    pin(1)
-    server = serve(Engine.open(load_model(model)))
+def echo_for_ever(*ports: int) -> None:
+    """Prints the ports and one more: a plain socket that takes a length and so many bytes, and says done."""
     plain = socket.create_server(("127.0.0.1", 0))
-    print(server.port, plain.getsockname()[1], flush=True)
+    print(*ports, plain.getsockname()[1], flush=True)
     while True:
         peer, _ = plain.accept()
         with peer:
             while size := int.from_bytes(peer.recv(4, socket.MSG_WAITALL), "little"):
                 peer.recv(size, socket.MSG_WAITALL)
                 peer.sendall(b"done")
+
+
+def serve_until_killed(model: str) -> None:
+    """The server's process."""
+    pin(1)
+    echo_for_ever(serve(Engine.open(load_model(model))).port)
 
 
 @contextmanager

@@ -144,7 +144,7 @@ class Connection:
         except Remote as e:
             lost = e
         except IsthmusError as e:
-            lost = Refused(f"{self.address} answers nonsense: {e}")
+            lost = Unreachable(f"{self.address} answers, but not as an isthmus server does: {e}")
         finally:  # whatever happened, nobody may wait for this thread any longer
             self._fail(lost)
             self._outbox.put(None)

@@ -159,9 +159,7 @@ def refusal(request_id: int, reason: str) -> bytes:
     return pack(Kind.REFUSAL, request_id, Refusal(reason=reason[:500]).SerializeToString())
 
 
-def welcome(
-    model: str, fingerprint: str, clips: str, cuts: Sequence[str], bounds: Bounds, stream_port: int = 0
-) -> Welcome:
+def welcome(model: str, fingerprint: str, clips: str, cuts: Sequence[str], bounds: Bounds) -> Welcome:
     """What a server says of itself. The list of ready cuts ends where the header would grow too long."""
     listed, left = [], bounds.header_bytes // 2
     for cut in cuts:
@@ -177,5 +175,4 @@ def welcome(
         cuts=listed,
         max_batch=bounds.batch,
         max_bytes=bounds.message_bytes,
-        stream_port=stream_port,
     )

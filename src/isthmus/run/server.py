@@ -1,12 +1,15 @@
-"""Serving a model: one port that speaks the fast path, the Open Inference Protocol and the standard health check."""
+"""Serving a model: one port that speaks our frames, the Open Inference Protocol and the standard health check."""
 
 from __future__ import annotations
 
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,28 +20,48 @@ from isthmus.errors import BadInput
 from isthmus.quant import ChannelClip
 from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
+from isthmus.run.door import Door
 from isthmus.run.halves import Halves
 from isthmus.run.intake import welcome
 from isthmus.run.oip_service import OipService
 from isthmus.run.options import server_options
 from isthmus.run.service import SplitService
-from isthmus.run.transport import TcpDoor
 from isthmus.run.types import Bounds, Runner
 
 _UNARY_THREADS = 16
+_CLIENTS_BESIDE = 64
+"""Connections allowed beside the streams: health checks, clients of the Open Inference Protocol."""
 _LONGEST_BODY_BYTES = 1 << 20
 """Of one frame; clients of ours make them of 8 to 384 kB."""
 
 
 class Server:
-    """A server that runs until `stop`; usable as a context manager."""
+    """A server that runs until `stop`; usable as a context manager. Made by `serve`."""
 
-    def __init__(
-        self, grpc_server: grpc.Server, split: SplitService, door: TcpDoor | None, desk: Desk, host: str, port: int
-    ) -> None:
-        self._grpc, self._split, self._door, self._desk = grpc_server, split, door, desk
+    def __init__(self, desk: Desk, split: SplitService, host: str, port: int) -> None:
+        self._desk, self._split = desk, split
         self.host, self.port = host, port
         self._stopped = threading.Event()
+        self._folder = Path(tempfile.mkdtemp(prefix="isthmus-"))  # its socket: nobody but this user may enter
+        self._grpc: grpc.Server | None = None
+        self._door: Door | None = None
+
+    def start(self, listening: socket.socket, name: str, clock: Callable[[], float]) -> None:
+        """Opens for clients on a socket that listens."""
+        bounds = self._desk.bounds
+        pool = ThreadPoolExecutor(bounds.streams + _UNARY_THREADS, thread_name_prefix="isthmus-serve")
+        self._grpc = grpc.server(pool, options=server_options(bounds.message_bytes))
+        unary = OipService(self._desk, name, lambda: self.ready, clock)
+        self._grpc.add_generic_rpc_handlers((self._split.handler(), *unary.handlers()))
+        self._grpc.add_insecure_port(f"unix:{self._folder / 'grpc'}")
+        self._grpc.start()
+        self._door = Door(
+            listening,
+            answers=self._split.answers,
+            inner=self._to_grpc,
+            longest=bounds.header_bytes + _LONGEST_BODY_BYTES,
+            most=bounds.streams + _CLIENTS_BESIDE,
+        )
 
     @property
     def address(self) -> str:
@@ -65,20 +88,22 @@ class Server:
         if self._door is not None:
             self._door.close()
         self._split.end()
-        self._grpc.stop(grace_s).wait()
+        if self._grpc is not None:
+            self._grpc.stop(grace_s).wait()
         if self._door is not None:
-            self._door.hang_up(grace_s)
-
-    @property
-    def stream_port(self) -> int:
-        """The port of the bare socket, 0 where there is none."""
-        return self._door.port if self._door is not None else 0
+            self._door.clear(grace_s)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
+
+    def _to_grpc(self) -> socket.socket:
+        inner = socket.socket(socket.AF_UNIX)
+        inner.connect(str(self._folder / "grpc"))
+        return inner
 
 
 def serve(
@@ -87,7 +112,6 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    stream_port: int | None = 0,
     clips: Mapping[str, ChannelClip] | None = None,
     pictures: Mapping[str, PictureScale] | None = None,
     bounds: Bounds | None = None,
@@ -95,51 +119,28 @@ def serve(
 ) -> Server:
     """Starts serving `engine` as model `name` (default: the model's own) and returns at once.
 
-    `port` (gRPC) and `stream_port` (the same frames over a bare socket, three times as quick; found by clients
-    themselves, None for none) 0 take any free one; `clips` (calibrated ranges) and `pictures` (how an input
-    is made from a picture), by tensor name, are the same as the clients'. Raises BadInput
-    when the port is in use or the host is not one of this machine.
+    `port` 0 takes any free one; `clips` (calibrated ranges) and `pictures` (how an input is made from a picture), by
+    tensor name, are the same as the clients'. Raises BadInput when the port is in use or the host is not one of this
+    machine.
     """
     bounds = bounds or Bounds()
     name = name or engine.model.name
     halves, codecs = Halves(engine), Codecs(clips, pictures)
     desk = Desk(halves, codecs, bounds, clock)
     hello = welcome(name, engine.model.fingerprint, codecs.digest, halves.ready, bounds)
-    split = SplitService(desk, hello, clock)
-    pool = ThreadPoolExecutor(bounds.streams + _UNARY_THREADS, thread_name_prefix="isthmus-serve")
-    grpc_server = grpc.server(pool, options=server_options(bounds.message_bytes))
-    bound = _bind(grpc_server, host, port)
-    door = None if stream_port is None else _open_door(host, stream_port, bounds, split)
-    hello.stream_port = door.port if door is not None else 0
-    server = Server(grpc_server, split, door, desk, host, bound)
-    unary = OipService(desk, name, lambda: server.ready, clock)
-    grpc_server.add_generic_rpc_handlers((split.handler(), *unary.handlers()))
-    grpc_server.start()
+    listening = _listen(host, port)
+    server = Server(desk, SplitService(desk, hello, clock), host, int(listening.getsockname()[1]))
+    server.start(listening, name, clock)
     return server
 
 
-def _bind(grpc_server: grpc.Server, host: str, port: int) -> int:
-    """The bound port. A socket is tried first, because grpc writes pages to stderr when it fails itself."""
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. The port belongs to it alone: SO_REUSEPORT is never set."""
     if not 0 <= port <= 65535:
         raise BadInput(f"port {port} is none: ports go from 0 (any free one) to 65535")
     try:
-        family, kind, proto, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, proto) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(place)
-            trial.listen(1)
-        shown = f"[{host}]" if ":" in host else host
-        bound = grpc_server.add_insecure_port(f"{shown}:{port}")
-    except (OSError, RuntimeError) as e:
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else "it cannot be bound"
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((str(place[0]), port), family=family, backlog=128)
+    except OSError as e:
+        reason = (e.strerror or str(e)).lower()
         raise BadInput(f"cannot serve on port {port} of {host}: {reason}; choose another with --port") from e
-    if bound == 0:
-        raise BadInput(f"cannot serve on port {port} of {host}: it cannot be bound; choose another with --port")
-    return bound
-
-
-def _open_door(host: str, port: int, bounds: Bounds, split: SplitService) -> TcpDoor:
-    try:
-        return TcpDoor(host, port, bounds.header_bytes + _LONGEST_BODY_BYTES, split.answers)
-    except (OSError, OverflowError) as e:
-        raise BadInput(f"cannot take streams on port {port} of {host}: {e}; choose another") from e

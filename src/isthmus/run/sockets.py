@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 from isthmus.errors import BadFrame
 
+MAGIC = b"ISTM"
+"""What a client says first, so that one port can serve this and gRPC (which begins with "PRI ")."""
 _LENGTH = struct.Struct("<I")
 _PIECE = 1 << 20
 _UNSENT_BYTES = 32 << 10
@@ -76,3 +78,10 @@ def _exactly(peer: socket.socket, size: int) -> bytes:
         parts.append(part)
         have += len(part)
     return b"".join(parts)
+
+
+def hang_up(peer: socket.socket) -> None:
+    """Wakes whoever waits on the socket, then closes it. Twice does no harm."""
+    with contextlib.suppress(OSError):
+        peer.shutdown(socket.SHUT_RDWR)
+    peer.close()

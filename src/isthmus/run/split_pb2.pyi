@@ -22,7 +22,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "model", "fingerprint", "clips", "cuts", "max_batch", "max_bytes", "stream_port")
+    __slots__ = ("protocol", "model", "fingerprint", "clips", "cuts", "max_batch", "max_bytes")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
@@ -30,7 +30,6 @@ class Welcome(_message.Message):
     CUTS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_FIELD_NUMBER: _ClassVar[int]
     MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
-    STREAM_PORT_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     model: str
     fingerprint: str
@@ -38,8 +37,7 @@ class Welcome(_message.Message):
     cuts: _containers.RepeatedScalarFieldContainer[str]
     max_batch: int
     max_bytes: int
-    stream_port: int
-    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., cuts: _Optional[_Iterable[str]] = ..., max_batch: _Optional[int] = ..., max_bytes: _Optional[int] = ..., stream_port: _Optional[int] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., cuts: _Optional[_Iterable[str]] = ..., max_batch: _Optional[int] = ..., max_bytes: _Optional[int] = ...) -> None: ...
 
 class TensorHead(_message.Message):
     __slots__ = ("name", "dtype", "shape", "codec", "payload_bytes")

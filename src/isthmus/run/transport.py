@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import grpc
 
 from isthmus.errors import Unreachable
 from isthmus.run.options import client_options, translated
-from isthmus.run.sockets import messages, send, tune
+from isthmus.run.sockets import MAGIC, hang_up, messages, send, tune
 from isthmus.run.types import STREAM_METHOD
 
 
@@ -31,7 +31,7 @@ class Transport(Protocol):
 
 
 class GrpcTransport:
-    """A bidirectional gRPC stream: one port for everything, and whatever proxies understand gRPC."""
+    """A bidirectional gRPC stream: where something on the way lets only HTTP/2 pass."""
 
     def __init__(self, address: str, message_bytes: int) -> None:
         self.address = address
@@ -75,74 +75,12 @@ class TcpTransport:
 
     def close(self) -> None:
         """See `Transport`."""
-        _hang_up(self._socket)
+        hang_up(self._socket)
 
     def _send(self, outgoing: Iterator[bytes]) -> None:
         try:
+            self._socket.sendall(MAGIC)
             for message in outgoing:
                 send(self._socket, message)
         except OSError:
             self.close()  # whoever reads will say what happened
-
-
-class TcpDoor:
-    """The server's side of `TcpTransport`: a listening socket, and a thread or two for each client.
-
-    `answers` makes of a client's messages the messages that go back.
-    """
-
-    def __init__(
-        self, host: str, port: int, message_bytes: int, answers: Callable[[Iterator[bytes]], Iterator[bytes]]
-    ) -> None:
-        self._answers, self._longest = answers, message_bytes
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        self._socket = socket.create_server((host, port), family=family)
-        self.port = int(self._socket.getsockname()[1])
-        self._left = threading.Condition()
-        self._open: set[socket.socket] = set()
-        threading.Thread(target=self._accept, daemon=True, name="isthmus-door").start()
-
-    def close(self) -> None:
-        """No new clients; those inside leave when their answers end."""
-        _hang_up(self._socket)
-
-    def hang_up(self, grace_s: float) -> None:
-        """Everyone out: by themselves within `grace_s`, then by force."""
-        with self._left:
-            self._left.wait_for(lambda: not self._open, grace_s)
-            peers = list(self._open)
-        for peer in peers:
-            _hang_up(peer)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                peer, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(peer,), daemon=True, name="isthmus-client").start()
-
-    def _serve(self, peer: socket.socket) -> None:
-        tune(peer)
-        with self._left:
-            self._open.add(peer)
-        try:
-            for message in self._answers(messages(peer, self._longest)):
-                send(peer, message)
-        except OSError:
-            return  # the client is gone; its answers are nobody's
-        finally:
-            _hang_up(peer)
-            with self._left:
-                self._open.discard(peer)
-                self._left.notify_all()
-
-
-def _hang_up(peer: socket.socket) -> None:
-    """Wakes whoever waits on the socket, then closes it."""
-    try:
-        peer.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # closed or never connected: a listening socket is woken by the close below
-    finally:
-        peer.close()

@@ -1,18 +1,16 @@
-"""The way to a server: greeted over gRPC at the address people know, then by the faster socket where that is open."""
+"""The way to a server: a bare socket where the server is reached directly, gRPC where only that gets through."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from isthmus.errors import Remote
+from isthmus.errors import Late, Unreachable
 from isthmus.run.connection import Connection, Heard
 from isthmus.run.split_pb2 import Hello
 from isthmus.run.transport import GrpcTransport, TcpTransport, Transport
 from isthmus.run.types import Bounds
 
 GREETING_S = 2.0
-_SOCKET_S = 0.5
-"""A firewall that drops packets must not hold up a session for long; it then goes on over gRPC."""
 
 
 class Way:
@@ -23,25 +21,27 @@ class Way:
     ) -> None:
         self._address, self._hello, self._clock, self._pace = address, hello, clock, pace
         self._message_bytes = Bounds().message_bytes
+        self._grpc_only = False
 
     def connect(self, on_late: Callable[[Heard], None]) -> Connection:
         """A connection that is ready for requests. Raises Refused, Unreachable or Late."""
-        first, port = self._greeted(GrpcTransport(self._address, self._message_bytes), on_late)
-        host, _, _ = self._address.rpartition(":")
-        if not port or not host or "/" in host:
-            return first
+        host, _, port = self._address.rpartition(":")
+        if self._grpc_only or not host or not port.isdigit() or "/" in host:
+            return self._greeted(GrpcTransport(self._address, self._message_bytes), on_late)
+        bare = TcpTransport(host.strip("[]"), int(port), self._message_bytes, GREETING_S)
         try:
-            socket = TcpTransport(host.strip("[]"), port, self._message_bytes, _SOCKET_S)
-            second, _ = self._greeted(socket, on_late)
-        except Remote:
-            return first
-        first.close()
-        return second
+            return self._greeted(bare, on_late)
+        except (Unreachable, Late) as e:
+            # Somebody is there who did not understand: a gateway that only lets HTTP/2 pass, or another kind of server.
+            connection = self._greeted(GrpcTransport(self._address, self._message_bytes), on_late)
+            self._grpc_only = isinstance(e, Late)  # never to wait so long again
+            return connection
 
-    def _greeted(self, transport: Transport, on_late: Callable[[Heard], None]) -> tuple[Connection, int]:
+    def _greeted(self, transport: Transport, on_late: Callable[[Heard], None]) -> Connection:
         connection = Connection(transport, clock=self._clock, pace=self._pace, on_late=on_late)
         try:
-            return connection, connection.greet(self._hello, GREETING_S).stream_port
+            connection.greet(self._hello, GREETING_S)
         except BaseException:
             connection.close()
             raise
+        return connection
