@@ -6,8 +6,9 @@ when its maker is in the set and at least one reader is not; the maker START is 
 (nanoseconds), so nothing is lost to rounding on the way.
 
 That is a minimum s–t cut: "needs" are infinite edges against the flow (which forbids server → device → server), a
-parcel with several readers gets an auxiliary vertex (so that it is paid once). `cheapest` shrinks first (`shrink.py`;
-residual and densely connected networks dissolve there as a whole) and cuts what is left (`maxflow.py`).
+parcel with several readers gets an auxiliary vertex (so that it is paid once). `cheapest` looks only at those stretches
+between narrow places that can hold the optimum (`gates.py`), shrinks them (`shrink.py`; residual and densely connected
+blocks dissolve there) and cuts what is left (`maxflow.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from isthmus.plan.gates import Parcels, Stretches
 from isthmus.plan.maxflow import Flow
 from isthmus.plan.shrink import Shrunk, shrink
 
@@ -41,11 +43,27 @@ class Closure:
 
     def cheapest(self) -> frozenset[int]:
         """A closed set of least cost, exactly; the same one every time."""
-        left = shrink(self.weights, self.needs, self.parcels)
-        inside = set(left.members[left.start])
-        for group in _inside(left):
-            inside.update(left.members[group])
-        return frozenset(inside)
+        stretches = Stretches(self.weights, self.needs, self.parcels)
+        best, chosen = 0, frozenset[int]()
+        for k, stretch in enumerate(sorted(stretches.all, key=lambda s: s.bound)):
+            if k and stretch.bound >= best:
+                break
+            weights, needs, parcels = stretches.local(stretch)
+            inside = _solve(weights, needs, parcels)
+            value = stretch.floor + Closure(weights, needs, parcels).value(inside)
+            if not k or value < best:
+                first = stretch.gate + 1
+                best, chosen = value, frozenset([*range(first), *(i + first for i in inside)])
+        return chosen
+
+
+def _solve(weights: Sequence[int], needs: Sequence[Sequence[int]], parcels: Parcels) -> frozenset[int]:
+    """The cheapest closed set of one stretch: shrink, then cut what is left."""
+    left = shrink(weights, needs, parcels)
+    inside = set(left.members[left.start])
+    for group in _inside(left):
+        inside.update(left.members[group])
+    return frozenset(inside)
 
 
 def _inside(left: Shrunk) -> list[int]:

@@ -44,7 +44,7 @@ class Shrunk:
         self.earlier = [0] * size
         """bit set of everything an item needs, directly or not; merging keeps the relation between groups' names"""
         self.alive = [True] * self.count + [True, True]
-        self.todo = list(range(self.count))
+        self.todo = list(range(self.count - 1, -1, -1))
         self.queued = [True] * self.count + [True, True]
 
     def groups(self) -> list[int]:
