@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from isthmus.model.torch_module import from_torch
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "isthmus" / "model" / "zoo"
 EXITS = ("exit1", "exit2", "exit3")
-LOSS_SHARES = (0.2, 0.3, 0.5)
+LOSS_SHARES = (0.2, 0.05, 0.75)
 LEVELS = 16.0
 
 
@@ -33,7 +33,7 @@ class Digits(nn.Module):
         self.stem = _stack(_conv(1, 8), _conv(8, 12))
         self.exit1 = nn.Linear(12, 10)
         self.down1 = _stack(_conv(12, 32, stride=2), _conv(32, 32), _conv(32, 3, kernel=1))
-        self.exit2 = nn.Linear(12, 10)
+        self.exit2 = nn.Linear(6, 10)
         self.down2 = _stack(_conv(3, 48), _conv(48, 48, stride=2), _conv(48, 8, kernel=1))
         self.last = _stack(_conv(8, 64), _conv(64, 64))
         self.exit3 = nn.Linear(256, 10)
@@ -44,7 +44,7 @@ class Digits(nn.Module):
         late = self.last(self.down2(middle))
         return (
             self.exit1(F.adaptive_avg_pool2d(early, 1).flatten(1)),
-            self.exit2(F.avg_pool2d(middle, 2).flatten(1)),
+            self.exit2(F.avg_pool2d(middle, (4, 2)).flatten(1)),
             self.exit3(late.flatten(1)),
         )
 
@@ -78,10 +78,11 @@ def train(epochs: int, seed: int) -> Digits:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
     for step in range(steps):
         chosen = torch.randint(len(labels), (batch,))
-        losses = (F.cross_entropy(exit_, labels[chosen]) for exit_ in network(shifted(pictures[chosen])))
-        loss = sum(share * loss for share, loss in zip(LOSS_SHARES, losses, strict=True))
+        exits = network(shifted(pictures[chosen]))
+        losses = torch.stack([F.cross_entropy(logits, labels[chosen]) for logits in exits])
+        loss = losses @ torch.tensor(LOSS_SHARES)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
         if step % (steps // 10) == 0:
@@ -98,7 +99,7 @@ def shifted(pictures: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ZOO)
     given = parser.parse_args()

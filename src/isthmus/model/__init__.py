@@ -5,7 +5,7 @@ from isthmus.model.names import load_model, zoo_names
 from isthmus.model.onnx_file import load_model_file, model_from_proto
 from isthmus.model.shapes import model_shapes
 from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
-from isthmus.model.zoo import ZOO
+from isthmus.model.zoo import ZOO, digits_test
 
 __all__ = [
     "IR_VERSION",
@@ -13,6 +13,7 @@ __all__ = [
     "ZOO",
     "Model",
     "Signature",
+    "digits_test",
     "light_models",
     "load_model",
     "load_model_file",

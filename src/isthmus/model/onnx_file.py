@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import helper, inliner, version_converter
 
 from isthmus.errors import BadModel
+from isthmus.model.blocks import read_blocks, write_blocks
 from isthmus.model.fold import fold_into
 from isthmus.model.initializers import is_bare, lightened, settle, take_over
 from isthmus.model.limits import LIMITS, NEWEST_IR
@@ -40,8 +41,9 @@ def model_from_proto(
     shapes: InputShapes | None = None,
     copy: bool = True,
 ) -> Model:
-    """The same for a model in memory. Initializers without data make it a shape-only model.
+    """The same for a model in memory; `blocks` names its block outputs.
 
+    Initializers without data make it a shape-only model.
     `copy=False` takes the proto over: the caller must not use it any more.
     """
     if copy:
@@ -88,8 +90,9 @@ def _model(
     fix_inputs(proto.graph, shapes)
     inputs, outputs = _signatures(proto)
     bare = any(is_bare(t) for t in proto.graph.initializer)
-    known = {n for node in proto.graph.node for n in node.output}
-    return Model(name, proto, inputs, outputs, not bare, tuple(b for b in blocks if b in known))
+    if blocks:
+        write_blocks(proto, blocks)
+    return Model(name, proto, inputs, outputs, not bare, read_blocks(proto))
 
 
 def _settle_weights(graph: onnx.GraphProto, folder: Path | None, *, weights: bool) -> None:

@@ -1,4 +1,4 @@
-"""Architectures written straight as ONNX, with seeded weights: no framework, no download."""
+"""Architectures written straight as ONNX, with seeded weights, and one trained network: no framework, no download."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from isthmus.model.types import Model
 from isthmus.model.zoo.alexnet import alexnet
+from isthmus.model.zoo.digits import digits, digits_test
 from isthmus.model.zoo.efficientnet import EFFICIENTNETS
 from isthmus.model.zoo.efficientnet_v2 import EFFICIENTNETS_V2
 from isthmus.model.zoo.googlenet import googlenet
@@ -26,7 +27,7 @@ SEEDED: dict[str, Callable[..., Model]] = {
     **EFFICIENTNETS_V2,
 }
 """Networks with random weights: name → builder, each takes `weights` and `seed`."""
-ZOO: dict[str, Callable[..., Model]] = {**SEEDED}
+ZOO: dict[str, Callable[..., Model]] = {"digits": digits, **SEEDED}
 """All `zoo:` networks."""
 
-__all__ = ["SEEDED", "ZOO"]
+__all__ = ["SEEDED", "ZOO", "digits_test"]

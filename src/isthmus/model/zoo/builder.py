@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from isthmus.errors import BadInput
+from isthmus.model.blocks import write_blocks
 from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
 from isthmus.model.zoo.statistics import Spread, statistics
 from isthmus.model.zoo.weights import filters, tap_shares
@@ -49,7 +50,10 @@ class Net:
     def __init__(self, name: str, *, weights: bool = True, seed: int = 0) -> None:
         self.name = name
         self.weights = weights
-        self.graph = onnx.GraphProto(name=name)
+        self._proto = onnx.ModelProto(ir_version=IR_VERSION, producer_name="isthmus")
+        self._proto.opset_import.add(version=OPSET)
+        self.graph = self._proto.graph
+        self.graph.name = name
         self._rng = np.random.default_rng(seed)
         self._acts: dict[str, Act] = {}
         self._inputs: list[Act] = []
@@ -73,16 +77,19 @@ class Net:
         pad: int | Pads | None = None,
         groups: int = 1,
         gain: float = 1.0,
-        name: str = "",
+        reads: Spread | None = None,
     ) -> Act:
         """Convolution with bias. `pad=None` is "same" as TensorFlow has it: output = ceil(input / stride), the odd
-        pixel at the bottom right. The output's standard deviation is about `gain`."""
+        pixel at the bottom right. The output's standard deviation is about `gain`, given the measured spread of `x` or
+        the spread it `reads`."""
         pads = _same(x.shape[1:], kernel, stride) if pad is None else _pads(pad)
         if x.channels % groups or channels % groups:
             raise BadInput(f"{x.channels} → {channels} channels cannot be split into {groups} groups")
-        name = name or self._fresh("conv")
+        name = self._fresh("conv")
         dims = (channels, x.channels // groups, kernel, kernel)
-        weight, bias = self._filters(name, dims, x, gain, tap_shares(x.shape[1:], kernel, stride, pads))
+        weight, bias = self._filters(
+            name, dims, reads or self.spread(x), gain, tap_shares(x.shape[1:], kernel, stride, pads)
+        )
         sizes = [
             (size + low + high - kernel) // stride + 1
             for size, low, high in zip(x.shape[1:], pads[:2], pads[2:], strict=True)
@@ -95,7 +102,7 @@ class Net:
     def linear(self, x: Act, features: int, *, gain: float = 1.0, name: str = "") -> Act:
         """Fully connected layer on a flat activation (Gemm, weights output × input)."""
         name = name or self._fresh("fc")
-        weight, bias = self._filters(name, (features, x.channels), x, gain, _FLAT)
+        weight, bias = self._filters(name, (features, x.channels), self.spread(x), gain, _FLAT)
         return self._add("Gemm", [x.name, weight, bias], (features,), name, transB=1)
 
     def relu(self, x: Act) -> Act:
@@ -155,11 +162,10 @@ class Net:
         graph.input.extend(_value(a) for a in self._inputs)
         graph.output.extend(_value(a) for a in outputs)
         graph.value_info.extend(_value(a) for a in self._acts.values() if a.name not in given)
-        proto = onnx.ModelProto(ir_version=IR_VERSION, producer_name="isthmus", graph=graph)
-        proto.opset_import.add(version=OPSET)
+        write_blocks(self._proto, self._blocks)
         return Model(
             name=self.name,
-            proto=proto,
+            proto=self._proto,
             inputs=tuple(_signature(a) for a in self._inputs),
             outputs=tuple(_signature(a) for a in outputs),
             has_weights=self.weights,
@@ -168,16 +174,18 @@ class Net:
 
     def spread(self, x: Act) -> Spread:
         """What the next layer with weights can expect to read in `x`."""
+        if not self.weights:
+            return Spread(0.0, 1.0)
         known = statistics().get(self.name, ())
         if self._layers >= len(known):
             raise BadInput(f"layer {self._layers} of {self.name} was never measured; run scripts/measure_zoo.py")
-        return known[self._layers]
+        self._layers += 1
+        return known[self._layers - 1]
 
     def _filters(
-        self, name: str, dims: tuple[int, ...], x: Act, gain: float, seen: NDArray[np.float32]
+        self, name: str, dims: tuple[int, ...], x: Spread, gain: float, seen: NDArray[np.float32]
     ) -> tuple[str, str]:
-        weight, bias = filters(self._rng, dims, self.spread(x), gain, seen) if self.weights else (None, None)
-        self._layers += 1
+        weight, bias = filters(self._rng, dims, x, gain, seen) if self.weights else (None, None)
         return self._tensor(f"{name}.weight", dims, weight), self._tensor(f"{name}.bias", dims[:1], bias)
 
     def _add(self, op: str, inputs: list[str], shape: tuple[int, ...], name: str = "", **attributes: Any) -> Act:
