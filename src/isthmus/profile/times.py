@@ -10,6 +10,7 @@ from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
 from isthmus.profile.types import BatchProfile, CodecTiming, Fit, Profile, Timing
 
 _MB = 1e6
+_UNTIMED = CodecTiming()
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Times:
 
     def codec_s(self, codec: str, elements: int, *, encode: bool) -> float:
         """Seconds to write (or read) `elements` with a codec; 0 where this profile has not timed it."""
-        timing = self.profile.codecs.get(codec, CodecTiming())
+        timing = self.profile.codecs.get(codec, _UNTIMED)
         per = timing.encode_s_per_element if encode else timing.decode_s_per_element
         return self._scale * (timing.fixed_s + per * elements)
 
