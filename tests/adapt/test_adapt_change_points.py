@@ -53,7 +53,7 @@ def walk(seed: int, count: int) -> list[float]:
     return samples
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000))
 def test_it_equals_the_exact_recursion(seed: int) -> None:
     samples = walk(seed, 70)
@@ -118,6 +118,14 @@ def test_a_steady_link_raises_no_alarm() -> None:
     flags = [found.update(16 + 0.1 * x) for x in np.random.default_rng(0).standard_normal(2000)]
     assert sum(flags) <= 2
     assert found.mean == pytest.approx(16, abs=0.05)
+
+
+def test_memory_is_bounded() -> None:
+    found = ChangePoints()
+    for x in np.random.default_rng(1).standard_normal(400):
+        found.update(16 + 0.1 * x)
+    assert 50 < found.samples <= 60
+    assert found.sd == pytest.approx(0.1, rel=0.3)
 
 
 def test_a_slow_drift_is_followed() -> None:

@@ -150,6 +150,15 @@ def test_no_probe_where_nothing_could_change() -> None:
     assert TableChooser(TABLE, Habits(probe_bytes=0)).probe_bytes(100.0) == 0
 
 
+def test_a_bad_round_trip_does_not_end_all_curiosity() -> None:
+    """Five requests that took 5 s each way: the device is best now, but a probe may find that it has passed."""
+    chooser = TableChooser(TABLE)
+    for t in range(5):
+        chooser.observe(step(t, up_bps=100e6).model_copy(update={"evidence": Evidence(up_bps=100e6, rtt_s=5.0)}))
+    assert chooser.choose(5).cut == OUTPUT
+    assert chooser.probe_bytes(10) > 0
+
+
 def test_an_absent_server_is_left_at_once_and_found_again_at_the_first_probe() -> None:
     chooser = settled(100e6)
     cut = chooser.choose(5).cut

@@ -55,8 +55,9 @@ class TableChooser:
         self.habits = habits or Habits()
         self._table = table
         self._row = {name: at for at, name in enumerate(zip(table.cuts, table.codecs, strict=True))}
-        self._local = np.flatnonzero(table.up_bytes + table.down_bytes == 0)
-        self._whole = int(self._local[np.argmin(table.device_s[self._local])]) if self._local.size else None
+        self._all = np.arange(len(table.cuts))
+        local = np.flatnonzero(table.up_bytes + table.down_bytes == 0)
+        self._whole = int(local[np.argmin(table.device_s[local])]) if local.size else None
         self._bandwidth = Bandwidth(min(table.link.up_bps, HIGHEST_BPS), prior)
         self._down_share = table.link.down_bps / table.link.up_bps
         self._server = LoadFactor()
@@ -129,16 +130,15 @@ class TableChooser:
     def _in_time(self, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
         """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,
         else those that are expected to, else all."""
-        everything = np.arange(len(latency))
         deadline_s = self.habits.deadline_s
         if deadline_s is None:
-            return everything, "cheapest"
+            return self._all, "cheapest"
         careful = self._latency_s(self._bandwidth.low_bps(now_s), now_s)
         for priced, why in ((careful, "cheapest that is surely in time"), (latency, "cheapest that should be in time")):
             meets = np.flatnonzero(priced <= deadline_s)
             if meets.size:
                 return meets, why
-        return everything, f"cheapest; nothing meets {deadline_s * 1e3:.0f} ms"
+        return self._all, f"cheapest; nothing meets {deadline_s * 1e3:.0f} ms"
 
     def _unsure(self) -> bool:
         return self._health.down or self._bandwidth.doubt > DOUBT
