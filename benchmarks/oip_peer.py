@@ -1,9 +1,9 @@
 """How does our fast path compare with a unary call of the Open Inference Protocol, as any other client would make it?
 
 Client and server are two processes on different cores. The model only sums its input, so nearly all of the time is
-transport. In turn, round by round: `ModelInfer` with raw contents, our frames on a gRPC stream, our frames on a bare
-socket, all on the server's one port; the floor is the same bytes through a plain socket with nothing around them. Ratios are of medians, to the
-unary call.
+transport. In turn, round by round, on the server's one port: `ModelInfer` with raw contents, our frames on a gRPC
+stream, our frames on a bare socket; the floor is the same bytes through a plain socket with nothing around them.
+Ratios are of medians, to the unary call.
 """
 
 from __future__ import annotations

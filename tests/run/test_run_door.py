@@ -1,0 +1,162 @@
+"""The one port: both transports, strangers, and bytes that are nobody's."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from run_rig import Told, until
+
+from isthmus.engine import Engine
+from isthmus.errors import BadFrame, Refused, Unreachable
+from isthmus.graph import INPUT
+from isthmus.run import Bounds, Server, connect_engine, serve
+from isthmus.run.sockets import MAGIC, hang_up, messages, send
+
+
+def still_serves(engine: Engine, server: Server) -> bool:
+    told = Told(engine.cuts[1].id)
+    with connect_engine(engine, server.address, chooser=told, verify=True) as session:
+        step = session.infer(engine.model.random_inputs()).step
+    return (step.ran, step.wrong) == ("split", False)
+
+
+def test_the_same_frames_go_over_a_grpc_stream(engine: Engine, server: Server) -> None:
+    told = Told(engine.cuts[1].id, "int8")
+    with connect_engine(engine, f"dns:///{server.address}", chooser=told, verify=True) as session:
+        for seed in range(5):
+            step = session.infer(engine.model.random_inputs(seed=seed)).step
+            assert (step.ran, step.wrong, step.trouble) == ("split", False, "")
+
+
+def test_a_gateway_that_only_lets_http2_pass_is_passed_by_grpc(engine: Engine, server: Server) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def gateway() -> None:
+        for _ in range(2):
+            peer, _ = listening.accept()
+            if peer.recv(4, socket.MSG_PEEK | socket.MSG_WAITALL) == MAGIC:
+                hang_up(peer)
+                continue
+            beyond = socket.create_connection((server.host, server.port))
+            for one, other in ((peer, beyond), (beyond, peer)):
+                threading.Thread(target=copy, args=(one, other), daemon=True).start()
+
+    def copy(one: socket.socket, other: socket.socket) -> None:
+        try:
+            while piece := one.recv(65536):
+                other.sendall(piece)
+        except OSError:
+            return
+        finally:
+            hang_up(other)
+
+    thread = threading.Thread(target=gateway)
+    thread.start()
+    address = f"127.0.0.1:{listening.getsockname()[1]}"
+    with connect_engine(engine, address, chooser=Told(INPUT), verify=True) as session:
+        assert session.infer(engine.model.random_inputs()).ran == "server"
+    thread.join()
+    listening.close()
+
+
+def test_another_kind_of_grpc_server_is_named_as_such(engine: Engine) -> None:
+    stranger = grpc.server(ThreadPoolExecutor(2))
+    port = stranger.add_insecure_port("127.0.0.1:0")
+    stranger.start()
+    with pytest.raises(Refused, match="not an isthmus server"):
+        connect_engine(engine, f"127.0.0.1:{port}", chooser=Told(INPUT))
+    stranger.stop(0).wait()
+
+
+@pytest.fixture(scope="module")
+def strict(engine: Engine) -> Iterator[Server]:
+    with serve(engine, bounds=Bounds(streams=2)) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        MAGIC,
+        MAGIC + b"\xff\xff\xff\xff",
+        MAGIC + struct.pack("<I", 100) + b"short",
+        MAGIC + struct.pack("<I", 0),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
+        b"",
+        b"IS",
+    ],
+)
+def test_noise_on_the_port_harms_nobody(engine: Engine, strict: Server, noise: bytes) -> None:
+    with socket.create_connection((strict.host, strict.port)) as peer:
+        peer.settimeout(10)
+        with contextlib.suppress(OSError):  # it may hang up before all is said
+            peer.sendall(noise)
+            peer.shutdown(socket.SHUT_WR)
+            while peer.recv(4096):
+                pass
+    assert still_serves(engine, strict)
+
+
+def test_clients_beyond_the_bound_are_refused_and_may_come_later(engine: Engine, strict: Server) -> None:
+    def connect() -> object:
+        return connect_engine(engine, strict.address, chooser=Told(INPUT))
+
+    with (
+        connect_engine(engine, strict.address, chooser=Told(INPUT)),
+        connect_engine(engine, strict.address, chooser=Told(INPUT)),
+        pytest.raises(Refused, match="2 clients"),
+    ):
+        connect()
+    assert until(lambda: still_serves_or_refused(engine, strict))
+
+
+def still_serves_or_refused(engine: Engine, server: Server) -> bool:
+    try:
+        return still_serves(engine, server)
+    except Refused:
+        return False
+
+
+def test_a_stopped_server_frees_its_port(engine: Engine) -> None:
+    with serve(engine) as first:
+        port = first.port
+    with serve(engine, port=port) as second:
+        assert still_serves(engine, second)
+    with pytest.raises(Unreachable):
+        connect_engine(engine, second.address, chooser=Told(INPUT), mode="only_on_server")
+
+
+@given(st.lists(st.binary(max_size=5000), max_size=5))
+def test_messages_come_out_of_a_socket_as_they_went_in(sent: list[bytes]) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        for message in sent:
+            send(one, message)
+        one.shutdown(socket.SHUT_WR)
+        assert list(messages(other, 5000)) == sent
+
+
+def test_a_message_longer_than_allowed_is_not_read() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(struct.pack("<I", 5001))
+        with pytest.raises(BadFrame, match="5001"):
+            next(messages(other, 5000))
+
+
+def test_a_message_that_is_cut_short_is_dropped() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(struct.pack("<I", 100) + bytes(50))
+        one.shutdown(socket.SHUT_WR)
+        assert list(messages(other, 5000)) == []
