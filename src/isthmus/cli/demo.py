@@ -31,6 +31,8 @@ from isthmus.report import report
 from isthmus.units import show_bytes, show_rate, show_seconds
 
 _RTT_S = 0.010
+_PATIENCE = 3.0
+"""The device takes over after this many times what it needs for the whole network."""
 _LINK = Link(up_bps=20e6, down_bps=20e6, rtt_s=_RTT_S)
 
 
@@ -133,7 +135,15 @@ def _perform(here: Ready, scene: Scene, journal: Path, say: Any) -> tuple[list[S
         )
         with Journal(journal, header) as log:
             steps = Steps(log)
-            with connect(here, link.address, journal=steps, verify=True, true_bps=scene.trace.rate_at) as session:
+            whole_s = here.bundle.device.batches[1].whole.low_s * here.bundle.device.machine.slowdown
+            with connect(
+                here,
+                link.address,
+                deadline_s=_PATIENCE * whole_s,
+                journal=steps,
+                verify=True,
+                true_bps=scene.trace.rate_at,
+            ) as session:
                 link.set_rate(scene.trace)  # the trace begins with the first request
                 start = time.monotonic()
                 killer = threading.Thread(target=_kill_and_restart, args=(server, scene, start, say), daemon=True)
@@ -143,7 +153,7 @@ def _perform(here: Ready, scene: Scene, journal: Path, say: Any) -> tuple[list[S
                     asked += 1
                     step = session.infer(inputs[asked % len(inputs)]).step
                     if now - told >= 1.0:
-                        told = now
+                        told = float(int(now))
                         say(_line(step, scene))
                 killer.join()
         return steps.all, summarise(steps.all, requests=asked, link_trace=header.link_trace)
@@ -159,12 +169,12 @@ def _kill_and_restart(server: ServerProcess, scene: Scene, start: float, say: An
 
 
 def _line(step: Step, scene: Scene) -> str:
-    believed = "" if step.estimate_bps is None else f", believed {show_rate(step.estimate_bps)}"
     colour = {"device": "blue", "split": "green", "server": "magenta"}[step.ran]
-    trouble = f"  [red]{step.trouble[:60]}[/]" if step.trouble else ""
+    believed = "?" if step.estimate_bps is None else show_rate(step.estimate_bps)
+    trouble = "  [red]fell back[/]" if step.trouble else ""
     return (
-        f"    {step.t_s:5.1f} s  link {show_rate(scene.trace.rate_at(step.t_s)):>12}{believed:28}  "
-        f"[{colour}]{step.ran:6}[/] {step.cut:24.24} {step.codec:8} {show_seconds(step.seconds.total):>8}{trouble}"
+        f"  {step.t_s:4.0f} s {show_rate(scene.trace.rate_at(step.t_s)):>11} (believed {believed:>11})  "
+        f"[{colour}]{step.ran:6} {step.cut:12.12}[/] {show_seconds(step.seconds.total):>7}{trouble}"
     )
 
 

@@ -47,7 +47,9 @@ def plan(
     private: Private = False,
     deadline: Deadline = None,
     memory: Memory = None,
-    best: Annotated[int, typer.Option("--retime", min=0, help="Time the best so many choices here before answering.")] = 0,
+    best: Annotated[
+        int, typer.Option("--retime", min=0, help="Time the best so many choices here before answering.")
+    ] = 0,
     runs: Runs = 5,
     threads: Threads = 1,
     to: Annotated[Path | None, typer.Option("--out", help="Write the plan to this file too.")] = None,

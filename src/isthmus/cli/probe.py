@@ -29,7 +29,9 @@ def probe(
     def show() -> None:
         table = Table("probe", "uplink", "round trip")
         for number, one in enumerate(found.probes, 1):
-            table.add_row(str(number), show_rate(one.up_bps) if one.up_bps else "too fast to tell", show_seconds(one.rtt_s))
+            table.add_row(
+                str(number), show_rate(one.up_bps) if one.up_bps else "too fast to tell", show_seconds(one.rtt_s)
+            )
         out.print(f"{to} serves [bold]{found.model}[/], {found.cuts} cuts ready")
         out.print(table)
         rate = show_rate(found.up_bps) if found.up_bps else "faster than such probes can tell"

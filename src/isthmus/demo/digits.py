@@ -28,14 +28,13 @@ class DigitsRow(BaseModel):
 
 
 def digits_rows() -> tuple[DigitsRow, ...]:
-    """The trained network cut at its last compressive bottleneck that is ready, on its own test pictures: the first
-    half calibrates, the second is counted."""
+    """The trained network cut at its first natural bottleneck that is ready, on its own test pictures: the first half
+    calibrates, the second is counted."""
     engine = Engine.open(load_model("zoo:digits"))
     images, labels = digits_test()
     samples = Samples({engine.model.inputs[0].name: images}, labels)
     half = len(samples) // 2
-    found = [b.cut for b in bottlenecks(engine.graph) if b.compressive and b.cut.id in engine.safe]
-    cut = (found or [c for c in engine.cuts if c.id in engine.safe])[-1]
+    cut = next(b.cut for b in bottlenecks(engine.graph) if b.natural and b.cut.id in engine.safe)
     clips = calibrate(engine, samples.part(0, half), [cut])
 
     def codec(_cut: str, tensor: str, name: str) -> Codec:

@@ -55,7 +55,7 @@ def _places(table: CostTable, link: Link) -> list[tuple[str, float]]:
     for cut, group in groupby(wins, key=lambda w: w[0]):
         rates = [rate for _, rate, clear in group if clear]
         if rates:
-            found.append((cut, rates[len(rates) // 2]))
+            found.append((cut, rates[len(rates) // 2] if len(found) else rates[-len(rates) // 4]))
     return found
 
 

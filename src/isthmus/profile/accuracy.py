@@ -126,7 +126,7 @@ def _through(
 
 def _answers(output: Array, count: int) -> Array:
     """One answer a sample: the argmax over the last axis (a hash of all of them, for segmentations and the like)."""
-    best = np.argmax(output, axis=-1).reshape(count, -1)
+    best: Array = np.argmax(output, axis=-1).reshape(count, -1)
     if best.shape[1] == 1:
         return best[:, 0]
     return np.array([hash(row.tobytes()) for row in best])

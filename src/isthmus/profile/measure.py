@@ -1,7 +1,8 @@
 """Timing a model on the machine at hand: whole, every ready head and tail, every node, every codec.
 
 Heads and tails are built and run, not guessed: building a pair costs milliseconds, and sums of node times are 5–50 %
-off. Each cut is timed head, tail, head, tail …, so that a slow moment of the machine hits both.
+off. All parts are timed once a round, round after round: a slow moment of the machine then costs each part one sample
+of several, which the low quantile forgives, and not one part all of its samples.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from isthmus.engine import Engine, node_times
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, graph_of
 from isthmus.profile.fit import fit_parts
-from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, Timing
+from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, RawTimes, Timing
 
 Clock = Callable[[], float]
 Progress = Callable[[int, int, str], None]
@@ -64,23 +65,17 @@ def measure(
     """
     profile = _start(engine, how, taken, resume)
     inner = [c for c in engine.cuts if c.id not in (INPUT, OUTPUT)]
-    total = len(how.batches) * (len(inner) + 1) + 1
-    done = 0
-
-    def tell(what: str) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total, what)
-
-    for batch in how.batches:
-        for part in _measure_batch(engine, inner, batch, how.runs, clock, profile.batches.get(batch)):
-            profile = profile.model_copy(update={"batches": {**profile.batches, batch: part[1]}})
-            tell(f"batch {batch}: {part[0]}")
+    total = len(how.batches) * how.runs + 1
+    for at, batch in enumerate(how.batches):
+        for rounds, part in _measure_batch(engine, inner, batch, how.runs, clock, profile.batches.get(batch)):
+            profile = profile.model_copy(update={"batches": {**profile.batches, batch: part}})
+            if progress is not None:
+                progress(at * how.runs + rounds, total, f"batch {batch}")
             if checkpoint is not None:
                 checkpoint(profile)
     profile = profile.model_copy(update={"codecs": measure_codecs(how.codecs, how.runs, clock), "complete": True})
-    tell("codecs")
+    if progress is not None:
+        progress(total, total, "codecs")
     return profile
 
 
@@ -152,34 +147,48 @@ def _start(engine: Engine, how: Measuring, taken: str, resume: Profile | None) -
 
 def _measure_batch(
     engine: Engine, cuts: Sequence[Cut], batch: int, runs: int, clock: Clock, before: BatchProfile | None
-) -> Iterator[tuple[str, BatchProfile]]:
+) -> Iterator[tuple[int, BatchProfile]]:
+    """(rounds done, what is known then); the last one has the fits and no raw times."""
+    if before is not None and before.raw is None:
+        return
     inputs = engine.model.random_inputs(batch)
-    whole = before.whole if before else time_call(lambda: engine.whole(inputs), max(runs, 10), clock)
-    nodes = before.nodes if before and before.nodes else node_times(engine, inputs, runs)
-    part = before or BatchProfile(whole=whole, nodes=nodes)
-    for cut in cuts:
-        if cut.id in part.heads and cut.id in part.tails:
-            continue
-        head, tail = _time_pair(engine, cut, inputs, runs, clock)
-        part = part.model_copy(update={"heads": {**part.heads, cut.id: head}, "tails": {**part.tails, cut.id: tail}})
-        yield cut.id, part
+    raw = RawTimes() if before is None or before.raw is None else before.raw
+    nodes = before.nodes if before is not None else node_times(engine, inputs, runs)
+    _round(engine, cuts, inputs, clock, RawTimes())  # warms everything up
+    while len(raw.whole) < runs:
+        raw = _round(engine, cuts, inputs, clock, raw)
+        yield len(raw.whole), _summed_up(raw, nodes)
+    part = _summed_up(raw, nodes)
     graph = graph_of(engine.model, batch)
     fits = {
         "head_fit": fit_parts(graph, cuts, part.heads, part.nodes, heads=True),
         "tail_fit": fit_parts(graph, cuts, part.tails, part.nodes, heads=False),
     }
-    yield "fit", part.model_copy(update=fits)
+    yield runs, part.model_copy(update={**fits, "raw": None})
 
 
-def _time_pair(engine: Engine, cut: Cut, inputs: Mapping[str, Array], runs: int, clock: Clock) -> tuple[Timing, Timing]:
-    made = engine.head(cut.id, inputs)
-    crossing = {t: made[t] for t in cut.crossing}
-    engine.tail(cut.id, crossing)
-    heads, tails = [], []
-    for _ in range(runs):
-        heads.append(_once(lambda: engine.head(cut.id, inputs), clock))
-        tails.append(_once(lambda: engine.tail(cut.id, crossing), clock))
-    return timing_of(heads), timing_of(tails)
+def _round(engine: Engine, cuts: Sequence[Cut], inputs: Mapping[str, Array], clock: Clock, raw: RawTimes) -> RawTimes:
+    """Everything once more."""
+    whole = _once(lambda: engine.whole(inputs), clock)
+    heads, tails = dict(raw.heads), dict(raw.tails)
+    for cut in cuts:
+        start = clock()
+        made = engine.head(cut.id, inputs)
+        middle = clock()
+        engine.tail(cut.id, made)
+        heads[cut.id] = (*heads.get(cut.id, ()), middle - start)
+        tails[cut.id] = (*tails.get(cut.id, ()), clock() - middle)
+    return RawTimes(whole=(*raw.whole, whole), heads=heads, tails=tails)
+
+
+def _summed_up(raw: RawTimes, nodes: Mapping[str, float]) -> BatchProfile:
+    return BatchProfile(
+        whole=timing_of(raw.whole),
+        heads={k: timing_of(v) for k, v in raw.heads.items()},
+        tails={k: timing_of(v) for k, v in raw.tails.items()},
+        nodes=dict(nodes),
+        raw=raw,
+    )
 
 
 def _once(call: Callable[[], object], clock: Clock) -> float:

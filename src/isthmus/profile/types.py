@@ -33,6 +33,14 @@ class Fit(_Strict):
     error: NonNegativeFloat = 0.0
 
 
+class RawTimes(_Strict):
+    """Every single measurement, kept only while a profile is not complete, so that it can go on."""
+
+    whole: tuple[float, ...] = ()
+    heads: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    tails: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+
+
 class BatchProfile(_Strict):
     """All measurements at one batch size. Keys of heads and tails are cut ids; of nodes, node names."""
 
@@ -42,6 +50,8 @@ class BatchProfile(_Strict):
     nodes: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     head_fit: Fit = Fit()
     tail_fit: Fit = Fit()
+    raw: RawTimes | None = None
+    """None once this batch size is complete"""
 
 
 class CodecTiming(_Strict):
