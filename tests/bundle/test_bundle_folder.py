@@ -13,6 +13,7 @@ import pytest
 
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.bundle.pack import Contents, check_halves, pack
+from isthmus.codec import Array
 from isthmus.engine import Engine
 from isthmus.errors import BadBundle, BadInput
 from isthmus.graph import graph_of
@@ -163,8 +164,8 @@ def test_halves_that_do_not_make_the_whole_are_not_packed(engine: Engine) -> Non
         model, cuts, graph = engine.model, engine.cuts, engine.graph
         whole, head = engine.whole, engine.head
 
-        def tail(self, cut: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return {k: v * 1.01 for k, v in engine.tail(cut, tensors).items()}
+        def tail(self, cut: str, tensors: dict[str, Array]) -> dict[str, Array]:
+            return {k: np.multiply(v, 1.01) for k, v in engine.tail(cut, tensors).items()}
 
     with pytest.raises(BadBundle, match="differ from the whole model"):
         check_halves(Broken(), [engine.cuts[1].id])  # type: ignore[arg-type]

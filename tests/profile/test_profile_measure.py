@@ -133,7 +133,7 @@ def test_samples_from_a_file_are_checked(tmp_path: Path) -> None:
     x = np.zeros((4, 1, 8, 8), np.float32)
     name = model.inputs[0].name
     path = tmp_path / "s.npz"
-    np.savez(path, **{name: x, "labels": np.arange(4)})
+    np.savez(path, **{name: x, "labels": np.arange(4)})  # type: ignore[arg-type]
     assert len(load_samples(path, model)) == 4
     for wrong in ({name: x[:, :, :4]}, {name: x.astype(np.float64)}, {"y": x}, {name: x, "labels": np.zeros(3, int)}):
         np.savez(path, **wrong)

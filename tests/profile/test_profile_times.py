@@ -115,5 +115,5 @@ def test_too_few_measured_parts_scale_the_node_sums_only() -> None:
     graph = chain()
     cuts = [cut_at(graph, "t2"), cut_at(graph, "t4")]
     found = fit_parts(graph, cuts, {"t2": timing(0.006), "t4": timing(0.020)}, NODES, heads=True)
-    assert (found.a, found.b, found.c) == (pytest.approx(2.0), 0.0, 0.0)
+    assert (found.a, found.b, found.c) == pytest.approx((2.0, 0.0, 0.0))
     assert fit_parts(graph, cuts, {}, NODES, heads=True) == Fit()

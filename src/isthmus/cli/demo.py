@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 from rich.table import Table
@@ -18,7 +18,6 @@ from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.common import Json, emit, err, out, progress_bar, today
 from isthmus.cli.planning import codecs_of, machines_of, make_plan
 from isthmus.cli.run import Steps, show_summary
-from isthmus.session import Ready, connect, ready, table_of
 from isthmus.demo import Compared, DigitsRow, Scene, ServerProcess, compare, digits_rows, scene_for
 from isthmus.demo.server import use_core
 from isthmus.errors import BadInput
@@ -28,7 +27,15 @@ from isthmus.link import Link, ShapedLink
 from isthmus.plan import Limits
 from isthmus.record import Header, Journal, Step, Summary, summarise
 from isthmus.report import report
+from isthmus.session import Ready, connect, ready, table_of
 from isthmus.units import show_bytes, show_rate, show_seconds
+
+
+class Say(Protocol):
+    """Prints a line with rich markup."""
+
+    def __call__(self, text: str, /) -> None: ...
+
 
 _RTT_S = 0.010
 _PATIENCE = 3.0
@@ -51,11 +58,9 @@ def demo(
 
     Example: isthmus demo --out demo
     """
-    say = (lambda text: err.print(text)) if json else (lambda text: out.print(text))
+    say: Say = (err if json else out).print
     _clear(to)
-    say(
-        f"[bold]1/5[/] {model}: measuring it here; the device is declared {slowdown:g}× slower, the server is this machine"
-    )
+    say(f"[bold]1/5[/] {model}: measuring it here; the device is declared {slowdown:g}× slower than the server")
     bundle = _packed(model, to / "bundle", slowdown, codecs)
     table = table_of(bundle)
     scene = scene_for(table, _LINK, seconds=seconds)
@@ -112,13 +117,14 @@ def _story(bundle: Bundle, scene: Scene) -> str:
     device, server = (p.batches[1].whole.low_s * p.machine.slowdown for p in (bundle.device, bundle.server))
     rates = " → ".join(show_rate(r) for r in scene.trace.rates_bps)
     return (
-        f"    {found.parameters / 1e6:.1f} M parameters, {found.macs / 1e9:.2f} GMACs, input {show_bytes(found.input_bytes)}, "
-        f"{found.compressive_count} compressive bottlenecks; device {show_seconds(device)}, server {show_seconds(server)}\n"
+        f"    {found.parameters / 1e6:.1f} M parameters, {found.macs / 1e9:.2f} GMACs, {found.compressive_count} "
+        f"compressive bottlenecks, input {show_bytes(found.input_bytes)}\n"
+        f"    the whole network: {show_seconds(device)} on the device, {show_seconds(server)} on the server\n"
         f"    the link: {rates}; best places by rate: {', '.join(scene.places)}"
     )
 
 
-def _perform(here: Ready, scene: Scene, journal: Path, say: Any) -> tuple[list[Step], Summary]:
+def _perform(here: Ready, scene: Scene, journal: Path, say: Say) -> tuple[list[Step], Summary]:
     """The run itself: requests one after the other for the length of the scene."""
     manifest = here.bundle.manifest
     inputs = [here.engine.model.random_inputs(1, seed) for seed in range(8)]
@@ -159,7 +165,7 @@ def _perform(here: Ready, scene: Scene, journal: Path, say: Any) -> tuple[list[S
         return steps.all, summarise(steps.all, requests=asked, link_trace=header.link_trace)
 
 
-def _kill_and_restart(server: ServerProcess, scene: Scene, start: float, say: Any) -> None:
+def _kill_and_restart(server: ServerProcess, scene: Scene, start: float, say: Say) -> None:
     time.sleep(max(0.0, start + scene.killed_s - time.monotonic()))
     server.kill()
     say("    [red]the server was killed (-9)[/]")

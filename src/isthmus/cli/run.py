@@ -15,12 +15,12 @@ from rich.table import Table
 from isthmus.adapt import Fixed
 from isthmus.cli.common import BatchOption, Json, emit, err, out, progress_bar, today
 from isthmus.codec import Array
-from isthmus.session import Ready, connect, ready
 from isthmus.errors import Remote
 from isthmus.model import Model
 from isthmus.profile.accuracy import load_samples
 from isthmus.record import Choice, Header, Journal, Step, Summary, summarise
 from isthmus.run import Session
+from isthmus.session import Ready, connect, ready
 from isthmus.units import seconds, show_bytes, show_seconds
 
 _DIFFERENT_INPUTS = 8
@@ -80,7 +80,7 @@ def run(
                 chooser=chooser,
                 journal=steps,
                 verify=verify,
-            )  # fmt: skip
+            )
         )
         asked = send(session, inputs_for(here.engine.model, batch, data), requests, seconds(every))
     summary = summarise(steps.all, requests=asked)

@@ -51,7 +51,7 @@ def _places(table: CostTable, link: Link) -> list[tuple[str, float]]:
         others = [float(s) for s, cut in zip(latency, table.cuts, strict=True) if cut != table.cuts[best]]
         clear = bool(others) and min(others) >= _CLEAR * float(latency[best])
         wins.append((table.cuts[best], float(rate), clear))
-    found = []
+    found: list[tuple[str, float]] = []
     for cut, group in groupby(wins, key=lambda w: w[0]):
         rates = [rate for _, rate, clear in group if clear]
         if rates:
