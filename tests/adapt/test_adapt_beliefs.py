@@ -76,6 +76,7 @@ def test_recent_refuses_nonsense_and_keeps_without_rest() -> None:
     rtt = Recent(0.02)
     rtt.observe(math.nan, 0)
     rtt.observe(-1, 0)
+    rtt.observe(1e300, 0)
     assert rtt.at(5) == 0.02
     rtt.observe(0.5, 0)
     assert rtt.at(1e9) == 0.5

@@ -12,6 +12,8 @@ from isthmus.errors import BadInput
 LOWEST = 0.2
 """A machine five times as fast as its profile is a profile of another machine: nothing below is believed."""
 HIGHEST = 1e3
+ABSURD = 3600.0
+"""A round trip or a wait of more than an hour (or such a factor) is a broken clock, not a measurement."""
 KEPT = 5
 STEADY_S = 2e-4
 """Added to both times before dividing: a part of 50 µs that took 100 µs does not mean a machine at half speed."""
@@ -41,8 +43,8 @@ class Recent:
         """the least sample ever"""
 
     def observe(self, sample: float, now_s: float) -> None:
-        """One sample; what is not a finite number ≥ 0 is ignored."""
-        if 0 <= sample < math.inf:
+        """One sample; what is not within 0…`ABSURD` is ignored."""
+        if 0 <= sample <= ABSURD:
             self._kept.append(sample)
             self._value = median(self._kept)
             self._last_s = now_s

@@ -223,8 +223,8 @@ class ShapedNetwork:
 
     def _shape(self, place: Place, rate_bps: float) -> None:
         _run("tc", "-n", self.namespaces[place], "qdisc", "change", "dev", _DEVICE, "root", *self._bucket(rate_bps))
-        # tbf looks at its clock when the next packet comes: without one, traffic came back 1.6 s after an outage of 2 s,
-        # when TCP tried again; with it, after 0.08 s
+        # tbf looks at its clock when the next packet comes: without one, traffic came back 1.6 s after an outage of 2 s
+        # (when TCP tried again), with it after 0.08 s
         far = _ADDRESS["server" if place == "device" else "device"]
         with contextlib.suppress(OSError):
             self._kicks[place].sendto(b"", socket.MSG_DONTWAIT, (far, 9))
