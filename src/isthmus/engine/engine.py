@@ -28,8 +28,6 @@ _KEPT_ON_DEMAND = 4
 """Pairs of halves built on demand that stay in memory: each holds the weights once more."""
 _KEPT_PREPACKED = 2
 """The same for pairs from a core whose kernels need repacked weights (quantised networks)."""
-_MAPPINGS = 20_000
-"""Mappings spent on pairs made in advance. Linux allows a process 65,530; later pairs are made on first use."""
 
 
 class Engine:
@@ -168,7 +166,7 @@ class Engine:
         if found is not None:
             return found
         with self._lock:
-            if cut_id in self._ready and not self._prepared.core.needs_prepacking:
+            if cut_id in self._ready and self._prepared.core.packing != "own":
                 return self._pairs.setdefault(cut_id, self._maker.ready(self._ready[cut_id]))
             return self._rarely(cut_id)
 
@@ -185,8 +183,8 @@ class Engine:
         return made
 
     def _make_ready(self, wanted: Sequence[str]) -> None:
-        """Make pairs in advance, as far as the mappings suffice and, where weights are not shared, as many as stay."""
+        """Make pairs in advance, as far as that is cheap and they stay."""
         ids = [i for i in wanted if i not in (INPUT, OUTPUT)]
-        most = _KEPT_PREPACKED if self._prepared.core.needs_prepacking else _MAPPINGS // max(1, self._maker.mapped())
-        for cut_id in ids[:most]:
+        most = self._maker.in_advance()
+        for cut_id in ids[: min(most, _KEPT_PREPACKED) if self._prepared.core.packing == "own" else most]:
             self.halves(cut_id)

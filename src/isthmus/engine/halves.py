@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,11 @@ from isthmus.engine.sessions import Part, finished_session, plain_session
 from isthmus.engine.store import check_file
 from isthmus.errors import BadInput
 from isthmus.graph.types import Cut
+
+_MAPPINGS = 20_000
+"""Each pair maps every large weight; Linux allows a process 65,530 mappings."""
+_REPACKED_BYTES = 1 << 28
+"""Where sessions repack their weights, each pair does so with all of them: a second or so for a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,17 @@ class Maker:
         outputs = tuple(o.name for o in self._prepared.model.outputs)
         return self._from_core(self._inputs, outputs, profile=prefix)
 
-    def mapped(self) -> int:
-        """Memory mappings that one more pair of halves costs this process."""
-        return sum(1 for t in self._prepared.core.proto.graph.initializer if t.external_data)
+    def in_advance(self) -> int:
+        """How many pairs may be made in advance: until mappings, or time spent on repacking weights, run out."""
+        files = [t for t in self._prepared.core.proto.graph.initializer if t.external_data]
+        if self._prepared.core.packing == "none":
+            return _MAPPINGS // max(1, len(files))
+        return _REPACKED_BYTES // max(1, sum(4 * math.prod(t.dims) for t in files))
 
     def _from_core(self, takes: Sequence[str], gives: Sequence[str], profile: Path | None = None) -> Part:
         at = self._prepared
         proto = at.core.part([(t, at.kind(t)) for t in takes], [(t, at.kind(t)) for t in gives])
-        prepack = at.core.needs_prepacking
+        prepack = at.core.packing != "none"
         model = proto.SerializeToString()
         session = finished_session(model, at.folder, self._threads, prepack=prepack, profile=profile)
         return Part(tuple(takes), tuple(gives), session)

@@ -19,7 +19,7 @@ from onnx import helper
 from isthmus.engine.core import Core
 from isthmus.engine.ends import Ends, ends_of
 from isthmus.engine.fusion import keep_safe, optimiser
-from isthmus.engine.sessions import RUNTIME
+from isthmus.engine.sessions import RUNTIME, save_prepacked
 from isthmus.engine.store import cpu, entry, key_of
 from isthmus.engine.weights import externalise, without_defaults
 from isthmus.errors import BadInput
@@ -28,6 +28,7 @@ from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
 from isthmus.model.types import Model
 
 _CORE = "core.onnx"
+_WEIGHTS = "weights.bin"
 _SOURCE = "source.onnx"
 SOURCE_WEIGHTS = "source.bin"
 """Read only when a cut is built on demand, and checked only then."""
@@ -97,10 +98,19 @@ def _make_core(model: Model, graph: Graph, narrow: tuple[Cut, ...], folder: Path
     with tempfile.TemporaryDirectory(prefix=".optimising-", dir=folder.parent) as scratch:
         beside = Path(scratch)
         best = keep_safe(list(cuts), optimiser(model.proto, kinds, beside), level)
-        proto = without_defaults(externalise(best.core.proto, folder / "weights.bin", beside))
-    onnx.save_model(proto, folder / _CORE)
-    core = Core(proto)
+        core = Core(without_defaults(externalise(best.core.proto, folder / _WEIGHTS, beside)))
+        if core.packing == "shared":
+            core = _prepacked(core, folder, beside)
+    onnx.save_model(core.proto, folder / _CORE)
     return [t for t in best.safe if _can_be_cut(core, ends_of(graph, outputs, cuts[t]), kinds)]
+
+
+def _prepacked(core: Core, folder: Path, scratch: Path) -> Core:
+    """The same core with the repacked weights in its file."""
+    path = scratch / "packed.onnx"
+    save_prepacked(core.proto.SerializeToString(), folder, path, _WEIGHTS)
+    (scratch / _WEIGHTS).replace(folder / _WEIGHTS)
+    return Core(onnx.load(path, load_external_data=False))
 
 
 def _can_be_cut(core: Core, ends: Ends, kinds: dict[str, int]) -> bool:

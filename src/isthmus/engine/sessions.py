@@ -66,6 +66,16 @@ def plain_session(model: bytes, weights: Path, threads: int) -> ort.InferenceSes
     return _made(model, weights, _options(threads))
 
 
+def save_prepacked(model: bytes, weights: Path, to: Path, weights_name: str) -> None:
+    """Save a finished graph as `to` with, beside every weight, the form its kernel repacks it to: sessions that load
+    it share those pages as well, instead of holding a copy each."""
+    options = _options(1)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    _save_to(options, to, weights_name)
+    options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+    _made(model, weights, options)
+
+
 def optimise(model: bytes, to: Path, level: str = "all") -> None:
     """Let onnxruntime rewrite a model for this CPU and save what it made, large weights in a file beside it.
 
@@ -75,13 +85,16 @@ def optimise(model: bytes, to: Path, level: str = "all") -> None:
     options = _options(1)
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = {"all": levels.ORT_ENABLE_ALL, "extended": levels.ORT_ENABLE_EXTENDED}[level]
-    options.optimized_model_filepath = str(to)
+    _save_to(options, to, f"{to.stem}.bin")
     options.add_session_config_entry("session.disable_prepacking", "1")  # this session never runs
-    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{to.stem}.bin")
-    options.add_session_config_entry(
-        "session.optimized_model_external_initializers_min_size_in_bytes", str(INLINE_BYTES)
-    )
     _made(model, to.parent, options)
+
+
+def _save_to(options: ort.SessionOptions, to: Path, weights_name: str) -> None:
+    external = "session.optimized_model_external_initializers_"
+    options.optimized_model_filepath = str(to)
+    options.add_session_config_entry(f"{external}file_name", weights_name)
+    options.add_session_config_entry(f"{external}min_size_in_bytes", str(INLINE_BYTES))
 
 
 def _options(threads: int) -> ort.SessionOptions:

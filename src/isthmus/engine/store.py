@@ -21,7 +21,7 @@ from typing import Any
 
 from isthmus.errors import BadInput
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: raise it when what is stored changes."""
 _NOTE = "entry.json"
 
