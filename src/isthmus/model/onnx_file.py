@@ -14,7 +14,7 @@ from isthmus.model.blocks import read_blocks, write_blocks
 from isthmus.model.fold import fold_into
 from isthmus.model.initializers import is_bare, lightened, settle, take_over
 from isthmus.model.limits import LIMITS, NEWEST_IR
-from isthmus.model.shapes import BATCH, FOREIGN, Shapes, first_line, fix_inputs, shapes_at
+from isthmus.model.shapes import BATCH, FOREIGN, Shapes, fill_outputs, first_line, fix_inputs, shapes_at
 from isthmus.model.tidy import drop_dead, drop_initializer_inputs, name_nodes
 from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
 from isthmus.model.vetting import STANDARD, opset_of, vet_operators, vet_size, vet_values
@@ -78,16 +78,16 @@ def _model(
     vet_size(proto)
     drop_initializer_inputs(proto.graph)
     _settle_weights(proto.graph, folder, weights=weights)
+    vet_values(proto.graph.input, "input")
+    fix_inputs(proto.graph, shapes)
     light = lightened(proto)
     if light.ByteSize() > LIMITS.graph_bytes:
         raise BadModel(f"the graph of {name} without its weights has more than {LIMITS.graph_bytes:,} bytes")
-    vet_values(proto.graph.input, "input")
     light = _converted(_checked(_inlined(light)))
     fold_into(light.graph, opset_of(light))
     drop_dead(light.graph)
     name_nodes(light.graph)
     take_over(proto, light)
-    fix_inputs(proto.graph, shapes)
     inputs, outputs = _signatures(proto)
     bare = any(is_bare(t) for t in proto.graph.initializer)
     if blocks:
@@ -132,6 +132,7 @@ def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
     proto.opset_import.extend(kept)
     proto.ir_version = min(NEWEST_IR, max(IR_VERSION, proto.ir_version))
     try:
+        fill_outputs(proto)
         onnx.checker.check_model(proto)
     except FOREIGN as error:
         raise BadModel(f"not a valid ONNX model: {first_line(error)}") from error

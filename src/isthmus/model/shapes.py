@@ -50,6 +50,16 @@ def fix_inputs(graph: onnx.GraphProto, wanted: Mapping[str, Sequence[int | None]
             _fix_dim(dim, place, value.name)
 
 
+def fill_outputs(proto: onnx.ModelProto) -> None:
+    """Declare the shapes of outputs that have none, for the checker insists on them; where inference is silent, a
+    scalar's, so that the checker goes on to say what is really wrong."""
+    missing = [v for v in proto.graph.output if not v.type.tensor_type.HasField("shape")]
+    if missing:
+        inferred = {v.name: v for v in shape_inference.infer_shapes(proto).graph.output}
+        for value in missing:
+            value.type.tensor_type.shape.CopyFrom(inferred[value.name].type.tensor_type.shape)
+
+
 def shapes_at(proto: onnx.ModelProto, batch: int) -> Shapes:
     """Shape and element type of every tensor (inputs, activations, initializers) with the batch filled in.
 
