@@ -44,30 +44,34 @@ class Closure:
     def cheapest(self) -> frozenset[int]:
         """A closed set of least cost, exactly; the same one every time."""
         stretches = Stretches(self.weights, self.needs, self.parcels)
-        best, chosen = 0, frozenset[int]()
-        for k, stretch in enumerate(sorted(stretches.all, key=lambda s: s.bound)):
-            if k and stretch.bound >= best:
+        best, items = stretches.best_prefix()
+        chosen = frozenset(range(items))
+        for stretch in sorted(stretches.all, key=lambda s: s.bound):
+            if stretch.bound >= best:
                 break
             weights, needs, parcels = stretches.local(stretch)
-            inside = _solve(weights, needs, parcels)
+            inside = _cheaper_than(best - stretch.floor, weights, needs, parcels)
             value = stretch.floor + Closure(weights, needs, parcels).value(inside)
-            if not k or value < best:
+            if value < best:
                 first = stretch.gate + 1
                 best, chosen = value, frozenset([*range(first), *(i + first for i in inside)])
         return chosen
 
 
-def _solve(weights: Sequence[int], needs: Sequence[Sequence[int]], parcels: Parcels) -> frozenset[int]:
-    """The cheapest closed set of one stretch: shrink, then cut what is left."""
+def _cheaper_than(
+    limit: int, weights: Sequence[int], needs: Sequence[Sequence[int]], parcels: Parcels
+) -> frozenset[int]:
+    """The cheapest closed set of one stretch where that costs less than the limit; else any closed set."""
     left = shrink(weights, needs, parcels)
     inside = set(left.members[left.start])
-    for group in _inside(left):
+    for group in _inside(left, limit):
         inside.update(left.members[group])
     return frozenset(inside)
 
 
-def _inside(left: Shrunk) -> list[int]:
-    """Groups on the start's side of a minimum cut of what shrinking has left over."""
+def _inside(left: Shrunk, limit: int) -> list[int]:
+    """Groups on the start's side of a minimum cut of what shrinking has left over; none where a cut below the limit
+    does not exist."""
     groups = left.groups()
     if not groups:
         return []
@@ -82,7 +86,8 @@ def _inside(left: Shrunk) -> list[int]:
     endless = 1 + sum(abs(w) for w in left.weights) + sum(left.prices)
     for group in (left.start, *groups):
         _add_group(left, group, flow, ends, auxiliary, endless)
-    side = flow.source_side()
+    sure = left.weights[left.start] + sum(min(0, left.weights[g]) for g in groups)
+    side = flow.source_side(limit - sure)
     return [g for g in groups if side[ends[g]]]
 
 

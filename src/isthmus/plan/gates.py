@@ -35,14 +35,15 @@ class Stretches:
         self.weights, self.needs = weights, needs
         self.count = len(weights)
         self.parcels = [(maker, readers, max(readers), price) for maker, readers, price in parcels if readers and price]
-        ends = [-1, *_gates(weights, needs), self.count]
-        self._stretch_of = _stretch_of(ends, self.count)
-        self._inside: list[list[int]] = [[] for _ in ends[1:]]
+        self._ends = [-1, *_gates(weights, needs), self.count]
+        self._upto = [0, *accumulate(weights)]
+        self._stretch_of = _stretch_of(self._ends, self.count)
+        self._inside: list[list[int]] = [[] for _ in self._ends[1:]]
         for k, (maker, _, last, _) in enumerate(self.parcels):
             homes = {self._stretch_of[i] for i in (maker, last) if i >= 0} - {-1}
             for s in homes:
                 self._inside[s].append(k)
-        self.all = self._bounded(ends)
+        self.all = self._bounded()
 
     def local(self, stretch: Stretch) -> tuple[list[int], list[list[int]], list[tuple[int, list[int], int]]]:
         """(weights, needs, parcels) of the items strictly inside, numbered from 0. What was made up to the gate is
@@ -59,26 +60,32 @@ class Stretches:
                 weights[maker - first] += price
         return weights, needs, parcels
 
-    def _bounded(self, ends: list[int]) -> list[Stretch]:
-        upto = [0, *accumulate(self.weights)]
+    def best_prefix(self) -> tuple[int, int]:
+        """(value, items) of the cheapest of the sets that hold exactly all up to some gate, or nothing."""
+        paid = self._summed(last_too=True)
+        values = [(self._upto[gate + 1] + paid[s], gate + 1) for s, gate in enumerate(self._ends[:-1])]
+        return min(values)
+
+    def _bounded(self) -> list[Stretch]:
         gains = [0, *accumulate(min(0, w) for w in self.weights)]
-        jumping = self._jumping(ends)
+        jumping = self._summed(last_too=False)
         found = []
-        for s, (gate, stop) in enumerate(pairwise(ends)):
-            floor = upto[gate + 1] + jumping[s]
+        for s, (gate, stop) in enumerate(pairwise(self._ends)):
+            floor = self._upto[gate + 1] + jumping[s]
             bound = floor + gains[stop] - gains[gate + 1]
             if stop < self.count and stop > gate + 1:
                 bound += self._bottleneck(s, gate, stop)
             found.append(Stretch(s, gate, stop, floor, bound))
         return found
 
-    def _jumping(self, ends: list[int]) -> list[int]:
-        """For each stretch the price of parcels made up to its gate and read from its stop on."""
-        position = {gate: s for s, gate in enumerate(ends)}
-        change = [0] * (len(ends) + 1)
+    def _summed(self, *, last_too: bool) -> list[int]:
+        """For each stretch the price of parcels made up to its gate and read behind it: from its stop on, or
+        (`last_too`) inside it as well."""
+        position = {gate: s for s, gate in enumerate(self._ends)}
+        change = [0] * (len(self._ends) + 1)
         for maker, _, last, price in self.parcels:
             begins = position[maker] if maker in position else self._stretch_of[maker] + 1
-            ceases = position[last] if last in position else self._stretch_of[last]
+            ceases = position[last] if last in position else self._stretch_of[last] + last_too
             if begins < ceases:
                 change[begins] += price
                 change[ceases] -= price

@@ -9,6 +9,7 @@ any label is needed.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 STALE = 0.5
@@ -38,15 +39,19 @@ class Flow:
         """The flow that has arrived: the value of the minimum cut once `source_side` has run."""
         return self._excess[self.sink]
 
-    def source_side(self) -> list[bool]:
-        """Push until no excess can reach the sink; True for the vertices on the source's side of the cut."""
+    def source_side(self, enough: float = math.inf) -> list[bool]:
+        """Push until no excess can reach the sink; True for the vertices on the source's side of the cut.
+
+        Once `enough` has arrived no cut is below that: the search stops and everything but the source is False.
+        """
         self._fill()
         self._sweep()
-        while True:
+        while self.value < enough:
             label, order = self._distances()
             if not any(self._excess[v] for v in order[1:]):
                 return [d >= self.count for d in label]
             self._push_all(label, order)
+        return [v == 0 for v in range(self.count)]
 
     def _fill(self) -> None:
         """Saturate every edge that leaves the source."""
