@@ -24,7 +24,7 @@ class Limits:
 
 
 LIMITS = Limits()
-OLDEST_OPSET, NEWEST_OPSET = 9, 26
-"""What onnx converts upwards from, and what onnxruntime accepts."""
+OLDEST_OPSET, NEWEST_OPSET = 7, 26
+"""What onnxruntime accepts; onnx converts upwards from all of them."""
 NEWEST_IR = 13
 """What onnxruntime accepts."""

@@ -23,7 +23,7 @@ InputShapes = Mapping[str, Sequence[int | None]]
 
 
 def load_model_file(path: str | Path, *, weights: bool = True, shapes: InputShapes | None = None) -> Model:
-    """Load an ONNX file of operator set 9 to 26, with external data from its own folder.
+    """Load an ONNX file of operator set 7 to 26, with external data from its own folder.
 
     `weights=False` leaves large initializers unread (dims only). `shapes` fixes open dimensions by input name; None
     stands for the batch, which only dimension 0 can be. Older operator sets are converted to 21. Raises BadModel for
