@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from isthmus.adapt import Fixed
-from isthmus.cli.common import BatchOption, Json, emit, err, out, progress_bar, today
+from isthmus.cli.common import BatchOption, Json, emit, err, interruptible, out, progress_bar, today
 from isthmus.codec import Array
 from isthmus.errors import Remote
 from isthmus.model import Model
@@ -90,24 +90,21 @@ def run(
 
 
 def send(session: Session, inputs: Iterator[Mapping[str, Array]], requests: int, every_s: float) -> int:
-    """Send requests one after the other; returns how many were asked. Ctrl-C ends early, nothing in flight is lost."""
+    """Send requests one after the other; returns how many were asked. Ctrl-C ends after the one in flight."""
     asked = 0
     start = time.perf_counter()
-    with progress_bar("requests") as progress:
-        try:
-            for number in range(requests):
-                wait_s = start + number * every_s - time.perf_counter()
-                if wait_s > 0:
-                    time.sleep(wait_s)
-                asked += 1
-                try:
-                    step = session.infer(next(inputs)).step
-                except Remote as error:
-                    err.print(f"request {number}: {error}", markup=False)
-                    continue
-                progress(number + 1, requests, f"{step.cut} {show_seconds(step.seconds.total)}")
-        except KeyboardInterrupt:
-            err.print("interrupted; the requests so far:")
+    with interruptible() as stopped, progress_bar("requests") as progress:
+        for number in range(requests):
+            if stopped.wait(max(0.0, start + number * every_s - time.perf_counter())):
+                err.print("interrupted; the requests so far:")
+                break
+            asked += 1
+            try:
+                step = session.infer(next(inputs)).step
+            except Remote as error:
+                err.print(f"request {number}: {error}", markup=False)
+                continue
+            progress(number + 1, requests, f"{step.cut} {show_seconds(step.seconds.total)}")
     return asked
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_text
-import signal
-import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from isthmus.bundle import open_bundle
-from isthmus.cli.common import Json, err, out, progress_bar
+from isthmus.cli.common import Json, emit, err, interruptible, out, progress_bar
 
 
 def serve(
@@ -33,18 +29,18 @@ def serve(
     opened = open_bundle(bundle)
     with progress_bar("preparing") as progress:
         engine = Engine.open(opened.model(), threads=threads, slowdown=slowdown, progress=progress)
-    stopping = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stopping.set())
-    server = start(engine, opened.manifest.name, host=host, port=port, clips=opened.clips, pictures=opened.pictures)
-    if json:
-        row = {"model": opened.manifest.name, "address": server.address, "cuts": len(engine.cuts)}
-        sys.stdout.write(json_text.dumps(row) + "\n")
-        sys.stdout.flush()
-    else:
-        out.print(
-            f"serving [bold]{opened.manifest.name}[/] on {server.address}, {len(engine.cuts)} cuts ready; Ctrl-C stops"
-        )
-    stopping.wait()
-    server.stop()
+    with interruptible() as stopped:
+        server = start(engine, opened.manifest.name, host=host, port=port, clips=opened.clips, pictures=opened.pictures)
+        _announce(opened.manifest.name, server.address, len(engine.cuts), as_json=json)
+        stopped.wait()
+        server.stop()
     err.print(f"stopped; {server.counts}")
+
+
+def _announce(name: str, address: str, cuts: int, *, as_json: bool) -> None:
+    """One line, at once: whoever started the server waits for it."""
+
+    def show() -> None:
+        out.print(f"serving [bold]{name}[/] on {address}, {cuts} cuts ready; Ctrl-C stops")
+
+    emit({"model": name, "address": address, "cuts": cuts}, as_json=as_json, show=show)

@@ -1,0 +1,242 @@
+"""The commands as a person types them: tables, JSON, one sentence and an exit code for what cannot be."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isthmus.cli import main
+
+Call = Callable[..., tuple[int, str, str]]
+VERBS = ["inspect", "profile", "probe", "plan", "pack", "serve", "run", "report", "demo", "doctor"]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run the command line here; (exit code, stdout, stderr)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        code = stop.value.code
+        assert isinstance(code, int)
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "bundle"
+    command = [sys.executable, "-m", "isthmus", "pack", "zoo:tiny", "--out", str(path), "--runs", "2", "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout)["kind"] == "isthmus-bundle"
+    assert "declared 4× slower" in ran.stderr
+    return path
+
+
+class Serving:
+    """`isthmus serve` as its own process."""
+
+    def __init__(self, bundle: Path, port: int = 0) -> None:
+        command = [sys.executable, "-m", "isthmus", "serve", str(bundle), "--port", str(port), "--json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.stderr.read() if self.process.stderr else ""
+        self.address: str = json.loads(line)["address"]
+        self.port = int(self.address.rpartition(":")[2])
+
+    def end(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        code = self.process.wait(timeout=20)
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+        return code
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example_and_json(call: Call, verb: str) -> None:
+    code, out, _ = call(verb, "--help")
+    assert code == 0
+    assert "Example: isthmus " + verb in " ".join(out.split())
+    assert "--json" in out
+
+
+def test_inspect_says_what_the_network_is(call: Call) -> None:
+    code, out, _ = call("inspect", "zoo:mobilenet_v2", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["input_bytes"] == 3 * 224 * 224 * 4
+    assert found["parameters"] / 1e6 == pytest.approx(3.5, abs=0.05)
+    assert found["macs"] / 1e9 == pytest.approx(0.30, abs=0.005)
+    cut = found["cuts"][0]
+    assert set(cut) >= {"after", "tensors", "ratio", "natural", "compressive", "fusion_safe"}
+    assert set(cut["tensors"][0]) >= {"name", "shape", "bytes"}
+    assert {c["fusion_safe"] for c in found["cuts"]} == {True, False}
+    code, out, _ = call("inspect", "zoo:tiny", "--granularity", "node")
+    assert code == 0
+    assert "GMACs" in out
+
+
+def test_profile_then_plan_with_it(call: Call, tmp_path: Path) -> None:
+    profile = tmp_path / "p.json"
+    code, out, _ = call("profile", "zoo:tiny", "--out", profile, "--runs", 2, "--batches", "1,2", "--json")
+    assert code == 0
+    assert set(json.loads(out)["batches"]) == {"1", "2"}
+    assert json.loads(profile.read_text())["complete"]
+    words = ["plan", "zoo:tiny", "--device-profile", profile, "--server-profile", profile]
+    for planner in ("device_only", "server_only", "neurosurgeon", "mincut", "exhaustive"):
+        code, out, err = call(*words, "--planner", planner, "--json")
+        assert code == 0, err
+        plan = json.loads(out)
+        assert plan["planner"] == planner
+        assert plan["cost"]["total_s"] > 0
+        assert plan["why"]
+    code, out, _ = call(*words, "--retime", 2, "--out", tmp_path / "plan.json")
+    assert code == 0
+    assert "sum" in out
+    assert json.loads((tmp_path / "plan.json").read_text())["kind"] == "isthmus-plan"
+
+
+def test_a_deadline_nobody_meets_says_how_far_off_it_is(call: Call, tmp_path: Path) -> None:
+    profile = tmp_path / "p.json"
+    assert call("profile", "zoo:tiny", "--out", profile, "--runs", 1)[0] == 0
+    words = ["plan", "zoo:tiny", "--device-profile", profile, "--server-profile", profile]
+    code, _, err = call(*words, "--deadline", "1ns", "--json")
+    assert code == 5
+    assert "nearest" in err or "comes nearest" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["inspect", "zoo:nothing"], 3),
+        (["inspect", "/no/such/file.onnx"], 3),
+        (["plan", "zoo:tiny", "--up", "fast"], 2),
+        (["plan", "zoo:tiny", "--up", "0"], 2),
+        (["plan", "zoo:tiny", "--rtt", "nan"], 2),
+        (["plan", "zoo:tiny", "--codecs", "int9"], 2),
+        (["plan", "zoo:tiny", "--planner", "magic"], 2),
+        (["plan", "zoo:tiny", "--slowdown", "-1"], 2),
+        (["plan", "zoo:tiny", "--device-profile", "/no/such.json"], 2),
+        (["profile", "zoo:tiny", "--batches", "1,x"], 2),
+        (["pack", "zoo:tiny", "--picture", "half"], 2),
+        (["serve", "/no/such/bundle"], 4),
+        (["run", "/no/such/bundle"], 4),
+        (["report", "/no/such.jsonl"], 2),
+        (["probe", "127.0.0.1:1", "--timeout", "1s"], 8),
+        (["nonsense"], 2),
+    ],
+)
+def test_bad_input_is_one_sentence_and_a_code(call: Call, words: list[str], code: int) -> None:
+    got, out, err = call(*words)
+    assert got == code
+    assert "Traceback" not in err + out
+    assert err.strip()
+
+
+def test_serve_run_probe_report(call: Call, bundle: Path, tmp_path: Path) -> None:
+    serving = Serving(bundle)
+    journal, page = tmp_path / "run.jsonl", tmp_path / "page.html"
+    words = ["run", bundle, "--to", serving.address, "--requests", 20, "--verify", "--journal", journal]
+    code, out, err = call(*words, "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert (summary["requests"], summary["answered"], summary["lost"], summary["wrong"]) == (20, 20, 0, 0)
+    assert summary["verified"] == 20
+    assert call(*words)[0] == 2, "a journal is not overwritten"
+    code, out, _ = call("probe", serving.address, "--count", 2, "--json")
+    assert code == 0
+    assert len(json.loads(out)["probes"]) == 2
+    code, out, _ = call("report", journal, "--out", page, "--plan", bundle / "plan.json", "--json")
+    assert code == 0
+    assert page.read_text().startswith("<!")
+    code, out, _ = call("run", bundle, "--to", serving.address, "--requests", 3, "--cut", "@input", "--codec", "int8")
+    assert code == 0
+    assert "3 of 3 answered" in " ".join(out.split())
+    code, _, err = call("serve", bundle, "--port", serving.port)
+    assert code == 2
+    assert "in use" in err
+    assert serving.end(signal.SIGTERM) == 0
+
+
+def test_a_bundle_with_a_changed_byte_is_not_served(call: Call, bundle: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    content = bytearray((copy / "model.onnx").read_bytes())
+    content[100] ^= 1
+    (copy / "model.onnx").write_bytes(bytes(content))
+    code, _, err = call("serve", copy)
+    assert code == 4
+    assert "changed after packing" in err
+
+
+def test_no_request_is_lost_when_the_server_is_killed_and_comes_back(bundle: Path, tmp_path: Path) -> None:
+    serving = Serving(bundle)
+    journal = tmp_path / "run.jsonl"
+    command: list[Any] = [sys.executable, "-m", "isthmus", "run", bundle, "--to", serving.address, "--requests", 240]
+    command += ["--every", "40ms", "--verify", "--cut", "@input", "--journal", journal, "--json"]
+    running = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
+    lines_before = _wait_for_lines(journal, 20)
+    serving.end(signal.SIGKILL)
+    _wait_for_lines(journal, lines_before + 20)
+    again = Serving(bundle, serving.port)
+    out, _ = running.communicate(timeout=60)
+    assert again.end(signal.SIGINT) == 0
+    assert running.returncode == 0
+    summary = json.loads(out)
+    assert (summary["answered"], summary["lost"], summary["wrong"]) == (240, 0, 0)
+    assert summary["fallbacks"] >= 1
+    ran = [s["ran"] for s in map(json.loads, journal.read_text().splitlines()[1:]) if s["kind"] == "request"]
+    assert ran[0] == "server"
+    assert "device" in ran
+    assert ran[-1] == "server", "it comes back by itself"
+
+
+def test_ctrl_c_ends_a_run_cleanly_with_its_summary(bundle: Path, tmp_path: Path) -> None:
+    serving = Serving(bundle)
+    journal = tmp_path / "run.jsonl"
+    command = [sys.executable, "-m", "isthmus", "run", str(bundle), "--to", serving.address, "--requests", "100000"]
+    running = subprocess.Popen(
+        [*command, "--journal", str(journal), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    _wait_for_lines(journal, 20)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=20)
+    assert serving.end(signal.SIGTERM) == 0
+    summary = json.loads(out)
+    assert summary["lost"] == 0
+    assert summary["answered"] > 0
+    assert "Traceback" not in err
+
+
+def test_a_port_in_use_is_named(bundle: Path, call: Call) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        code, _, err = call("serve", bundle, "--port", port)
+    assert code == 2
+    assert str(port) in err
+
+
+def _wait_for_lines(path: Path, lines: int) -> int:
+    for _ in range(600):
+        if path.exists() and (count := path.read_bytes().count(b"\n")) >= lines:
+            return count
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not reach {lines} lines")
