@@ -83,6 +83,22 @@ def test_the_cheapest_closed_set_is_the_cheapest(seed: int, count: int) -> None:
     assert closure.value(chosen) == least(closure)
 
 
+@given(seed=st.integers(0, 10**9), count=st.integers(2, 9))
+@settings(max_examples=400, deadline=None)
+def test_a_single_unit_decides(seed: int, count: int) -> None:
+    """Small whole numbers: ties everywhere, and any rule that is off by one is found out."""
+    rng = random.Random(seed)
+    made = random_closure(rng, count)
+    closure = Closure(
+        [rng.randint(-1, 3) for _ in range(count)],
+        made.needs,
+        [(maker, readers, rng.randint(0, 6 if maker == START else 3)) for maker, readers, _ in made.parcels],
+    )
+    chosen = closure.cheapest()
+    assert closed(closure, chosen)
+    assert closure.value(chosen) == least(closure)
+
+
 def test_large_problems_agree_with_another_maximum_flow() -> None:
     inside = left_over = 0
     for seed in range(25):
@@ -126,10 +142,11 @@ def test_the_flow_alone_is_maximal(seed: int) -> None:
         a, b = rng.sample(range(count), 2)
         if b != 0 and a != count - 1:
             edges.append((a, b, rng.randint(0, 50)))
-    flow = Flow(count)
+    flow, bounded, hopeless = (Flow(count) for _ in range(3))
     summed: dict[tuple[int, int], int] = {}
     for a, b, room in edges:
-        flow.add(a, b, room)
+        for each in (flow, bounded, hopeless):
+            each.add(a, b, room)
         summed[a, b] = summed.get((a, b), 0) + room
     side = flow.source_side()
     rows, columns = zip(*summed, strict=True)
@@ -139,3 +156,6 @@ def test_the_flow_alone_is_maximal(seed: int) -> None:
     assert side[0]
     assert not side[count - 1]
     assert sum(room for a, b, room in edges if side[a] and not side[b]) == expected
+    assert bounded.source_side(enough=expected + 1) == side  # there is a cut below that: it must be found
+    hopeless.source_side(enough=expected // 2)
+    assert expected // 2 <= hopeless.value <= expected
