@@ -1,0 +1,102 @@
+"""Every code block of the README and the docs is run: shell by bash, Python by Python, make by its targets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PLAIN = {"", "text"}
+"""Blocks that show something and are not meant to be run; they must not look like a command."""
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    found = []
+    for page in PAGES:
+        for number, match in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8"))):
+            name = f"{page.relative_to(ROOT)}#{number}"
+            found.append((name, match.group(1), match.group(2)))
+    return found
+
+
+def of_kind(*kinds: str) -> list[object]:
+    return [pytest.param(text, id=name) for name, kind, text in blocks() if kind in kinds]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all blocks: later ones use what earlier ones made, as a reader would."""
+    return tmp_path_factory.mktemp("docs")
+
+
+def environment() -> dict[str, str]:
+    scripts = Path(sys.executable).parent
+    return {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("text", of_kind("bash", "sh"))
+def test_shell_block(text: str, place: Path) -> None:
+    if text.lstrip().startswith("make"):
+        targets = [w for line in text.splitlines() for w in line.split("#")[0].split()[1:]]
+        if shutil.which("make") is None:
+            pytest.skip("make is not installed")
+        ran = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return
+    said = place / "said.txt"
+    with said.open("w") as file:  # a pipe would stay open as long as a server that the block leaves running
+        process = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=place,
+            env=environment(),
+            start_new_session=True,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            code = process.wait(timeout=240)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert code == 0, said.read_text()
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("text", of_kind("python"))
+def test_python_block(text: str, place: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", text],
+        cwd=place,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_no_block_escapes() -> None:
+    for name, kind, text in blocks():
+        assert kind in {"bash", "sh", "python", "json", *PLAIN}, f"{name}: what language is '{kind}'?"
+        if kind in PLAIN:
+            assert not re.search(r"^(isthmus|make|pip|import|from) ", text, re.MULTILINE), f"{name} looks like code"
+    assert of_kind("bash"), "the README shows commands"
+    assert of_kind("python"), "and Python"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
