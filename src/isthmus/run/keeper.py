@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
+from isthmus.link import dispersion_bps
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.health import Health
@@ -21,8 +22,6 @@ PING_WAIT_S = 1.0
 PING_EVERY_S = 2.0
 TICK_S = 0.1
 _ROUND_TRIPS = 16
-_ENOUGH_BYTES = 2048
-"""Fewer bytes after the first frame say nothing about a rate."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,11 @@ class Keeper:
 
     def learn(self, arrival: Arrival) -> float | None:
         """Bits per second from receiver dispersion, None where too little came to tell."""
-        if arrival.bytes_after_first < _ENOUGH_BYTES or not 0 < arrival.seconds < math.inf:
+        if not arrival.seconds < math.inf:
             return None
-        self.rate_bps = arrival.bytes_after_first * 8 / arrival.seconds
-        return self.rate_bps
+        rate = dispersion_bps((0.0, arrival.seconds), (0, arrival.bytes_after_first))
+        self.rate_bps = rate or self.rate_bps
+        return rate
 
     def struck(self, why: Remote, line: Connection, ticket: Ticket | None) -> None:
         """A request on `line` came to grief: nothing more is sent until the server shows itself again. A `ticket`
