@@ -22,11 +22,7 @@ def plain(model: Model, x: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("make", "packing"), [(matrices, "shared"), (quantised, "own"), (convolutions, "none")])
-def test_every_cut_answers_however_weights_are_packed(
-    make: Callable[[], Model], packing: str, cache_dir: Path
-) -> None:
-    make: Callable[[], Model], packing: str, cache_dir: Path
-) -> None:
+def test_every_cut_answers_however_weights_are_packed(make: Callable[[], Model], packing: str, cache_dir: Path) -> None:
     model = make()
     name = model.outputs[0].name
     for _ in range(2):  # made, then from the cache
