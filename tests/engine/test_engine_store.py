@@ -23,7 +23,7 @@ from isthmus.model import load_model
 def opened(cache: Path) -> tuple[Engine, bool]:
     """An engine of a network with weights of many pages, and whether it had to be made."""
     told: list[str] = []
-    engine = Engine.open(convolutions(32), cache_dir=cache, progress=lambda _d, _n, what: told.append(what))
+    engine = Engine.open(convolutions(40), cache_dir=cache, progress=lambda _d, _n, what: told.append(what))
     return engine, bool(told)
 
 
