@@ -1,8 +1,8 @@
 """The server's one port. Our own clients speak frames on the bare socket; whoever speaks HTTP/2 is led to gRPC.
 
 One port, because it is the one that people open, forward, shape and measure. A client is told apart by its first four
-bytes. What is for gRPC is copied to and from a socket only this process and user can reach, which costs those clients
-some 0.1 ms a request, and ours nothing.
+bytes. What is for gRPC is copied to and from a port on the loopback, which costs those clients some 0.1 ms a request,
+and ours nothing.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _log = logging.getLogger(__name__)
 class Door:
     """Listens on `listening` and serves everyone who comes, each in a thread of its own, `most` at a time.
 
-    `answers` makes of the messages of a client of ours those that go back; `inner` opens a connection to gRPC.
+    `converse(messages, say, hang_up)` talks to a client of ours; `inner` opens a connection to gRPC.
     """
 
     def __init__(
         self,
         listening: socket.socket,
         *,
-        answers: Callable[[Iterator[bytes]], Iterator[bytes]],
+        converse: Callable[[Iterator[bytes], Callable[[bytes], None], Callable[[], None]], None],
         inner: Callable[[], socket.socket],
         longest: int,
         most: int,
     ) -> None:
-        self._listening, self._answers, self._inner = listening, answers, inner
+        self._listening, self._converse, self._inner = listening, converse, inner
         self._longest, self._most = longest, most
         self._left = threading.Condition()
         self._ours: set[socket.socket] = set()
@@ -90,10 +90,18 @@ class Door:
         hang_up(peer)
 
     def _talk(self, peer: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the client is gone, and its answers are nobody's
+        sending = threading.Lock()
+
+        def say(message: bytes) -> None:
+            try:
+                with sending:
+                    send(peer, message)
+            except OSError:
+                hang_up(peer)  # the client is gone, and its answers are nobody's
+
+        with contextlib.suppress(OSError):
             peer.recv(len(MAGIC), socket.MSG_WAITALL)
-            for message in self._answers(messages(peer, self._longest)):
-                send(peer, message)
+            self._converse(messages(peer, self._longest), say, lambda: hang_up(peer))
 
     def _lead(self, peer: socket.socket) -> None:
         """Copies both ways until either side ends."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -42,7 +39,7 @@ class Server:
         self._desk, self._split = desk, split
         self.host, self.port = host, port
         self._stopped = threading.Event()
-        self._folder = Path(tempfile.mkdtemp(prefix="isthmus-"))  # its socket: nobody but this user may enter
+        self._inner_port = 0
         self._grpc: grpc.Server | None = None
         self._door: Door | None = None
 
@@ -53,11 +50,11 @@ class Server:
         self._grpc = grpc.server(pool, options=server_options(bounds.message_bytes))
         unary = OipService(self._desk, name, lambda: self.ready, clock)
         self._grpc.add_generic_rpc_handlers((self._split.handler(), *unary.handlers()))
-        self._grpc.add_insecure_port(f"unix:{self._folder / 'grpc'}")
+        self._inner_port = self._grpc.add_insecure_port("127.0.0.1:0")
         self._grpc.start()
         self._door = Door(
             listening,
-            answers=self._split.answers,
+            converse=self._split.converse,
             inner=self._to_grpc,
             longest=bounds.header_bytes + _LONGEST_BODY_BYTES,
             most=bounds.streams + _CLIENTS_BESIDE,
@@ -92,7 +89,6 @@ class Server:
             self._grpc.stop(grace_s).wait()
         if self._door is not None:
             self._door.clear(grace_s)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -101,8 +97,8 @@ class Server:
         self.stop()
 
     def _to_grpc(self) -> socket.socket:
-        inner = socket.socket(socket.AF_UNIX)
-        inner.connect(str(self._folder / "grpc"))
+        inner = socket.create_connection(("127.0.0.1", self._inner_port))
+        inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return inner
 
 
@@ -129,7 +125,7 @@ def serve(
     desk = Desk(halves, codecs, bounds, clock)
     hello = welcome(name, engine.model.fingerprint, codecs.digest, halves.ready, bounds)
     listening = _listen(host, port)
-    server = Server(desk, SplitService(desk, hello, clock), host, int(listening.getsockname()[1]))
+    server = Server(desk, SplitService(desk, hello), host, int(listening.getsockname()[1]))
     server.start(listening, name, clock)
     return server
 

@@ -1,0 +1,134 @@
+"""The server's side of the fast path with one client: two threads that take turns at reading.
+
+Whoever reads a request to its end computes and answers it, while the other reads on: a request never waits for a thread
+to wake up, and computing never blurs the arrival times of what comes next. One request of a client is computed at a
+time; those that come meanwhile wait in line.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from isthmus.errors import IsthmusError, Refused
+from isthmus.run.codecs import raw_heads
+from isthmus.run.desk import Desk, Done
+from isthmus.run.frame import Kind, pack
+from isthmus.run.intake import Intake, Job, refusal
+from isthmus.run.split_pb2 import Reply, Welcome
+
+_log = logging.getLogger(__name__)
+
+
+class Conversation:
+    """`messages` is what the client says, one by one; `say` sends something back and `hang_up` ends it for both sides
+    (`messages` too). Neither raises, and `say` may be called by several threads at once."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        welcome: Welcome,
+        messages: Iterator[bytes],
+        *,
+        say: Callable[[bytes], None],
+        hang_up: Callable[[], None],
+    ) -> None:
+        self._desk, self._messages = desk, messages
+        self._say, self._hang_up = say, hang_up
+        self._intake = Intake(desk, welcome)
+        self._reading, self._lock = threading.Lock(), threading.Lock()
+        self._line: deque[Job] = deque()
+        self._computing = self._ending = self._over = False
+
+    def run(self) -> None:
+        """Until the client leaves or `end` is called; the caller's thread is one of the two."""
+        other = threading.Thread(target=self._work, daemon=True, name="isthmus-turns")
+        other.start()
+        self._work()
+        other.join()
+
+    def end(self) -> None:
+        """No new requests; hangs up once those received are answered."""
+        self._say(pack(Kind.BYE, 0))
+        with self._lock:
+            self._ending = True
+            idle = not self._computing
+        if idle:
+            self._hang_up()
+
+    def _work(self) -> None:
+        while True:
+            with self._reading:
+                job = self._next_job()
+            if job is None:
+                return
+            if self._is_mine(job):
+                self._compute(job)
+
+    def _next_job(self) -> Job | None:
+        """Reads up to the end of the next request, answering by the way what needs no computing. None at the end."""
+        try:
+            while not self._over and (message := next(self._messages, None)) is not None:
+                for item in self._intake.feed(message, self._desk.clock()):
+                    if isinstance(item, Job):
+                        return item
+                    self._say(item)
+        except Exception as e:  # noqa: BLE001 - a transport's own; grpc raises a bare one when the client has gone
+            _log.debug("a client left: %s", e)
+        self._over = True
+        return None
+
+    def _is_mine(self, job: Job) -> bool:
+        """Whether this thread computes the job now; else it waits in line for the other one."""
+        with self._lock:
+            if self._computing:
+                self._line.append(job)
+                return False
+            self._computing = True
+            return True
+
+    def _compute(self, first: Job) -> None:
+        job: Job | None = first
+        while job is not None:
+            answer = self._answer(job)
+            if answer is not None:
+                self._say(answer)
+            with self._lock:
+                job = self._line.popleft() if self._line else None
+                self._computing = job is not None
+                finished = job is None and self._ending
+        if finished:
+            self._hang_up()
+
+    def _answer(self, job: Job) -> bytes | None:
+        try:
+            if job.cancelled or self._over:
+                return None
+            done = self._desk.run(job.cut, job.heads, memoryview(job.payload), job.last_s)
+            return reply(job, done, self._desk.clock())
+        except IsthmusError as e:
+            self._desk.count("refused")
+            return refusal(job.id, str(e))
+        except Exception as e:  # noqa: BLE001 - see below
+            # A request must never end the stream of a client, whatever the engine thinks of it.
+            _log.exception("request %d failed", job.id)
+            self._desk.count("failed")
+            return refusal(job.id, str(Refused(f"the server failed on this request: {type(e).__name__}")))
+        finally:
+            self._intake.finished(job)
+
+
+def reply(job: Job, done: Done, now_s: float) -> bytes:
+    """The answer to a request: outputs as they are, and the server's own times."""
+    heads, parts = raw_heads(done.outputs)
+    header = Reply(
+        outputs=heads,
+        queue_s=max(0.0, done.queue_s),
+        decode_s=done.decode_s,
+        compute_s=done.compute_s,
+        residence_s=max(0.0, now_s - job.last_s),
+        arrival=job.arrival,
+    )
+    return pack(Kind.REPLY, job.id, header.SerializeToString(), *parts)
