@@ -16,8 +16,9 @@ def test_zoo_names() -> None:
 
 
 def test_unknown_name_lists_the_nearest() -> None:
-    with pytest.raises(BadModel, match="zoo:resnet50"):
+    with pytest.raises(BadModel, match="zoo:resnet50") as caught:
         load_model("zoo:resnet51")
+    assert "vgg16" not in str(caught.value)
     with pytest.raises(BadModel, match="light:squeezenet"):
         load_model("light:squeezenett")
     with pytest.raises(BadModel, match="zoo:tiny"):

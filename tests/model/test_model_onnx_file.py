@@ -198,6 +198,27 @@ def test_computed_reshape_keeps_the_batch(tmp_path: Path) -> None:
     assert model.outputs[0].shape == (None, 12)
 
 
+def test_pads_computed_from_constants(tmp_path: Path) -> None:
+    """The way older exporters write F.pad: shape inference alone does not follow the chain."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["two"], ["zeros"], value=numpy_helper.from_array(np.zeros(1, np.int64))),
+        helper.make_node("Concat", ["given", "zeros"], ["flat"], axis=0),
+        helper.make_node("Reshape", ["flat", "pairs"], ["paired"]),
+        helper.make_node("Slice", ["paired", "last", "first", "rows", "back"], ["turned"]),
+        helper.make_node("Transpose", ["turned"], ["sides"], perm=[1, 0]),
+        helper.make_node("Reshape", ["sides", "all"], ["line"]),
+        helper.make_node("Cast", ["line"], ["pads"], to=TensorProto.INT64),
+        helper.make_node("Pad", ["x", "pads"], ["y"]),
+    ]
+    values = {"two": [2], "given": [1, 2], "pairs": [-1, 2], "last": [-1], "first": [-(1 << 62)]}
+    values |= {"rows": [0], "back": [-1], "all": [-1]}
+    constants = [numpy_helper.from_array(np.array(v, np.int64), n) for n, v in values.items()]
+    model = load_model_file(saved(proto_of(nodes, weights=constants), tmp_path))
+    assert model.outputs[0].shape == (None, 7)
+    assert [n.op_type for n in model.proto.graph.node] == ["Pad"]
+    np.testing.assert_array_equal(answers(model, {"x": np.ones((1, 4), np.float32)})[0], [[0, 1, 1, 1, 1, 0, 0]])
+
+
 def test_a_batch_that_moves_is_refused() -> None:
     with pytest.raises(BadModel, match="dimension 1 of output 'y' is N"):
         model_from_proto(proto_of([helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])]), "m")

@@ -11,6 +11,7 @@ import pytest
 
 from isthmus.model import ZOO, Model, load_model
 from isthmus.model.zoo import SEEDED
+from isthmus.model.zoo.mbconv import rounded
 
 # model: side, blocks, natural bottlenecks, compressive ones as (block counted from 1, side, channels)
 EFFICIENTNETS = {
@@ -158,6 +159,17 @@ def test_activations_keep_their_spread_and_the_answer_depends_on_the_input(
     assert not {n: s for n, s in spreads.items() if not least <= s <= greatest}
     first, second = values[layers[-1]].reshape(2, -1)
     assert np.corrcoef(first, second)[0, 1] < 0.9
+
+
+def test_same_padding_puts_the_odd_pixel_at_the_bottom_right() -> None:
+    """TensorFlow's rule: 224 with stride 2 and kernel 3 needs one pixel, after the last."""
+    proto = load_model("zoo:efficientnet_b0", weights=False).proto
+    pads = [list(a.ints) for a in proto.graph.node[0].attribute if a.name == "pads"]
+    assert pads == [[0, 0, 1, 1]]
+
+
+def test_rounding_loses_at_most_a_tenth() -> None:
+    assert [rounded(c) for c in (35.2, 52.8, 11.9, 3.0, 1792.0)] == [32, 56, 16, 8, 1792]
 
 
 def test_every_builder_is_in_the_table() -> None:

@@ -3,7 +3,6 @@
 from isthmus.model.light import light_models, with_weights
 from isthmus.model.names import load_model, zoo_names
 from isthmus.model.onnx_file import load_model_file, model_from_proto
-from isthmus.model.shapes import model_shapes
 from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
 from isthmus.model.zoo import ZOO, digits_test
 
@@ -18,7 +17,6 @@ __all__ = [
     "load_model",
     "load_model_file",
     "model_from_proto",
-    "model_shapes",
     "with_weights",
     "zoo_names",
 ]

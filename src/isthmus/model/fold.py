@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-SMALL = 1024
+from isthmus.model.initializers import SMALL_ELEMENTS
+
+SMALL = SMALL_ELEMENTS
 """Constants of up to this many elements have their values looked at; larger ones are weights and only sizes count."""
 
 _FOLDABLE = frozenset(

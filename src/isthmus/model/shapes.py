@@ -11,7 +11,6 @@ from onnx import checker, shape_inference, version_converter
 from isthmus.errors import BadModel
 from isthmus.model.initializers import lightened, tensor_bytes
 from isthmus.model.limits import LIMITS
-from isthmus.model.types import Model
 
 BATCH = "N"
 Shapes = dict[str, tuple[tuple[int, ...], int]]
@@ -78,15 +77,6 @@ def shapes_at(proto: onnx.ModelProto, batch: int) -> Shapes:
     except FOREIGN as error:
         raise BadModel(f"the model's shapes contradict each other: {first_line(error)}") from error
     return _collect(inferred.graph, batch)
-
-
-def model_shapes(model: Model, batch: int) -> Shapes:
-    """`shapes_at` for a loaded model; a batch other than the fixed one is refused."""
-    if not model.dynamic_batch:
-        fixed = {s.shape[0] for s in model.inputs if s.shape and s.shape[0] is not None}
-        if fixed and fixed != {batch}:
-            raise BadModel(f"{model.name} takes batches of {', '.join(map(str, sorted(fixed)))} only, not {batch}")
-    return shapes_at(model.proto, batch)
 
 
 def first_line(error: BaseException) -> str:

@@ -11,7 +11,6 @@ from isthmus.errors import BadModel
 from isthmus.model.limits import LIMITS, NEWEST_OPSET, OLDEST_OPSET
 
 STANDARD = ("", "ai.onnx")
-_CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _SEQUENCE = frozenset(
     {"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength"}
     | {"SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"}
@@ -65,7 +64,7 @@ def vet_operators(proto: onnx.ModelProto) -> None:
                 f"{what} belongs to the custom domain {node.domain!r}; only standard ONNX operators can be cut: "
                 "export the model without it"
             )
-        if node.op_type in _CONTROL or any(a.type in _GRAPHS for a in node.attribute):
+        if any(a.type in _GRAPHS for a in node.attribute):  # If, Loop, Scan, SequenceMap
             raise BadModel(f"{what} is control flow, which cannot be cut; export the model with it unrolled")
         if node.op_type in _SEQUENCE:
             raise BadModel(f"{what} works on sequences or optional values; only dense tensors can be cut and sent")
