@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isthmus.run.client import Session, StepWriter, connect_engine
 from isthmus.run.oip_client import infer_remote
+from isthmus.run.probe import LinkReport, ProbeRow, probe
 from isthmus.run.server import Server, serve
 from isthmus.run.types import MODES, PROTOCOL, Answer, Bounds, Mode, Runner
 
@@ -12,12 +13,15 @@ __all__ = [
     "PROTOCOL",
     "Answer",
     "Bounds",
+    "LinkReport",
     "Mode",
+    "ProbeRow",
     "Runner",
     "Server",
     "Session",
     "StepWriter",
     "connect_engine",
     "infer_remote",
+    "probe",
     "serve",
 ]

@@ -235,14 +235,15 @@ def connect_engine(
     pictures: Mapping[str, PictureScale] | None = None,
     clock: Callable[[], float] = time.perf_counter,
     journal: StepWriter | None = None,
-    verify: bool = False,
+    verify: bool | Runner = False,
     true_bps: Callable[[float], float | None] | None = None,
     pace: Callable[[int], None] | None = None,
 ) -> Session:
     """A session that computes with `engine` here and the server at `address` ("host:port") there.
 
     `deadline_s`: how long after its start a request waits for the server before the device finishes it. `clips`
-    and `pictures` are the server's. `journal` gets a line a request; with `verify`, each is recomputed and compared.
+    and `pictures` are the server's. `journal` gets a line a request; with `verify`, each is recomputed (by another engine, if one is
+    given) and compared.
     `true_bps(t)` is the link's real rate where the run knows it; `pace(bytes)` may sleep before each frame, to make
     the link slow on purpose. Raises Refused when the server holds another model, version or clips, and, in the mode
     `only_on_server`, Unreachable; otherwise an absent server is no error: the device works until it comes.
@@ -259,7 +260,7 @@ def connect_engine(
         clock=clock,
         journal=journal,
         true_bps=true_bps,
-        verifier=Verifier(halves, codecs) if verify else None,
+        verifier=_verifier(verify, halves, codecs),
     )
     if mode == "only_on_device":
         return session
@@ -272,3 +273,9 @@ def connect_engine(
         session.close()
         raise keeper.trouble
     return session
+
+
+def _verifier(verify: bool | Runner, halves: Halves, codecs: Codecs) -> Verifier | None:
+    if verify is False:
+        return None
+    return Verifier(halves if verify is True else Halves(verify), codecs)

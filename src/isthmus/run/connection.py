@@ -71,13 +71,19 @@ class Connection:
         self._lock = threading.Lock()
         self._tickets: dict[int, Ticket] = {}
         self._lost: Remote | None = None
+        self.welcome = Welcome()
+        """what the server said of itself; empty before the greeting"""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
+        self._sending = threading.Lock()
+        self._begun: Iterator[bytes] | None = None
+        """Frames of a parcel whose first went out from the thread of its request."""
         threading.Thread(target=self._read, daemon=True, name="isthmus-answers").start()
 
     def greet(self, hello: Hello, timeout_s: float) -> Welcome:
         """Agree on protocol, model and clips. Raises Refused, Unreachable or Late."""
         heard = self._post(Kind.HELLO, hello.SerializeToString(), (), None).wait(timeout_s)
-        return read_header(Welcome, heard.frame)
+        self.welcome = read_header(Welcome, heard.frame)
+        return self.welcome
 
     def ask(
         self, cut: str, batch: int, heads: Sequence[TensorHead], payloads: Sequence[bytes | memoryview],
@@ -123,18 +129,47 @@ class Connection:
             if self._lost is not None:
                 raise self._lost
             self._tickets[parcel.id] = ticket
-        self._outbox.put(parcel)
+        if not self._sent_at_once(parcel):
+            self._outbox.put(parcel)
         return ticket
 
+    def _sent_at_once(self, parcel: Parcel) -> bool:
+        """Sends from the thread of the request as far as the link takes it without waiting (on a fast link, all of
+        it: a thread switch less). False where something else is being sent, or must be sent by the other thread."""
+        if self._pace is not None or not self._outbox.empty() or not self._sending.acquire(blocking=False):
+            return False
+        try:
+            if self._begun is not None:
+                return False
+            frames = parcel.frames()
+            for frame in frames:
+                taken = self._transport.offer(frame)
+                if taken is None:
+                    return False
+                if not taken:
+                    self._begun = frames
+                    self._outbox.put(Parcel(Kind.PING, 0, b"", (), dropped=True))  # only to wake the other thread
+                    break
+        finally:
+            self._sending.release()
+        return True
+
     def _messages(self) -> Iterator[bytes]:
-        """What grpc's sending thread takes, one frame at a time as the link accepts them."""
+        """What the sending thread of the transport takes, one frame at a time as the link accepts them."""
         while (parcel := self._outbox.get()) is not None:
-            if parcel.dropped:
-                continue
-            for frame in parcel.frames():
-                if self._pace is not None:
-                    self._pace(len(frame))
-                yield frame
+            with self._sending:
+                begun, self._begun = self._begun, None
+                if begun is not None:
+                    yield b""  # the rest of the frame that was begun
+                    yield from begun
+                if not parcel.dropped:
+                    yield from self._paced(parcel)
+
+    def _paced(self, parcel: Parcel) -> Iterator[bytes]:
+        for frame in parcel.frames():
+            if self._pace is not None:
+                self._pace(len(frame))
+            yield frame
 
     def _read(self) -> None:
         lost: Remote = Unreachable(f"{self.address} ended the stream")

@@ -62,7 +62,7 @@ class Intake:
         self._desk = desk
         self._bounds: Bounds = desk.bounds
         self._welcome = hello
-        self._greeted = False
+        self._greeted = self._may_ask = False
         self._open: Job | None = None
         self._pending: dict[int, Job] = {}
 
@@ -101,12 +101,13 @@ class Intake:
         hello, mine = read_header(Hello, frame), self._welcome
         if hello.protocol != mine.protocol:
             raise Refused(f"the server speaks version {mine.protocol} of the protocol, the client {hello.protocol}")
-        if hello.fingerprint != mine.fingerprint:
+        self._may_ask = bool(hello.fingerprint)
+        if self._may_ask and hello.fingerprint != mine.fingerprint:
             raise Refused(
                 f"the server holds another model: {mine.model} {mine.fingerprint[:12]}, "
                 f"not {hello.model[:80]} {hello.fingerprint[:12]}"
             )
-        if hello.clips != mine.clips:
+        if self._may_ask and hello.clips != mine.clips:
             raise Refused("client and server hold different calibrated clips; open the same bundle on both sides")
         self._greeted = True
         return pack(Kind.WELCOME, frame.id, mine.SerializeToString())
@@ -114,6 +115,8 @@ class Intake:
     def _begin(self, frame: Frame, now_s: float) -> list[bytes | Job]:
         self._open = None  # a payload that was broken off is forgotten
         if frame.kind is Kind.ASK:
+            if not self._may_ask:
+                raise Refused("a client that names no model may probe, not ask")
             ask = read_header(Ask, frame)
             self._desk.check(ask.cut, ask.batch, ask.tensors, ask.total_bytes)
             waiting = sum(len(j.payload) for j in self._pending.values()) + ask.total_bytes
