@@ -53,6 +53,16 @@ def send(peer: socket.socket, message: bytes) -> None:
         peer.sendall(memoryview(message)[sent - len(length) :])
 
 
+def send_now(peer: socket.socket, message: bytes) -> memoryview:
+    """As much of a message as goes without waiting; the bytes that are left. Raises OSError when the peer is gone."""
+    length = _LENGTH.pack(len(message))
+    try:
+        sent = peer.sendmsg((length, message), (), socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        sent = 0
+    return memoryview(message)[sent - len(length) :] if sent >= len(length) else memoryview(length[sent:] + message)
+
+
 def messages(peer: socket.socket, longest: int) -> Iterator[bytes]:
     """Message after message until the peer has no more. Raises BadFrame for one longer than `longest`, OSError when
     the connection breaks; what an unfinished message had brought is dropped.

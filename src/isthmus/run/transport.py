@@ -11,7 +11,7 @@ import grpc
 
 from isthmus.errors import Unreachable
 from isthmus.run.options import client_options, translated
-from isthmus.run.sockets import MAGIC, hang_up, messages, send, tune
+from isthmus.run.sockets import MAGIC, hang_up, messages, send, send_now, tune
 from isthmus.run.types import STREAM_METHOD
 
 
@@ -25,6 +25,11 @@ class Transport(Protocol):
     def talk(self, outgoing: Iterator[bytes]) -> Iterator[bytes]:
         """Sends what `outgoing` yields, from a thread of its own, and yields what comes. Raises Remote or BadFrame
         when it breaks. Called once."""
+
+    def offer(self, message: bytes) -> bool | None:
+        """Takes a message from the caller's thread, without ever waiting and while `outgoing` yields nothing. True:
+        it is gone. False: the rest of it goes before the next message of `outgoing`, an empty one if need be, and
+        nothing may be offered until then. None: this transport takes no offers."""
 
     def close(self) -> None:
         """Ends the talk; may be called from any thread, and twice."""
@@ -45,6 +50,10 @@ class GrpcTransport:
         except (grpc.RpcError, ValueError) as e:  # a ValueError: the channel was closed before it began
             raise translated(e, self.address) from e
 
+    def offer(self, message: bytes) -> bool | None:
+        """See `Transport`: grpc sends from a thread of its own."""
+        return None
+
     def close(self) -> None:
         """See `Transport`."""
         self._channel.close()
@@ -58,10 +67,12 @@ class TcpTransport:
         self._longest = message_bytes
         try:
             self._socket = socket.create_connection((host, port), timeout_s)
+            self._socket.sendall(MAGIC)
         except OSError as e:
             raise Unreachable(f"{self.address} cannot be reached: {e}") from e
         self._socket.settimeout(None)
         tune(self._socket)
+        self._rest = memoryview(b"")
 
     def talk(self, outgoing: Iterator[bytes]) -> Iterator[bytes]:
         """See `Transport`."""
@@ -73,14 +84,25 @@ class TcpTransport:
         finally:
             self.close()
 
+    def offer(self, message: bytes) -> bool | None:
+        """See `Transport`."""
+        try:
+            self._rest = send_now(self._socket, message)
+        except OSError:
+            self.close()
+        return not self._rest
+
     def close(self) -> None:
         """See `Transport`."""
         hang_up(self._socket)
 
     def _send(self, outgoing: Iterator[bytes]) -> None:
         try:
-            self._socket.sendall(MAGIC)
             for message in outgoing:
-                send(self._socket, message)
+                if self._rest:
+                    self._socket.sendall(self._rest)
+                    self._rest = memoryview(b"")
+                if message:
+                    send(self._socket, message)
         except OSError:
             self.close()  # whoever reads will say what happened

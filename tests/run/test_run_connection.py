@@ -1,0 +1,112 @@
+"""One connection's sending side against a server that reads slowly: nothing is mixed, lost or waited for."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+
+import pytest
+
+from isthmus.errors import Late, Unreachable
+from isthmus.graph import INPUT
+from isthmus.run.connection import Connection, Ticket
+from isthmus.run.frame import Kind, pack, unpack
+from isthmus.run.sockets import MAGIC, messages, send
+from isthmus.run.transport import TcpTransport
+
+
+class Reader:
+    """A server that takes messages one by one, when told, and answers each finished payload."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self.port = int(self._listening.getsockname()[1])
+        self.payloads: dict[int, bytearray] = {}
+        self.order: list[int] = []
+        self.kinds: list[Kind] = []
+        self.go = threading.Event()
+        self.done = threading.Event()
+        self._sizes: dict[int, int] = {}
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def expect(self, request_id: int, size: int) -> None:
+        self._sizes[request_id] = size
+
+    def _run(self) -> None:
+        peer, _ = self._listening.accept()
+        with peer, self._listening:
+            assert peer.recv(4, socket.MSG_WAITALL) == MAGIC
+            self.go.wait(20)
+            for message in messages(peer, 1 << 20):
+                frame = unpack(message, 1 << 16)
+                self.kinds.append(frame.kind)
+                self.order.append(frame.id)
+                payload = self.payloads.setdefault(frame.id, bytearray())
+                payload += frame.body
+                if len(payload) == self._sizes.get(frame.id, -1):
+                    send(peer, pack(Kind.REPLY, frame.id))
+        self.done.set()
+
+
+def connection_to(reader: Reader) -> Connection:
+    return Connection(TcpTransport("127.0.0.1", reader.port, 1 << 28, 5.0), clock=time.perf_counter)
+
+
+def test_parcels_of_several_threads_arrive_whole_and_one_after_the_other() -> None:
+    reader = Reader()
+    connection = connection_to(reader)
+    sent: dict[int, bytes] = {}
+    tickets: list[Ticket] = []
+    lock = threading.Lock()
+
+    def ask(size: int) -> None:
+        payload = os.urandom(size)
+        ticket = connection.ask(INPUT, 1, [], [payload], 5e9)
+        with lock:
+            tickets.append(ticket)
+            sent[ticket.parcel.id] = payload
+            reader.expect(ticket.parcel.id, size)
+
+    threads = [threading.Thread(target=ask, args=(size,)) for size in (3_000_000, 10, 2_000_000, 400_000, 50_000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive(), "sending must not wait for the link"
+    reader.go.set()
+    for ticket in tickets:
+        assert ticket.wait(20).frame.kind is Kind.REPLY
+    assert {k: bytes(v) for k, v in reader.payloads.items()} == sent
+    changes = [a for a, b in zip(reader.order, reader.order[1:], strict=False) if a != b]
+    assert len(changes) == len(sent) - 1, "the frames of two requests were mixed"
+    connection.close()
+    assert reader.done.wait(10)
+
+
+def test_what_is_given_up_is_not_sent_to_its_end() -> None:
+    reader = Reader()
+    connection = connection_to(reader)
+    ticket = connection.ask(INPUT, 1, [], [bytes(20_000_000)], 5e9)
+    with pytest.raises(Late):
+        ticket.wait(0.05)
+    connection.give_up(ticket)
+    reader.go.set()
+    connection.close()
+    assert reader.done.wait(10)
+    assert len(reader.payloads[ticket.parcel.id]) < 20_000_000
+
+
+def test_a_peer_that_goes_away_fails_what_waits() -> None:
+    reader = Reader()
+    connection = connection_to(reader)
+    ticket = connection.ask(INPUT, 1, [], [bytes(10)], None)
+    assert connection.lost is None
+    reader.go.set()
+    connection.close()
+    with pytest.raises(Unreachable):
+        ticket.wait(10)
+    with pytest.raises(Unreachable):
+        connection.ask(INPUT, 1, [], [bytes(10)], None)
