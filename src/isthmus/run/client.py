@@ -242,10 +242,11 @@ def connect_engine(
     """A session that computes with `engine` here and the server at `address` ("host:port") there.
 
     `deadline_s`: how long after its start a request waits for the server before the device finishes it. `clips`
-    and `pictures` are the server's. `journal` gets a line a request; with `verify`, each is recomputed
-    (by that engine, if one is given) and compared. `true_bps(t)` is the link's real rate where the run knows it; `pace(bytes)` may sleep before each frame, to make
-    the link slow on purpose. Raises Refused when the server holds another model, version or clips, and, in the mode
-    `only_on_server`, Unreachable; otherwise an absent server is no error: the device works until it comes.
+    and `pictures` are the server's. `journal` gets a line a request; with `verify`, each is recomputed (by that
+    engine, if one is given) and compared. `true_bps(t)` is the link's real rate where the run knows it;
+    `pace(bytes)` may sleep before each frame, to make the link slow on purpose. Raises Refused when the server
+    holds another model, version or clips, and, in the mode `only_on_server`, Unreachable; otherwise an absent
+    server is no error: the device works until it comes.
     """
     if not 0 < deadline_s < threading.TIMEOUT_MAX:
         raise BadInput(f"a deadline of {deadline_s} s cannot be kept; give seconds above zero")
