@@ -86,6 +86,21 @@ def test_parcels_of_several_threads_arrive_whole_and_one_after_the_other() -> No
     assert reader.done.wait(10)
 
 
+def test_the_last_frame_is_finished_even_when_nothing_follows() -> None:
+    reader = Reader()
+    transport = TcpTransport("127.0.0.1", reader.port, 1 << 28, 5.0)
+    connection = Connection(transport, clock=time.perf_counter)
+    tickets: list[Ticket] = []
+    while not transport.behind:
+        reader.expect(len(tickets) + 1, 4000)
+        tickets.append(connection.ask(INPUT, 1, [], [bytes(4000)], 5e9))
+        assert len(tickets) < 10_000, "the link took everything"
+    reader.go.set()
+    for ticket in tickets:
+        assert ticket.wait(20).frame.kind is Kind.REPLY
+    connection.close()
+
+
 def test_what_is_given_up_is_not_sent_to_its_end() -> None:
     reader = Reader()
     connection = connection_to(reader)
@@ -93,9 +108,11 @@ def test_what_is_given_up_is_not_sent_to_its_end() -> None:
     with pytest.raises(Late):
         ticket.wait(0.05)
     connection.give_up(ticket)
+    reader.expect(ticket.parcel.id + 1, 100)
     reader.go.set()
+    assert connection.probe(100, None).wait(20).frame.kind is Kind.REPLY
     connection.close()
-    assert reader.done.wait(10)
+    assert Kind.CANCEL in reader.kinds
     assert len(reader.payloads[ticket.parcel.id]) < 20_000_000
 
 

@@ -209,6 +209,7 @@ def test_many_threads_each_get_their_own_answer(engine: Engine, server: Server) 
         for thread in threads:
             thread.join()
     assert wrong == [False] * 20
+    assert {s.ran for s in told.steps if s.kind == "request"} == {"split"}
     assert len({s.id for s in told.steps if s.kind == "request"}) == 20
 
 

@@ -84,13 +84,18 @@ class TcpTransport:
         finally:
             self.close()
 
+    @property
+    def behind(self) -> bool:
+        """Whether a message that was offered is not wholly sent yet."""
+        return bool(self._rest)
+
     def offer(self, message: bytes) -> bool | None:
         """See `Transport`."""
         try:
             self._rest = send_now(self._socket, message)
         except OSError:
             self.close()
-        return not self._rest
+        return not self.behind
 
     def close(self) -> None:
         """See `Transport`."""
