@@ -398,6 +398,23 @@ def test_refused_in_one_sentence(make: Callable[[], onnx.ModelProto], from_file:
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize("text", ["doc-string-", "node-name--", "graph-name-", "tensorname-", "input-name-"])
+def test_names_must_be_text(text: str, tmp_path: Path) -> None:
+    """protobuf takes any bytes for a string."""
+    proto = proto_of(
+        [helper.make_node("MatMul", ["input-name-", "tensorname-"], ["y"], name="node-name--")],
+        inputs=[helper.make_tensor_value_info("input-name-", FLOAT, [1, 4])],
+        weights=[dense("tensorname-")],
+    )
+    proto.graph.name, proto.doc_string = "graph-name-", "doc-string-"
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    load_model_file(path)
+    path.write_bytes(proto.SerializeToString().replace(text.encode(), text[:-1].encode() + b"\xe9"))
+    with pytest.raises(BadModel, match="is not text"):
+        load_model_file(path)
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(BadModel, match="not there"):
         load_model_file(tmp_path / "absent.onnx")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import onnx
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from onnx import AttributeProto, TensorProto
 
 from isthmus.errors import BadModel
@@ -45,7 +48,8 @@ def vet_size(proto: onnx.ModelProto) -> None:
     if len(graph.initializer) > LIMITS.initializers:
         raise BadModel(f"the model has {len(graph.initializer):,} initializers; {LIMITS.initializers:,} is the limit")
     if graph.sparse_initializer:
-        raise BadModel(f"initializer {graph.sparse_initializer[0].values.name!r} is sparse; store it dense")
+        raise BadModel("an initializer is sparse; store it dense")
+    _vet_text(proto)
     _vet_names(graph)
 
 
@@ -97,6 +101,30 @@ def _vet_attribute(attribute: AttributeProto, what: str) -> None:
         raise BadModel(f"{what} holds a sparse tensor; store it dense")
     if attribute.HasField("t") and attribute.t.data_location == TensorProto.EXTERNAL:
         raise BadModel(f"{what} keeps its value in an external file; only initializers may")
+
+
+def _vet_text(message: Message) -> None:
+    """Every string must be text: protobuf lets any bytes through, and gives them back as bytes or as an error."""
+    try:
+        for field, value in _fields(message):
+            many = value if field.is_repeated else (value,)
+            if field.message_type is not None:
+                for part in many:
+                    _vet_text(part)
+            elif field.type == FieldDescriptor.TYPE_STRING and not all(isinstance(text, str) for text in many):
+                raise BadModel(f"not a valid ONNX model: a {field.name} is not text")
+    except UnicodeDecodeError as error:
+        raise BadModel("not a valid ONNX model: a name is not text") from error
+
+
+def _fields(message: Message) -> Iterable[tuple[Any, Any]]:
+    """The set fields; of a tensor only those with text, for reading its values would copy them."""
+    if isinstance(message, TensorProto):
+        return [(TensorProto.DESCRIPTOR.fields_by_name[n], getattr(message, n)) for n in _TENSOR_TEXT]
+    return message.ListFields()
+
+
+_TENSOR_TEXT = ("name", "doc_string", "external_data", "metadata_props")
 
 
 def _vet_names(graph: onnx.GraphProto) -> None:
