@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: install install-dev demo test check format bench clean
+.PHONY: install install-dev demo test test-slow check format bench clean
 
 install: $(VENV)/.installed
 
@@ -15,7 +15,10 @@ demo: $(VENV)/.installed
 	$(BIN)/isthmus demo --out demo
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-slow: $(VENV)/.installed-$(EXTRAS)
+	$(BIN)/python -m pytest -n 2 -m slow
 
 check: $(VENV)/.installed-$(EXTRAS)
 	$(BIN)/ruff format --check .

@@ -36,7 +36,7 @@ def ready(bundle: str | Path | Bundle, *, threads: int = 1, slowdown: float | No
     `slowdown` is the declared slow-down of this machine; the default is the one the device profile declares (1 for a
     profile that was measured on the device itself).
     """
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     factor = opened.device.machine.slowdown if slowdown is None else slowdown
     return Ready(opened, Engine.open(opened.model(), threads=threads, slowdown=max(1.0, factor)))
 

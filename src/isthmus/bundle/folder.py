@@ -58,8 +58,9 @@ class Bundle:
         )
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: str | Path) -> Bundle:
     """Open a bundle folder. Raises BadBundle, in one sentence, for anything that is not as it was packed."""
+    path = Path(path)
     if not (path / MANIFEST_FILE).is_file():
         raise BadBundle(f"{path} is no bundle: it has no {MANIFEST_FILE}; make one with isthmus pack")
     try:
