@@ -2,7 +2,7 @@
 
 A small convolutional network with three exits on scikit-learn's digits (8 × 8, 16 grey levels; 1,797 pictures; every
 fourth is kept for the test). All exits are trained together on a weighted sum of their losses, on pictures shifted by
-up to a pixel. Needs the `torch` and `dev` extras; half a minute on one core.
+up to a pixel. Needs the `torch` and `dev` extras; about a minute on one core.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEVELS = 16.0
 
 
 class Digits(nn.Module):
-    """Nine convolutions on the way to the last exit. After the second exit's place only 3 × 4 × 4 values go on, and
+    """Ten convolutions on the way to the last exit. After the second exit's place only 3 × 4 × 4 values go on, and
     before the last stage 8 × 2 × 2: narrower than the picture's 64."""
 
     def __init__(self) -> None:
