@@ -48,7 +48,7 @@ def main() -> None:
         return
     for name in ("switch", "control"):
         row = result[name]
-        print(f"{name:8} over the median of its cut: " + ", ".join(f"{k} {v:.3f}" for k, v in row.items()))  # type: ignore[attr-defined]
+        print(f"{name:8} over the median of its cut: " + ", ".join(f"{k} {v:.3f}" for k, v in row.items()))
     print(f"target {TARGET} for the switch")
 
 

@@ -13,9 +13,9 @@ import statistics
 from shaped_runs import as_rows, goodput_mbit, measure, packed
 
 from isthmus.bundle import open_bundle
-from isthmus.session import table_of
 from isthmus.graph import OUTPUT
 from isthmus.record import Choice
+from isthmus.session import table_of
 
 RATES_MBIT = (2.0, 8.0, 30.0, 100.0)
 TARGET = 0.10

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from isthmus.adapt import Fixed
 from isthmus.bundle import open_bundle
-from isthmus.session import connect, ready
 from isthmus.link import ShapedLink
 from isthmus.link.testbed import GOODPUT, ShapedNetwork, missing
 from isthmus.record import Choice, Step
+from isthmus.session import connect, ready
 
 PORT = 18031
 WARM_UP = 3

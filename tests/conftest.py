@@ -1,10 +1,17 @@
-"""What all tests share: a cache of their own for optimised networks."""
+"""What all tests share: a cache of their own, models and engines made once a process, a server on the smallest."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
+
+from isthmus.engine import Engine
+from isthmus.model import Model, load_model
+from isthmus.run import Bounds, Server, serve
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,3 +20,37 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     os.environ["ISTHMUS_CACHE"] = str(shared / "isthmus-cache")
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def model_of() -> Callable[[str], Model]:
+    """A model by name, loaded once."""
+    return cache(load_model)
+
+
+@pytest.fixture(scope="session")
+def engine_of(cache_dir: Path, model_of: Callable[[str], Model]) -> Callable[[str], Engine]:
+    """A model's engine by name, opened once."""
+    return cache(lambda name: Engine.open(model_of(name), cache_dir=cache_dir))
+
+
+@pytest.fixture(scope="session")
+def engine(cache_dir: Path) -> Engine:
+    return Engine.open(load_model("zoo:tiny"), cache_dir=cache_dir)
+
+
+@pytest.fixture(scope="session")
+def other_engine(cache_dir: Path) -> Engine:
+    """The same network with other weights."""
+    return Engine.open(load_model("zoo:tiny", seed=1), cache_dir=cache_dir)
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine) -> Iterator[Server]:
+    with serve(engine, bounds=Bounds(batch=4)) as made:
+        yield made

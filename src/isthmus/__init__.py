@@ -17,13 +17,13 @@ from isthmus.version import __version__
 
 if TYPE_CHECKING:
     from isthmus.bundle import open_bundle
-    from isthmus.session import connect
     from isthmus.engine import Engine
     from isthmus.graph import graph_of, narrow_cuts
     from isthmus.link import Link
     from isthmus.model import load_model
     from isthmus.plan import PLANNERS, Plan, Problem, price, problem_for
     from isthmus.run import serve
+    from isthmus.session import connect
 
 _WHERE = {
     "PLANNERS": "plan",

@@ -11,7 +11,7 @@ from isthmus.bundle import Bundle, open_bundle
 from isthmus.engine import Engine
 from isthmus.graph import graph_of
 from isthmus.link import Link
-from isthmus.plan import CostTable, Limits, Problem, candidates_for, problem_for
+from isthmus.plan import CostTable, Problem, candidates_for, problem_for, sends_input
 from isthmus.record import Chooser
 from isthmus.run import Mode, Session, StepWriter, connect_engine
 
@@ -41,7 +41,7 @@ def ready(bundle: str | Path | Bundle, *, threads: int = 1, slowdown: float | No
     return Ready(opened, Engine.open(opened.model(), threads=threads, slowdown=max(1.0, factor)))
 
 
-def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None, private: bool = False) -> Problem:
+def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None) -> Problem:
     """The planning problem a bundle holds: its profiles, the link it was packed for (or `link`), its codecs."""
     manifest = bundle.manifest
     return problem_for(
@@ -51,14 +51,16 @@ def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None, priv
         link or manifest.link.link(),
         codecs=manifest.codecs,
         default_codecs=manifest.default_codecs,
-        limits=Limits(private=private),
+        ready=manifest.cuts,
     )
 
 
 def table_of(bundle: Bundle, *, batch: int = 1, private: bool = False) -> CostTable:
-    """Every ready cut with every codec allowed there, priced for any link and load."""
-    problem = problem_of(bundle, batch=batch, private=private)
-    return CostTable.of(problem, candidates_for(problem, ready=bundle.manifest.cuts))
+    """Every ready cut with every codec allowed there, priced for any link and load; `private`: without those that send
+    a raw input."""
+    problem = problem_of(bundle, batch=batch)
+    options = candidates_for(problem)
+    return CostTable.of(problem, [o for o in options if not (private and sends_input(problem, o[0]))])
 
 
 def connect(

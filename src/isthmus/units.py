@@ -1,4 +1,4 @@
-"""Units at the edge: people write `20Mbit`, `4MiB`, `200ms`; inside there are only bits per second, bytes and seconds."""
+"""Units at the edge: people write `20Mbit`, `4MiB`, `200ms`; inside are only bits per second, bytes and seconds."""
 
 from __future__ import annotations
 

@@ -147,6 +147,7 @@ def make_plan(
         codecs={INPUT: names, **codecs},
         default_codecs=features_only(names),
         limits=limits,
+        ready=[c.id for c in machines.engine.cuts],
     )
     return PLANNERS[planner](problem)
 

@@ -2,6 +2,7 @@
 
 from isthmus.plan.build import candidates_for, problem_for
 from isthmus.plan.cost import CostTable, Option, price
+from isthmus.plan.limits import sends_input
 from isthmus.plan.planners import PLANNERS
 from isthmus.plan.retime import retime
 from isthmus.plan.show import plan_json, show_plan
@@ -22,5 +23,6 @@ __all__ = [
     "price",
     "problem_for",
     "retime",
+    "sends_input",
     "show_plan",
 ]

@@ -30,12 +30,13 @@ def problem_for(
     load: float = 1.0,
     limits: Limits | None = None,
     additive: bool = False,
+    ready: Collection[str] | None = None,
 ) -> Problem:
     """Device first, server second, home on the device.
 
     codecs: cut id → codecs that keep the accuracy there; `default_codecs` for the rest. `device_factor` and `load`
-    multiply the device's and the server's times; `additive` prices parts as sums of node times. Raises BadInput for a
-    profile of another model than the other's, or a factor that is not above zero.
+    multiply the device's and the server's times; `additive` prices parts as sums of node times; `ready`: see
+    `Problem`. Raises BadInput for a profile of another model than the other's, or a factor that is not above zero.
     """
     if device.fingerprint != server.fingerprint:
         raise BadInput(f"the device's profile is of {device.model}, the server's of another model, {server.model}")
@@ -49,16 +50,18 @@ def problem_for(
         limits=limits or Limits(),
         codecs={cut: tuple(names) for cut, names in (codecs or {}).items()},
         default_codecs=tuple(default_codecs),
+        ready=None if ready is None else tuple(ready),
     )
 
 
 def candidates_for(problem: Problem, ready: Collection[str] | None = None) -> list[Option]:
     """Every nested combination of cuts × codecs allowed there, in running order.
 
-    The cuts are the narrow ones, or exactly those named in `ready` (what an engine offers without building anything).
+    The cuts are exactly those named in `ready` (or else in `problem.ready`), without either the narrow ones.
     Raises BadInput for an unknown cut in `ready`, or more than MOST_COMBINATIONS nested combinations.
     """
-    cuts = narrow_cuts(problem.graph) if ready is None else _named(problem.graph, ready)
+    names = problem.ready if ready is None else ready
+    cuts = narrow_cuts(problem.graph) if names is None else _named(problem.graph, names)
     links = len(problem.links)
     count = comb(len(cuts) + links - 1, links)
     if count > MOST_COMBINATIONS:

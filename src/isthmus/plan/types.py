@@ -30,7 +30,8 @@ class Problem:
     machines: first → last in *running order*; links[j] joins machines j and j+1; `home` is the index of the machine
     where the input is born and the answer wanted (0: device first; Edgent's server-first order is home=1 of 2).
     codecs: cut id → names of the codecs that keep the accuracy there; `default_codecs` for cuts not named. A tensor
-    that is not float32 always crosses raw.
+    that is not float32 always crosses raw. ready: ids of the cuts that need no building (what an engine keeps ready and
+    a profile has measured); planners that list cuts list these, or every narrow one where it is None.
     """
 
     graph: Graph
@@ -40,6 +41,7 @@ class Problem:
     limits: Limits = Limits()
     codecs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     default_codecs: tuple[str, ...] = ("float32",)
+    ready: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.machines) != len(self.links) + 1:
