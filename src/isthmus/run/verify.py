@@ -22,19 +22,29 @@ class Verifier:
         self._halves, self._codecs = halves, codecs
 
     def check(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
-        """The step with `wrong` (against tail(load(dump(head))) computed here: what this cut and codec must give) and
-        `error` (against the whole model: what the codec cost)."""
+        """The step with `wrong` and `error`.
+
+        An answer is right when it is tail(load(dump(head))) as computed here, and the codec kept its stated bound on
+        every crossing tensor. `error` is the difference from the whole model: what the codec cost.
+        """
         whole = self._halves.whole(inputs)
-        reference = whole if step.cut == OUTPUT else self._again(trip, inputs)
-        wrong = any(not _same(outputs[name], reference[name]) for name in whole)
+        reference, kept = (whole, True) if step.cut == OUTPUT else self._again(trip, inputs)
+        wrong = not kept or any(not _same(outputs[name], reference[name]) for name in whole)
         error = max((_distance(outputs[name], whole[name]) for name in whole), default=0.0)
         return step.model_copy(update={"wrong": wrong, "error": error if np.isfinite(error) else None})
 
-    def _again(self, trip: Trip, inputs: Arrays) -> dict[str, Array]:
+    def _again(self, trip: Trip, inputs: Arrays) -> tuple[dict[str, Array], bool]:
+        """(what this cut and codec must give, whether the codec kept its bound)."""
         crossing, already = self._halves.head(trip.cut, inputs)
         heads, payloads = self._codecs.dump(trip.codec, crossing)
         tensors = self._codecs.load(heads, memoryview(b"".join(payloads)))
-        return {**already, **self._halves.tail(trip.cut, tensors)}
+        kept = all(self._within(trip.codec, name, x, tensors[name]) for name, x in crossing.items())
+        return {**already, **self._halves.tail(trip.cut, tensors)}, kept
+
+    def _within(self, codec: str, name: str, x: Array, again: Array) -> bool:
+        bound = self._codecs.get(codec, name, x.dtype.name).bound(x)
+        exact = (x == again) | ((x != x) & (again != again))  # NaN is what it was
+        return bound == np.inf or bool(exact.all()) or _distance(again[~exact], x[~exact]) <= bound
 
 
 def _same(a: Array, b: Array) -> bool:
