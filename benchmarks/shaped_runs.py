@@ -123,10 +123,12 @@ def client(bundle: Path, address: str, choices: Sequence[Choice], requests: int)
     inputs = here.engine.model.random_inputs(1)
     rows = []
     for choice in choices:
-        with connect(here, address, chooser=Fixed(choice), deadline_s=60, mode="only_on_server") as session:
+        with connect(here, address, chooser=Fixed(choice), deadline_s=60) as session:
             session.wait_connected(10)
             time.sleep(0.3)
             steps = [session.infer(inputs).step for _ in range(requests + WARM_UP)][WARM_UP:]
+        if any(s.trouble or s.cut != choice.cut for s in steps):
+            raise SystemExit(f"{choice.cut} was not what ran: {steps[-1].trouble}")
         rows.append(_row(choice, steps))
     return rows
 

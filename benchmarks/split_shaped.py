@@ -31,8 +31,9 @@ def main() -> None:
         opened = open_bundle(bundle)
         ready = [c for c in opened.manifest.cuts if c not in (INPUT, OUTPUT)]
         graph = graph_of(opened.model(weights=False))
-        small = [b.cut.id for b in bottlenecks(graph) if b.cut.id in ready and b.ratio < 0.7]
-        picked = [small[len(small) // 3], small[-4]]
+        small = [b for b in bottlenecks(graph) if b.cut.id in ready and b.ratio < 1]
+        by_size = sorted(small, key=lambda b: -b.ratio)
+        picked = [by_size[0].cut.id, by_size[len(by_size) // 2].cut.id]
         choices = [Choice(cut=c, codec=k) for c in picked for k in ("int8", "int4")]
         rows = list(measure(bundle, choices, RATES_MBIT, options.requests, options.delay_ms / 1e3))
     found = []

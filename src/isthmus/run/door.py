@@ -38,6 +38,7 @@ class Door:
     ) -> None:
         self._listening, self._converse, self._inner = listening, converse, inner
         self._longest, self._most = longest, most
+        self._closed = False
         self._left = threading.Condition()
         self._ours: set[socket.socket] = set()
         self._theirs: set[socket.socket] = set()
@@ -45,6 +46,7 @@ class Door:
 
     def close(self) -> None:
         """No new clients; those inside may stay."""
+        self._closed = True
         hang_up(self._listening)
 
     def clear(self, grace_s: float) -> None:
@@ -60,7 +62,7 @@ class Door:
             try:
                 peer, _ = self._listening.accept()
             except OSError as e:
-                if self._listening.fileno() < 0:
+                if self._closed:
                     return
                 _log.warning("a client could not be let in: %s", e)  # too many open files, most likely
                 threading.Event().wait(0.1)
