@@ -122,3 +122,17 @@ def test_absurd_arguments_and_missing_privileges_are_said(monkeypatch: pytest.Mo
     with pytest.raises(Missing, match="root"):
         ShapedNetwork("1Mbit")
     assert names() == before
+
+
+def test_what_a_killed_process_left_behind_is_removed() -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = f"isthmus-{dead.pid}-0-d"
+    subprocess.run(["ip", "netns", "add", left], check=True)
+    try:
+        with ShapedNetwork("10Mbit") as net:
+            listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+            assert left not in listed
+            assert net.namespaces["device"] in listed, "and not what lives"
+    finally:
+        subprocess.run(["ip", "netns", "delete", left], capture_output=True, check=False)

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -158,7 +159,7 @@ class ShapedNetwork:
             kick.close()
         for quota in self._quotas:
             quota.close()
-        known = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False).stdout.split()
+        known = _namespaces()
         for name in self.namespaces.values():
             if name in known:
                 _run("ip", "netns", "delete", name)
@@ -173,6 +174,7 @@ class ShapedNetwork:
         self.close()
 
     def _build(self) -> None:
+        _sweep()
         device, server = (self.namespaces[place] for place in PLACES)
         _run("ip", "netns", "add", device)
         _run("ip", "netns", "add", server)
@@ -283,6 +285,21 @@ def _end(process: subprocess.Popen[Any]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _namespaces() -> list[str]:
+    """Names of the network namespaces there are."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False).stdout
+    return [line.split()[0] for line in listed.splitlines() if line.strip()]
+
+
+def _sweep() -> None:
+    """Remove what a process that was killed has left behind: namespaces of ours whose maker no longer lives."""
+    for name in _namespaces():
+        prefix, _, rest = name.partition("-")
+        pid = rest.partition("-")[0]
+        if prefix == "isthmus" and pid.isdigit() and not Path("/proc", pid).exists():
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
 
 def _run(*command: str) -> None:
