@@ -15,7 +15,7 @@ from isthmus.model.fold import fold_into
 from isthmus.model.initializers import is_bare, lightened, settle, take_over
 from isthmus.model.limits import LIMITS, NEWEST_IR
 from isthmus.model.shapes import BATCH, FOREIGN, Shapes, fill_outputs, first_line, fix_inputs, shapes_at
-from isthmus.model.tidy import drop_dead, drop_initializer_inputs, name_nodes
+from isthmus.model.tidy import drop_dead, drop_initializer_inputs, forget_remarks, name_nodes
 from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
 from isthmus.model.vetting import STANDARD, opset_of, vet_operators, vet_size, vet_values
 
@@ -88,6 +88,7 @@ def _model(
     drop_dead(light.graph)
     name_nodes(light.graph)
     take_over(proto, light)
+    forget_remarks(proto.graph)
     inputs, outputs = _signatures(proto)
     bare = any(is_bare(t) for t in proto.graph.initializer)
     if blocks:

@@ -29,6 +29,16 @@ def drop_dead(graph: onnx.GraphProto) -> None:
         graph.node.extend(reversed(kept))
 
 
+def forget_remarks(graph: onnx.GraphProto) -> None:
+    """Remove what exporters write beside the network: doc strings and metadata, where torch leaves stack traces with
+    the paths of the machine that exported. None of it belongs in a bundle."""
+    graph.ClearField("doc_string")
+    del graph.metadata_props[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("doc_string")
+        del part.metadata_props[:]
+
+
 def name_nodes(graph: onnx.GraphProto) -> None:
     """Every node is called by its first output. Names of inner tensors with '+' or a leading '@', which cut ids use,
     are changed; an omitted first output gets a name. Raises BadModel where an output is no node's."""
