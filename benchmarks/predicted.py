@@ -19,14 +19,14 @@ from isthmus.session import table_of
 
 RATES_MBIT = (2.0, 8.0, 30.0, 100.0)
 TARGET = 0.10
-CUTS = 8
+CUTS = 6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--models", default="zoo:mobilenet_v2,zoo:efficientnet_b0,zoo:resnet50")
-    parser.add_argument("--requests", type=int, default=9)
+    parser.add_argument("--requests", type=int, default=4)
     parser.add_argument("--delay-ms", type=float, default=5.0, help="one way")
     options = parser.parse_args()
     found: list[dict[str, object]] = []
