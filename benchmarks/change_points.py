@@ -126,7 +126,7 @@ def score(belief: Belief, seen: list[float], true: list[float], steps: list[int]
         "steps": len(steps),
         "found": len(found),
         "within_2_samples": sum(d <= 1 for d in found),
-        "mean_delay": float(np.mean(found)) if found else math.nan,
+        **({"mean_delay": float(np.mean(found))} if found else {}),
         "false_alarms_per_1000": 1000 * (len(flags) - len(near)) / len(seen),
         "median_error": float(np.expm1(np.median(errors))),
         "mean_error": float(np.expm1(errors.mean())),

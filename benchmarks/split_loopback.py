@@ -5,7 +5,10 @@ Client and server are two processes on different cores, one thread each. Three f
 - `over_own_ms`: the request, less the head and the tail as they were timed inside this very request. Pure cost of the
   split: encode, transport, queue, decode.
 - `over_alone_ms`: the request, less head and tail run alone on the client's core right after it.
-- `floor_ms`: the same payload through a bare TCP socket between two processes, there and four bytes back.
+- `floor_ms`: the same payload through a bare TCP socket between two processes, there and four bytes back, again and
+  again: everything stays in the caches and both processors stay awake.
+- `cold_floor_ms`: the same once after each head, as a request does it: the head has filled the caches with weights, and
+  the server's processor has gone to sleep.
 
 The target is 1.0 ms.
 """
@@ -20,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from isthmus.engine import Engine
@@ -87,12 +90,13 @@ def other_process(model: str) -> Iterator[tuple[int, int]]:
             process.kill()
 
 
-def floor_s(port: int, size: int, rounds: int) -> float:
-    """Median seconds of `size` bytes through a bare socket, and four bytes back."""
+def floor_s(port: int, size: int, rounds: int, before: Callable[[], object] = lambda: None) -> float:
+    """Median seconds of `size` bytes through a bare socket, and four bytes back; `before` runs before each, untimed."""
     payload, taken = bytes(size), []
     with socket.create_connection(("127.0.0.1", port)) as peer:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(rounds):
+            before()
             begun = time.perf_counter()
             peer.sendall(size.to_bytes(4, "little"))
             peer.sendall(payload)
@@ -119,6 +123,9 @@ def measure(
         own.append(step.seconds.total - step.seconds.head - step.seconds.tail)
         steps.append(step)
 
+    def head() -> None:
+        engine.head(choice.cut, inputs)
+
     def median_ms(values: list[float]) -> float:
         return round(1e3 * statistics.median(values), 3)
 
@@ -132,6 +139,7 @@ def measure(
         "over_own_p10_ms": round(1e3 * statistics.quantiles(own, n=10)[0], 3),
         "over_alone_ms": median_ms(alone),
         "floor_ms": round(1e3 * floor_s(plain_port, steps[-1].up_bytes, rounds), 3),
+        "cold_floor_ms": round(1e3 * floor_s(plain_port, steps[-1].up_bytes, rounds, head), 3),
         **{
             f"{cause}_ms": median_ms([getattr(s.seconds, cause) for s in steps])
             for cause in ("encode", "up", "queue", "decode", "down")

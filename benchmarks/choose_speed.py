@@ -1,0 +1,81 @@
+"""How long does it take to decide where the next request runs, and to learn from the last one?
+
+Every ready cut of EfficientNet-B0 with four codecs, believed rate and loads changing all the time. The target is well
+under a millisecond; the peer in the same run is pricing every candidate anew with the cost function.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+from isthmus.adapt import Habits, TableChooser
+from isthmus.graph import graph_of, narrow_cuts
+from isthmus.link import Link
+from isthmus.model import load_model
+from isthmus.plan import CostTable, candidates_for, price, problem_for
+from isthmus.profile import BatchProfile, Machine, Profile, Timing
+from isthmus.record import Evidence, Seconds, Step
+
+TARGET_MS = 1.0
+CODECS = ("float32", "float16", "int8", "int4")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=2000)
+    options = parser.parse_args()
+    graph = graph_of(load_model("zoo:efficientnet_b0", weights=False))
+    profile = made_up(graph.macs, [n.name for n in graph.nodes], [n.macs for n in graph.nodes])
+    cuts = [c.id for c in narrow_cuts(graph)][:60]
+    problem = problem_for(graph, profile, profile, Link(20e6, 20e6, 0.01), default_codecs=CODECS, ready=cuts)
+    candidates = candidates_for(problem)
+    table = CostTable.of(problem, candidates)
+    result: dict[str, object] = {"candidates": len(candidates), "target_ms": TARGET_MS}
+    for name, deadline_s in (("choose", None), ("choose with a deadline", 0.2)):
+        chooser = TableChooser(table, Habits(deadline_s=deadline_s))
+        result[name] = spread_us(lambda n, c=chooser: c.choose(n * 0.1), options.rounds)  # type: ignore[misc]
+    chooser = TableChooser(table)
+    result["observe"] = spread_us(lambda n: chooser.observe(step(n)), options.rounds)
+    result["price all anew"] = spread_us(lambda _: [price(problem, c, k) for c, k in candidates], 5)
+    if options.json:
+        print(json.dumps(result))
+        return
+    for name, row in result.items():
+        print(f"{name:24} {row}")
+
+
+def spread_us(call: Callable[[int], object], rounds: int) -> dict[str, float]:
+    """Microseconds: least and median."""
+    taken = []
+    for number in range(rounds):
+        begun = time.perf_counter()
+        call(number)
+        taken.append(time.perf_counter() - begun)
+    return {"min_us": round(1e6 * min(taken), 1), "median_us": round(1e6 * statistics.median(taken), 1)}
+
+
+def step(number: int) -> Step:
+    """A request over a link that wanders."""
+    rate = 20e6 * random.Random(number).uniform(0.8, 1.2) * (1 + (number // 50) % 3)
+    told = Evidence(up_bps=rate, rtt_s=0.01, server_s=0.004, queue_s=0.0)
+    seconds = Seconds(total=0.05, head=0.02, up=0.02, tail=0.004)
+    return Step(id=number, t_s=number * 0.1, ran="server", cut="@input", codec="int8", seconds=seconds, evidence=told)
+
+
+def made_up(macs: int, names: list[str], shares: list[int]) -> Profile:
+    """A profile in proportion to the work: what is timed here does not depend on its numbers."""
+    whole = Timing(low_s=0.02, median_s=0.02, high_s=0.02, runs=1)
+    nodes = {name: 0.02 * share / macs for name, share in zip(names, shares, strict=True)}
+    machine = Machine(name="m", cpu="c", system="s", runtime="r", threads=1)
+    batches = {1: BatchProfile(whole=whole, nodes=nodes)}
+    return Profile(model="m", fingerprint="f", machine=machine, taken="", batches=batches)
+
+
+if __name__ == "__main__":
+    main()
