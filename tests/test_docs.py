@@ -29,61 +29,42 @@ def blocks() -> list[tuple[str, str, str]]:
     return found
 
 
-def of_kind(*kinds: str) -> list[object]:
-    return [pytest.param(text, id=name) for name, kind, text in blocks() if kind in kinds]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all blocks: later ones use what earlier ones made, as a reader would."""
-    return tmp_path_factory.mktemp("docs")
-
-
 def environment() -> dict[str, str]:
     scripts = Path(sys.executable).parent
     return {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
 
 
-@pytest.mark.xdist_group("docs")
-@pytest.mark.parametrize("text", of_kind("bash", "sh"))
-def test_shell_block(text: str, place: Path) -> None:
+@pytest.mark.skipif(shutil.which("make") is None or shutil.which("bash") is None, reason="needs make and bash")
+def test_every_block_runs_in_the_order_in_which_it_is_read(tmp_path: Path) -> None:
+    """In one folder: later blocks use what earlier ones made, as a reader would."""
+    for name, kind, text in blocks():
+        if kind in ("bash", "sh"):
+            run_shell(name, text, tmp_path)
+        elif kind == "python":
+            command = [sys.executable, "-W", "error", "-c", text]
+            ran = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+            assert ran.returncode == 0, f"{name}: {ran.stderr}"
+
+
+def run_shell(name: str, text: str, place: Path) -> None:
+    """A block of commands; a block of `make` only has to name targets that are there (the tests are one of them)."""
     if text.lstrip().startswith("make"):
         targets = [w for line in text.splitlines() for w in line.split("#")[0].split()[1:]]
-        if shutil.which("make") is None:
-            pytest.skip("make is not installed")
         ran = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, ran.stderr
+        assert ran.returncode == 0, f"{name}: {ran.stderr}"
         return
     said = place / "said.txt"
     with said.open("w") as file:  # a pipe would stay open as long as a server that the block leaves running
+        command = ["bash", "-euo", "pipefail", "-c", text]
         process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", text],
-            cwd=place,
-            env=environment(),
-            start_new_session=True,
-            stdout=file,
-            stderr=subprocess.STDOUT,
+            command, cwd=place, env=environment(), start_new_session=True, stdout=file, stderr=subprocess.STDOUT
         )
         try:
             code = process.wait(timeout=240)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-    assert code == 0, said.read_text()
-
-
-@pytest.mark.xdist_group("docs")
-@pytest.mark.parametrize("text", of_kind("python"))
-def test_python_block(text: str, place: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", text],
-        cwd=place,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
+    assert code == 0, f"{name}: {said.read_text()}"
 
 
 def test_no_block_escapes() -> None:
@@ -91,12 +72,12 @@ def test_no_block_escapes() -> None:
         assert kind in {"bash", "sh", "python", "json", *PLAIN}, f"{name}: what language is '{kind}'?"
         if kind in PLAIN:
             assert not re.search(r"^(isthmus|make|pip|import|from) ", text, re.MULTILINE), f"{name} looks like code"
-    assert of_kind("bash"), "the README shows commands"
-    assert of_kind("python"), "and Python"
+    kinds = {kind for _, kind, _ in blocks()}
+    assert {"bash", "python"} <= kinds, "the README shows commands and Python"
 
 
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", BLOCK.sub("", page.read_text(encoding="utf-8"))):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"

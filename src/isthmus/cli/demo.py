@@ -68,14 +68,14 @@ def demo(
     say("[bold]2/5[/] starting the server and the link; the server will be killed (-9) once and started again")
     here = ready(bundle)
     use_core(0)
-    steps, summary = _perform(here, scene, to / "journal.jsonl", say)
+    steps, summary, returned_s = _perform(here, scene, to / "journal.jsonl", say)
     say("[bold]3/5[/] what the network answered")
     compared = compare([s for s in steps if s.kind == "request"], table, _LINK, scene.trace.rate_at)
     say("[bold]4/5[/] real accuracy: the trained digits network, cut, with fewer and fewer bits on the wire")
     digits = digits_rows()
     say("[bold]5/5[/] the report")
     report(to / "journal.jsonl", to / "report.html", bundle.path / "plan.json")
-    row = _row(summary, scene, compared, digits, steps)
+    row = _row(summary, scene, returned_s, compared, digits, steps)
     write_whole(to / "summary.json", (json_text(row) + "\n").encode())
     emit(row, as_json=json, show=lambda: _show(summary, compared, digits, to))
     if summary.lost or summary.wrong or len(summary.cuts_used) < 3:
@@ -124,8 +124,9 @@ def _story(bundle: Bundle, scene: Scene) -> str:
     )
 
 
-def _perform(here: Ready, scene: Scene, journal: Path, say: Say) -> tuple[list[Step], Summary]:
-    """The run itself: requests one after the other for the length of the scene."""
+def _perform(here: Ready, scene: Scene, journal: Path, say: Say) -> tuple[list[Step], Summary, float]:
+    """The run itself: requests one after the other for the length of the scene. Also when the server was back."""
+    returned: list[float] = []
     manifest = here.bundle.manifest
     inputs = [here.engine.model.random_inputs(1, seed) for seed in range(8)]
     with ServerProcess(here.bundle.path) as server, ShapedLink(server.address, scene.trace, delay_s=_RTT_S / 2) as link:
@@ -152,7 +153,9 @@ def _perform(here: Ready, scene: Scene, journal: Path, say: Say) -> tuple[list[S
             ) as session:
                 link.set_rate(scene.trace)  # the trace begins with the first request
                 start = time.monotonic()
-                killer = threading.Thread(target=_kill_and_restart, args=(server, scene, start, say), daemon=True)
+                killer = threading.Thread(
+                    target=_kill_and_restart, args=(server, scene, start, say, returned), daemon=True
+                )
                 killer.start()
                 asked, told = 0, -1.0
                 while (now := time.monotonic() - start) < scene.seconds:
@@ -162,15 +165,16 @@ def _perform(here: Ready, scene: Scene, journal: Path, say: Say) -> tuple[list[S
                         told = float(int(now))
                         say(_line(step, scene))
                 killer.join()
-        return steps.all, summarise(steps.all, requests=asked, link_trace=header.link_trace)
+        return steps.all, summarise(steps.all, requests=asked, link_trace=header.link_trace), returned[0]
 
 
-def _kill_and_restart(server: ServerProcess, scene: Scene, start: float, say: Say) -> None:
+def _kill_and_restart(server: ServerProcess, scene: Scene, start: float, say: Say, returned: list[float]) -> None:
     time.sleep(max(0.0, start + scene.killed_s - time.monotonic()))
     server.kill()
     say("    [red]the server was killed (-9)[/]")
     time.sleep(max(0.0, start + scene.restarted_s - time.monotonic()))
     server.start()
+    returned.append(time.monotonic() - start)
     say("    [green]the server is back[/]")
 
 
@@ -185,13 +189,18 @@ def _line(step: Step, scene: Scene) -> str:
 
 
 def _row(
-    summary: Summary, scene: Scene, compared: Compared | None, digits: tuple[DigitsRow, ...], steps: list[Step]
+    summary: Summary,
+    scene: Scene,
+    returned_s: float,
+    compared: Compared | None,
+    digits: tuple[DigitsRow, ...],
+    steps: list[Step],
 ) -> dict[str, Any]:
     back = [s.t_s for s in steps if s.kind == "request" and s.t_s > scene.restarted_s and s.ran != "device"]
     return {
         **summary.model_dump(mode="json"),
         "server_killed_s": scene.killed_s,
-        "server_restarted_s": scene.restarted_s,
+        "server_returned_s": returned_s,
         "server_used_again_s": min(back) if back else None,
         "link": [[float(t), float(r)] for t, r in zip(scene.trace.times_s, scene.trace.rates_bps, strict=True)],
         "compared": None if compared is None else compared.model_dump(mode="json"),

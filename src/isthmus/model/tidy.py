@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 
 from isthmus.errors import BadModel
@@ -34,7 +36,8 @@ def forget_remarks(graph: onnx.GraphProto) -> None:
     the paths of the machine that exported. None of it belongs in a bundle."""
     graph.ClearField("doc_string")
     del graph.metadata_props[:]
-    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+    parts: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.initializer]
+    for part in parts:
         part.ClearField("doc_string")
         del part.metadata_props[:]
 
