@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from isthmus.errors import BadInput
 from isthmus.graph import bottlenecks, graph_of
-from isthmus.model import load_model
-from isthmus.model.types import Model, Signature
+from isthmus.model import Model, load_model, model_from_proto
 
 
-def small_model() -> Model:
+def small_model(shape: tuple[int | None, ...] | None = None) -> Model:
     """conv 3→4 (3×3, stride 2), relu, a constant chain for a Reshape target, matmul 64→5, one dead node."""
     rng = np.random.default_rng(0)
     weights = [
@@ -39,8 +37,7 @@ def small_model() -> Model:
         weights,
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    onnx.checker.check_model(proto)
-    return Model("small", proto, (Signature("x", (None, 3, 8, 8), "float32"),), (Signature("y", (None, 5), "float32"),))
+    return model_from_proto(proto, "small", shapes=None if shape is None else {"x": shape})
 
 
 def test_a_small_net_by_hand() -> None:
@@ -55,13 +52,14 @@ def test_a_small_net_by_hand() -> None:
 
 
 def test_a_fixed_batch_is_kept() -> None:
-    model = small_model()
-    fixed = Model("fixed", model.proto, (Signature("x", (1, 3, 8, 8), "float32"),), model.outputs)
+    fixed = small_model((1, 3, 8, 8))
     assert graph_of(fixed).batch == 1
     with pytest.raises(BadInput, match="takes a batch of 1, not 4"):
         graph_of(fixed, batch=4)
+    four = graph_of(small_model((4, 3, 8, 8)))
+    assert (four.batch, four.tensors["c"].shape) == (4, (4, 4, 4, 4))
     with pytest.raises(BadInput, match="batch of 0"):
-        graph_of(model, batch=0)
+        graph_of(small_model(), batch=0)
 
 
 @pytest.mark.parametrize(

@@ -58,16 +58,35 @@ def cut_of(graph: Graph, head: frozenset[int]) -> Cut:
 
 def narrow_cuts(graph: Graph) -> tuple[Cut, ...]:
     """INPUT, every cut where exactly one tensor crosses, OUTPUT, in running order (independent of how nodes stand)."""
-    cuts = {INPUT: cut_at(graph, INPUT)}
+    heads = _narrow_prefixes(graph) if len(graph.outputs) == 1 else _narrow_heads(graph)
+    cuts = {c.id: c for c in (cut_of(graph, h) for h in heads)}
+    cuts.setdefault(INPUT, cut_at(graph, INPUT))
+    cuts[OUTPUT] = cut_at(graph, OUTPUT)
+    return tuple(sorted(cuts.values(), key=lambda c: len(c.head)))
+
+
+def _narrow_prefixes(graph: Graph) -> Iterator[frozenset[int]]:
+    """With one output, all that is not after a narrow tensor leads to it and so stands before it, whatever the running
+    order: one sweep that counts the tensors still to be read finds them all."""
+    open_tensors = sum(bool(graph.consumers[t]) for t in graph.inputs)
+    left = {t: len(readers) for t, readers in graph.consumers.items()}
+    for i, node in enumerate(graph.nodes[:-1]):
+        for name in dict.fromkeys(node.inputs):
+            left[name] -= 1
+            open_tensors -= not left[name]
+        open_tensors += sum(bool(left[t]) for t in node.outputs)
+        if open_tensors == 1:
+            yield frozenset(range(i + 1))
+
+
+def _narrow_heads(graph: Graph) -> Iterator[frozenset[int]]:
+    """With several outputs, each tensor is tried."""
     for node in graph.nodes:
         for name in node.outputs:
             if graph.consumers[name]:
                 head = _head(graph, {name}, set())
-                if len(head) < len(graph.nodes) and _enter_only_by(graph, head, name):
-                    cut = cut_of(graph, head)
-                    cuts.setdefault(cut.id, cut)
-    cuts[OUTPUT] = cut_at(graph, OUTPUT)
-    return tuple(sorted(cuts.values(), key=lambda c: len(c.head)))
+                if head and len(head) < len(graph.nodes) and _enter_only_by(graph, head, name):
+                    yield head
 
 
 def prefix_cuts(graph: Graph) -> tuple[Cut, ...]:

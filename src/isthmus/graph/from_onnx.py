@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper, shape_inference
+from onnx import helper
 
-from isthmus.errors import BadInput, BadModel
+from isthmus.errors import BadInput
 from isthmus.graph.types import Graph, Node, Tensor
-from isthmus.model.fold import SMALL, fold_small
-from isthmus.model.types import OPSET, Model
+from isthmus.model.shapes import shapes_at
+from isthmus.model.types import Model
 
 
 def graph_of(model: Model, batch: int = 1) -> Graph:
@@ -23,97 +22,42 @@ def graph_of(model: Model, batch: int = 1) -> Graph:
     whose results nobody reads. Works on shape-only models. Raises BadInput for a batch the model does not allow and
     BadModel where a shape cannot be found.
     """
-    skeleton = _skeleton(model, batch)
-    try:
-        inferred = shape_inference.infer_shapes(skeleton, data_prop=True)
-    except Exception as error:  # onnx raises several kinds, some of them plain RuntimeError
-        raise BadModel(f"{model.name}: shape inference failed: {error}") from error
-    tensors = _tensors(inferred.graph)
-    constants = _constants(inferred.graph, tensors)
-    alive = _alive(inferred.graph, constants.names)
-    nodes = tuple(_node(n, tensors, constants) for n in inferred.graph.node if n.output[0] in alive)
-    outputs = tuple(o.name for o in inferred.graph.output if o.name not in constants.names)
-    named = {t for n in nodes for t in (*n.inputs, *n.outputs)}
-    inputs = tuple(i.name for i in inferred.graph.input if i.name not in constants.names)
-    missing = sorted(t for t in named.union(inputs, outputs) if t not in tensors)
-    if missing:
-        raise BadModel(f"{model.name}: the shape of {missing[0]} cannot be inferred; give the model static shapes")
+    batch = _allowed(model, batch)
+    tensors = {name: _tensor(name, *found) for name, found in shapes_at(model.proto, batch).items()}
+    graph = model.proto.graph
+    constants = _constants(graph, tensors)
+    alive = _alive(graph, constants.names)
+    nodes = tuple(_node(n, tensors, constants) for n in graph.node if n.output[0] in alive)
+    inputs = tuple(i.name for i in graph.input if i.name not in constants.names)
+    outputs = tuple(o.name for o in graph.output if o.name not in constants.names)
+    named = {t for n in nodes for t in (*n.inputs, *n.outputs)}.union(inputs, outputs)
     return Graph(
         name=model.name,
         batch=batch,
         nodes=nodes,
-        tensors={t: tensors[t] for t in named.union(inputs, outputs)},
+        tensors={t: tensors[t] for t in named},
         inputs=inputs,
         outputs=outputs,
         blocks=tuple(b for b in model.blocks if b in named),
     )
 
 
-def _skeleton(model: Model, batch: int) -> onnx.ModelProto:
-    """The model without its weights' values and with the batch filled in: small, whatever the model weighs."""
+def _allowed(model: Model, batch: int) -> int:
+    """The batch the graph is made at: the one that is asked for, or the one the model fixes."""
     if batch < 1:
         raise BadInput(f"a batch of {batch} is not possible")
-    proto = model.proto
-    bare = onnx.ModelProto(ir_version=max(4, proto.ir_version))  # below 4, initializers count only if also inputs
-    bare.opset_import.extend(proto.opset_import)
-    bare.graph.name = proto.graph.name or model.name
-    bare.graph.output.extend(proto.graph.output)
-    folded = fold_small(proto.graph, max((o.version for o in proto.opset_import if not o.domain), default=OPSET))
-    bare.graph.initializer.extend(folded.values())
-    for node in proto.graph.node:
-        if node.output[0] not in folded:
-            bare.graph.node.append(_without_large_attributes(node))
-    for tensor in proto.graph.initializer:
-        bare.graph.initializer.append(_without_values(tensor))
-    signatures = {s.name: s for s in model.inputs}
-    for info in proto.graph.input:
-        copy = bare.graph.input.add()
-        copy.CopyFrom(info)
-        signature = signatures.get(info.name)
-        if signature is None:
-            continue
-        if signature.shape and signature.shape[0] is not None and batch != 1 and signature.shape[0] != batch:
-            raise BadInput(f"{model.name} takes a batch of {signature.shape[0]}, not {batch}")
-        for dim, size in zip(copy.type.tensor_type.shape.dim, signature.at(batch), strict=True):
-            dim.dim_value = size
-    for info in bare.graph.output:
-        info.type.tensor_type.ClearField("shape")  # inferred anew; declared ones may name a symbolic batch
-    return bare
+    for signature in model.inputs:
+        fixed = signature.shape[0] if signature.shape else None
+        if fixed is not None and not model.dynamic_batch:
+            if batch not in (1, fixed):
+                raise BadInput(f"{model.name} takes a batch of {fixed}, not {batch}")
+            return fixed
+    return batch
 
 
-def _without_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    if math.prod(tensor.dims) <= SMALL and not tensor.external_data:
-        return tensor
-    return onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-
-
-def _without_large_attributes(node: onnx.NodeProto) -> onnx.NodeProto:
-    large = [a for a in node.attribute if a.type == onnx.AttributeProto.TENSOR and math.prod(a.t.dims) > SMALL]
-    if not large:
-        return node
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    for attribute in copy.attribute:
-        if attribute.type == onnx.AttributeProto.TENSOR:
-            attribute.t.CopyFrom(_without_values(attribute.t))
-    return copy
-
-
-def _tensors(graph: onnx.GraphProto) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for info in (*graph.input, *graph.value_info, *graph.output):
-        kind = info.type.tensor_type
-        if not kind.HasField("shape") or any(not d.HasField("dim_value") for d in kind.shape.dim):
-            continue
-        found[info.name] = _tensor(info.name, kind.elem_type, [d.dim_value for d in kind.shape.dim])
-    for tensor in graph.initializer:
-        found[tensor.name] = _tensor(tensor.name, tensor.data_type, list(tensor.dims))
-    return found
-
-
-def _tensor(name: str, elem_type: int, dims: Iterable[int]) -> Tensor:
+def _tensor(name: str, shape: tuple[int, ...], elem_type: int) -> Tensor:
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
-    return Tensor(name=name, shape=tuple(dims), dtype=dtype.name, itemsize=dtype.itemsize)
+    return Tensor(name=name, shape=shape, dtype=dtype.name, itemsize=dtype.itemsize)
 
 
 @dataclass
@@ -170,11 +114,7 @@ def _alive(graph: onnx.GraphProto, constants: set[str]) -> set[str]:
 
 
 def _node(node: onnx.NodeProto, tensors: dict[str, Tensor], constants: _Constants) -> Node:
-    outputs = tuple(o for o in node.output if o and o in tensors)
-    if not outputs:
-        raise BadModel(
-            f"the shape of {node.output[0]} ({node.op_type}) cannot be inferred; give the model static shapes"
-        )
+    outputs = tuple(o for o in node.output if o)
     weights = [constants.weigh(i, tensors) for i in node.input if i in constants.names]
     return Node(
         name=outputs[0],
