@@ -213,7 +213,7 @@ def test_a_plan_of_many_cuts_keeps_the_chosen_and_the_cheapest(tmp_path: Path) -
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
     path = journal_of(tmp_path / "run.jsonl", steady_run(2))
-    with pytest.raises(BadInput, match="is not a plan"):
+    with pytest.raises(BadInput, match="is no plan"):
         report(path, tmp_path / "page.html", path)
     with pytest.raises(BadInput, match="cannot read the plan"):
         report(path, tmp_path / "page.html", tmp_path / "none.json")

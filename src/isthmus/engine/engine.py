@@ -43,7 +43,6 @@ class Engine:
         self._slow = slow
         self._shapes: Shapes = shapes_of(prepared.model, prepared.graph)
         self._maker = Maker(prepared, threads)
-        self._outputs = tuple(o.name for o in prepared.model.outputs)
         self._ready = {c.id: c for c in prepared.cuts}
         self._pairs: dict[str, Halves] = {}
         self._rare: OrderedDict[str, Halves] = OrderedDict()

@@ -6,14 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from isthmus.errors import BadInput
+from isthmus.files import read_json, write_whole
 from isthmus.plan.types import Plan
 from isthmus.record import Header, Step, read_journal, summarise
 from isthmus.report.page import Run, page
-
-MAX_PLAN_BYTES = 64 << 20
 
 
 def report(
@@ -25,7 +22,7 @@ def report(
 
     Raises BadInput for a file that cannot be read, written or meant.
     """
-    plan = None if plan_path is None else _read_plan(Path(plan_path))
+    plan = None if plan_path is None else read_json(Path(plan_path), Plan)
     return write_report([Path(journal_path)], out_path, plan=plan)
 
 
@@ -60,7 +57,8 @@ def write_report(
     runs = [_run(Path(path), requests) for path in paths] or [_made("steps", Header(), steps, requests)]
     models = dict.fromkeys(run.header.model for run in runs if run.header.model)
     words = title or " and ".join(models) or (plan.model if plan else "") or "A run of isthmus"
-    return _write(Path(out), page(runs, words, plan, cut_order))
+    write_whole(Path(out), page(runs, words, plan, cut_order).encode())
+    return Path(out)
 
 
 def _run(path: Path, requests: int | None) -> Run:
@@ -71,31 +69,3 @@ def _run(path: Path, requests: int | None) -> Run:
 
 def _made(name: str, header: Header, steps: tuple[Step, ...], requests: int | None, notes: tuple[str, ...] = ()) -> Run:
     return Run(name, header, steps, summarise(steps, requests=requests, link_trace=header.link_trace), notes)
-
-
-def _read_plan(path: Path) -> Plan:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_PLAN_BYTES + 1)
-    except OSError as e:
-        raise BadInput(f"cannot read the plan {path}: {e.strerror}") from e
-    if len(text) > MAX_PLAN_BYTES:
-        raise BadInput(f"the plan {path} is larger than the {MAX_PLAN_BYTES} bytes allowed")
-    try:
-        return Plan.model_validate_json(text)
-    except ValidationError as e:
-        first = e.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{path} is not a plan: {where}: {first['msg']}") from e
-
-
-def _write(out: Path, text: str) -> Path:
-    """In one move, so that nobody ever sees half a page."""
-    half = out.with_name(out.name + ".part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text, encoding="utf-8")
-        half.replace(out)
-    except OSError as e:
-        raise BadInput(f"cannot write the report {out}: {e.strerror}") from e
-    return out
