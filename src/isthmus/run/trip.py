@@ -43,7 +43,8 @@ class Trip:
         """By cause, and the sum is the whole.
 
         The two machines' clocks are never compared. What the server does with a request it times itself; the way back
-        is half the least round trip (answers are small; a large one comes on top of `up`); `up` is all that is left.
+        is half the least round trip (answers are small; a large one comes on top of `up`), and never more than half of
+        what is left over; `up` is the rest of that.
         """
         total = self.ended_s - self.started_s
         mine = self.head_s + self.encode_s
@@ -53,7 +54,7 @@ class Trip:
             return Seconds(total=total, head=self.head_s, encode=self.encode_s, lost=lost, local=local)
         theirs = self.header.queue_s + self.header.decode_s + self.header.compute_s
         left = max(0.0, total - mine - theirs)
-        down = min(left, (self.rtt_s or 0.0) / 2)
+        down = min(left, self.rtt_s or 0.0) / 2
         return Seconds(
             total=total,
             head=self.head_s,
