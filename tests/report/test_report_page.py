@@ -215,9 +215,9 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     path = journal_of(tmp_path / "run.jsonl", steady_run(2))
     with pytest.raises(BadInput, match="is no plan"):
         report(path, tmp_path / "page.html", path)
-    with pytest.raises(BadInput, match="cannot read .*none.json"):
+    with pytest.raises(BadInput, match=r"cannot read .*none\.json"):
         report(path, tmp_path / "page.html", tmp_path / "none.json")
-    with pytest.raises(BadInput, match="cannot write .*page.html"):
+    with pytest.raises(BadInput, match=r"cannot write .*page\.html"):
         report(path, path / "page.html")
     with pytest.raises(BadInput, match="not from both"):
         write_report([path, steady_run(1)[0]], tmp_path / "page.html")  # type: ignore[arg-type]
