@@ -43,7 +43,7 @@ class Told:
     def __init__(self) -> None:
         self.choice = Choice(cut=INPUT)
 
-    def choose(self, now_s: float) -> Choice:
+    def choose(self, now_s: float, batch: int = 1) -> Choice:
         return self.choice
 
     def observe(self, step: Step) -> None:

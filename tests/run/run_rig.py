@@ -32,7 +32,7 @@ class Told:
         self.probe = 0
         self.beliefs: tuple[float | None, float | None] = (None, None)
 
-    def choose(self, now_s: float) -> Choice:
+    def choose(self, now_s: float, batch: int = 1) -> Choice:
         return self.choice
 
     def observe(self, step: Step) -> None:

@@ -69,7 +69,7 @@ class TableChooser:
         self._asked_s = -math.inf
         self._now_s = 0.0
 
-    def choose(self, now_s: float) -> Choice:
+    def choose(self, now_s: float, batch: int = 1) -> Choice:
         """Where the request that starts now should run."""
         self._now_s = now_s
         latency = self._latency_s(self._bandwidth.bps, now_s)

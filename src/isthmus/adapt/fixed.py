@@ -16,7 +16,7 @@ class Fixed:
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
 
-    def choose(self, now_s: float) -> Choice:
+    def choose(self, now_s: float, batch: int = 1) -> Choice:
         """The one choice."""
         return self._choice
 

@@ -13,12 +13,14 @@ Ran = Literal["device", "split", "server"]
 
 
 class Choice(BaseModel):
-    """Where the next request should run: a cut id (`@output` = all on the device, `@input` = all on the server)."""
+    """Where the next request should run: a cut id (`@output` = all on the device, `@input` = all on the server), and
+    at which early exit it should stop (the name of that output; None: the whole model)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cut: str
     codec: str = "float32"
+    exit: str | None = None
     predicted_s: float | None = None
     why: str = ""
 
@@ -67,6 +69,8 @@ class Step(BaseModel):
     cut: str
     codec: str
     batch: int = Field(default=1, ge=1)
+    exit: str | None = None
+    """the early exit that answered; None: the model's last output, or all of them"""
     seconds: Seconds
     up_bytes: int = 0
     down_bytes: int = 0
@@ -90,8 +94,8 @@ class Step(BaseModel):
 class Chooser(Protocol):
     """Whoever decides for the client. Never blocks; called from the client's threads one at a time."""
 
-    def choose(self, now_s: float) -> Choice:
-        """Where the request that starts now should run."""
+    def choose(self, now_s: float, batch: int = 1) -> Choice:
+        """Where the request of `batch` samples that starts now should run."""
 
     def observe(self, step: Step) -> None:
         """One request or probe as it went."""

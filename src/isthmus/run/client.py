@@ -111,7 +111,7 @@ class Session:
         batch = self._halves.batch_of(inputs)
         started = self._clock()
         with self._deciding:
-            choice = within(self._mode, self._chooser.choose(started - self._zero_s), self._halves)
+            choice = within(self._mode, self._chooser.choose(started - self._zero_s, batch), self._halves)
             return Trip(started, choice, batch, self._chooser.beliefs)
 
     def _here(self, trip: Trip, inputs: Arrays) -> dict[str, Array]:
