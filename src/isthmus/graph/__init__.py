@@ -3,6 +3,7 @@
 from isthmus.graph.bottlenecks import Bottleneck, Granularity, block_cuts, bottlenecks
 from isthmus.graph.cuts import all_cuts, cut_at, cut_of, narrow_cuts, prefix_cuts
 from isthmus.graph.describe import Description, describe
+from isthmus.graph.exits import at_exit
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Node, Tensor
 
@@ -17,6 +18,7 @@ __all__ = [
     "Node",
     "Tensor",
     "all_cuts",
+    "at_exit",
     "block_cuts",
     "bottlenecks",
     "cut_at",

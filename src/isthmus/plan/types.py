@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from isthmus.errors import BadInput
-from isthmus.graph.types import Graph
+from isthmus.graph.cuts import narrow_cuts
+from isthmus.graph.exits import at_exit
+from isthmus.graph.types import INPUT, OUTPUT, Graph
 from isthmus.link.types import Link
 from isthmus.profile.times import Times
 
@@ -24,6 +26,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Exit:
+    """One place to stop: the output that answers there, and its accuracy (share of right answers, None: unknown)."""
+
+    output: str
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
 class Problem:
     """Everything a planner may know.
 
@@ -31,7 +41,8 @@ class Problem:
     where the input is born and the answer wanted (0: device first; Edgent's server-first order is home=1 of 2).
     codecs: cut id → names of the codecs that keep the accuracy there; `default_codecs` for cuts not named. A tensor
     that is not float32 always crosses raw. ready: ids of the cuts that need no building (what an engine keeps ready and
-    a profile has measured); planners that list cuts list these, or every narrow one where it is None.
+    a profile has measured); planners that list cuts list these, or every narrow one where it is None. exits: the early
+    exits in running order, the main output last; planners that do not choose among them run the whole network.
     """
 
     graph: Graph
@@ -42,6 +53,7 @@ class Problem:
     codecs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     default_codecs: tuple[str, ...] = ("float32",)
     ready: tuple[str, ...] | None = None
+    exits: tuple[Exit, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.machines) != len(self.links) + 1:
@@ -52,6 +64,21 @@ class Problem:
     def codecs_at(self, cut_id: str) -> tuple[str, ...]:
         """Names of the codecs allowed where this cut crosses."""
         return self.codecs.get(cut_id, self.default_codecs)
+
+    def at_exit(self, output: str) -> Problem:
+        """The same problem for the part of the network that one exit needs. Raises BadInput for an unknown output."""
+        graph = at_exit(self.graph, output)
+        names = {node.name for node in graph.nodes}
+        machines = tuple(replace(m, profile=m.profile.at_exit(output, names), graph=graph) for m in self.machines)
+        measured = [m.profile.exits.get(output, {}).get(self.graph.batch) for m in self.machines]
+        ready = self.ready
+        if all(measured):
+            common = set.intersection(*(set(part.heads) for part in measured if part is not None))
+            ready = (INPUT, *(t for t in graph.producer if t in common), OUTPUT)
+        elif ready is not None:
+            narrow = {cut.id for cut in narrow_cuts(graph)}
+            ready = tuple(cut_id for cut_id in ready if cut_id in narrow)
+        return replace(self, graph=graph, machines=machines, ready=ready, exits=())
 
 
 @dataclass(frozen=True)

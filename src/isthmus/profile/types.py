@@ -6,6 +6,7 @@ sums of node times are 5–50 % off: node times miss the layout change at the cu
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, PositiveInt
@@ -84,8 +85,26 @@ class Profile(_Strict):
     machine: Machine
     taken: str
     batches: dict[PositiveInt, BatchProfile]
+    exits: dict[str, dict[PositiveInt, BatchProfile]] = Field(default_factory=dict)
+    """the same for the part of the network that one early exit needs, by the name of that output"""
     codecs: dict[str, CodecTiming] = Field(default_factory=dict)
     complete: bool = True
+
+    def at_exit(self, output: str, nodes: Collection[str]) -> Profile:
+        """The profile of the part that one exit needs, whose nodes have these names: as it was measured, or else its
+        node times through the fit of the whole."""
+        measured = self.exits.get(output)
+        if measured is None:
+            measured = {size: _of_nodes(batch, nodes) for size, batch in self.batches.items()}
+        return self.model_copy(update={"batches": measured, "exits": {}})
+
+
+def _of_nodes(batch: BatchProfile, names: Collection[str]) -> BatchProfile:
+    """Times of a part of the network of which only single nodes were measured."""
+    nodes = {name: seconds for name, seconds in batch.nodes.items() if name in names}
+    whole_s = max(0.0, batch.head_fit.a * sum(nodes.values()) + batch.head_fit.c)
+    whole = Timing(low_s=whole_s, median_s=whole_s, high_s=whole_s, runs=batch.whole.runs)
+    return BatchProfile(whole=whole, nodes=nodes, head_fit=batch.head_fit, tail_fit=batch.tail_fit)
 
 
 class AccuracyRow(_Strict):

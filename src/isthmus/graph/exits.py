@@ -1,0 +1,37 @@
+"""Right-sizing: the part of a network that one early exit needs.
+
+Edgent (Li et al., IEEE TWC 2020, §III) calls the choice of an exit right-sizing: the layers after it, and the side
+branches of the other exits, are not run at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from isthmus.errors import BadInput
+from isthmus.graph.types import Graph
+
+
+def at_exit(graph: Graph, output: str) -> Graph:
+    """The graph of one output alone: only the nodes it needs, in the same order, and that output.
+
+    Blocks that this exit does not reach are forgotten; the inputs stay all. Raises BadInput for an output that is none.
+    """
+    if output not in graph.outputs:
+        raise BadInput(f"{graph.name} has no output '{output[:80]}'; its outputs are {', '.join(graph.outputs)}")
+    if graph.outputs == (output,):
+        return graph
+    needed = {output}
+    kept = []
+    for node in reversed(graph.nodes):
+        if not needed.isdisjoint(node.outputs):
+            needed.update(node.inputs)
+            kept.append(node)
+    known = {*graph.inputs, output, *(t for node in kept for t in node.outputs)}
+    return replace(
+        graph,
+        nodes=tuple(reversed(kept)),
+        tensors={name: tensor for name, tensor in graph.tensors.items() if name in known},
+        outputs=(output,),
+        blocks=tuple(b for b in graph.blocks if b in known),
+    )
