@@ -2,6 +2,6 @@
 imported by their own names, so that planning does not need onnxruntime."""
 
 from isthmus.profile.times import Times
-from isthmus.profile.types import AccuracyRow, BatchProfile, CodecTiming, Fit, Machine, Profile, Timing
+from isthmus.profile.types import AccuracyRow, BatchProfile, CodecTiming, Fit, Machine, MachineKind, Profile, Timing
 
-__all__ = ["AccuracyRow", "BatchProfile", "CodecTiming", "Fit", "Machine", "Profile", "Times", "Timing"]
+__all__ = ["AccuracyRow", "BatchProfile", "CodecTiming", "Fit", "Machine", "MachineKind", "Profile", "Times", "Timing"]

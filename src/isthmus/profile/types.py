@@ -63,8 +63,12 @@ class CodecTiming(_Strict):
     decode_s_per_element: NonNegativeFloat = 0.0
 
 
+MachineKind = Literal["measured", "simulated", "roofline", "regression"]
+"""Where a profile's seconds come from: a clock, an accelerator's cycle count, peak and bandwidth, or fitted laws."""
+
+
 class Machine(_Strict):
-    """Where a profile was taken."""
+    """Where a profile was taken, or what it was computed for (`kind` says which)."""
 
     name: str
     cpu: str
@@ -72,6 +76,7 @@ class Machine(_Strict):
     runtime: str
     threads: PositiveInt
     slowdown: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    kind: MachineKind = "measured"
 
 
 class Profile(_Strict):
