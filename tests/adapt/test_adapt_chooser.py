@@ -105,11 +105,11 @@ def test_small_gains_are_not_worth_a_move() -> None:
     chooser = settled(20e6, near)
     assert chooser.choose(5).cut == "a"
     for t in range(5, 8):  # 3 % for b now
-        chooser._table = replace(near, device_s=np.array([0.053, 0.05, 0.5]))
+        chooser._sizes.at(1).table = replace(near, device_s=np.array([0.053, 0.05, 0.5]))
         kept = chooser.choose(t)
         assert kept.cut == "a"
         assert "too little" in kept.why
-    chooser._table = replace(near, device_s=np.array([0.060, 0.05, 0.5]))
+    chooser._sizes.at(1).table = replace(near, device_s=np.array([0.060, 0.05, 0.5]))
     assert chooser.choose(9).cut == "b"
 
 
@@ -128,7 +128,7 @@ def test_a_current_choice_that_would_be_late_is_left_however_small_the_gain() ->
     near = table_of(("a", 40, 10, 1), ("b", 41, 10, 1), (OUTPUT, 500, 0, 0))
     chooser = settled(20e6, near, Habits(deadline_s=0.060))
     assert chooser.choose(5).cut == "a"
-    chooser._table = replace(near, device_s=np.array([0.0445, 0.0435, 0.5]))
+    chooser._sizes.at(1).table = replace(near, device_s=np.array([0.0445, 0.0435, 0.5]))
     assert chooser.choose(6).cut == "b"
 
 

@@ -8,6 +8,7 @@ for besides: a margin before moving, probes where nothing is learnt otherwise, a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from isthmus.adapt.bandwidth import HIGHEST_BPS, Bandwidth
 from isthmus.adapt.change_points import Prior
 from isthmus.adapt.health import Health
 from isthmus.adapt.load import LOWEST, LoadFactor, Recent
+from isthmus.adapt.sizes import Size, Sizes
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
 from isthmus.record.types import Choice, Step
@@ -46,36 +48,41 @@ class Habits:
 
 
 class TableChooser:
-    """A `Chooser` over the candidates of a cost table; `table.link` is what is believed before anything is measured.
+    """A `Chooser` over the candidates of a cost table, or of one table for each batch size; a batch without a table is
+    priced by its nearest neighbour's (`Sizes`). `table.link` is what is believed before anything is measured.
 
     Times are seconds on any one rising clock; nothing here reads a clock, so simulations run the same code.
     """
 
-    def __init__(self, table: CostTable, habits: Habits | None = None, *, prior: Prior | None = None) -> None:
+    def __init__(
+        self,
+        table: CostTable | Mapping[int, CostTable],
+        habits: Habits | None = None,
+        *,
+        prior: Prior | None = None,
+    ) -> None:
         self.habits = habits or Habits()
-        self._table = table
-        self._row = {name: at for at, name in enumerate(zip(table.cuts, table.codecs, strict=True))}
-        self._all = np.arange(len(table.cuts))
-        local = np.flatnonzero(table.up_bytes + table.down_bytes == 0)
-        self._whole = int(local[np.argmin(table.device_s[local])]) if local.size else None
-        self._bandwidth = Bandwidth(min(table.link.up_bps, HIGHEST_BPS), prior)
-        self._down_share = table.link.down_bps / table.link.up_bps
+        self._sizes = Sizes(table if isinstance(table, Mapping) else {1: table})
+        self._size = self._sizes.least
+        link = self._size.table.link
+        self._bandwidth = Bandwidth(min(link.up_bps, HIGHEST_BPS), prior)
+        self._down_share = link.down_bps / link.up_bps
         self._server = LoadFactor()
         self._device = LoadFactor()
-        self._rtt = Recent(table.link.rtt_s)
+        self._rtt = Recent(link.rtt_s)
         self._queue = Recent(0.0, rest=0.0)
         self._health = Health()
-        self._current: int | None = None
         self._asked_s = -math.inf
         self._now_s = 0.0
 
     def choose(self, now_s: float, batch: int = 1) -> Choice:
-        """Where the request that starts now should run."""
+        """Where the request of `batch` samples that starts now should run."""
         self._now_s = now_s
-        latency = self._latency_s(self._bandwidth.bps, now_s)
-        at, why = self._pick(latency, now_s)
-        self._current = at
-        return Choice(cut=self._table.cuts[at], codec=self._table.codecs[at], predicted_s=float(latency[at]), why=why)
+        size = self._size = self._sizes.at(batch)
+        latency = self._latency_s(size, self._bandwidth.bps, now_s)
+        at, why = self._pick(size, latency, now_s)
+        size.current = at
+        return Choice(cut=size.table.cuts[at], codec=size.table.codecs[at], predicted_s=float(latency[at]), why=why)
 
     def observe(self, step: Step) -> None:
         """Learn from one request or probe: bandwidth, round trip, server and device times, and whether it failed."""
@@ -107,19 +114,19 @@ class TableChooser:
         """(uplink bit/s, server load factor) at the last moment this was asked or told anything."""
         return self._bandwidth.bps, self._server.at(self._now_s)
 
-    def _latency_s(self, up_bps: float, now_s: float) -> NDArray[np.float64]:
+    def _latency_s(self, size: Size, up_bps: float, now_s: float) -> NDArray[np.float64]:
         """Every candidate at this uplink rate. The wait at the server is paid by whatever goes there, as half a round
         trip each way is; the downlink keeps its ratio to the uplink, for nothing measures it."""
         rtt_s = self._rtt.at(now_s) + self._queue.at(now_s)
         loads = self._server.at(now_s), self._device.at(now_s)
-        return self._table.latency_s(up_bps, up_bps * self._down_share, rtt_s, *loads)
+        return size.table.latency_s(up_bps, up_bps * self._down_share, rtt_s, *loads)
 
-    def _pick(self, latency: NDArray[np.float64], now_s: float) -> tuple[int, str]:
-        if self._health.down and self._whole is not None:
-            return self._whole, "the server does not answer"
-        allowed, why = self._in_time(latency, now_s)
+    def _pick(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[int, str]:
+        if self._health.down and size.whole is not None:
+            return size.whole, "the server does not answer"
+        allowed, why = self._in_time(size, latency, now_s)
         best = int(allowed[np.argmin(latency[allowed])])
-        current = self._current
+        current = size.current
         if current is None or current == best:
             return best, why
         gain = 1 - float(latency[best]) / max(float(latency[current]), 1e-12)
@@ -127,18 +134,18 @@ class TableChooser:
             return current, f"kept: {gain:.1%} is too little to move for"
         return best, why
 
-    def _in_time(self, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
+    def _in_time(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
         """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,
         else those that are expected to, else all."""
         deadline_s = self.habits.deadline_s
         if deadline_s is None:
-            return self._all, "cheapest"
-        careful = self._latency_s(self._bandwidth.low_bps(now_s), now_s)
+            return size.every, "cheapest"
+        careful = self._latency_s(size, self._bandwidth.low_bps(now_s), now_s)
         for priced, why in ((careful, "cheapest that is surely in time"), (latency, "cheapest that should be in time")):
             meets = np.flatnonzero(priced <= deadline_s)
             if meets.size:
                 return meets, why
-        return self._all, f"cheapest; nothing meets {deadline_s * 1e3:.0f} ms"
+        return size.every, f"cheapest; nothing meets {deadline_s * 1e3:.0f} ms"
 
     def _unsure(self) -> bool:
         return self._health.down or self._bandwidth.doubt > DOUBT
@@ -149,12 +156,14 @@ class TableChooser:
 
     def _worth_knowing(self, now_s: float) -> bool:
         """Could any news of link or server make it worth sending something? On a perfect link to an idle server, at the
-        least round trip ever seen: if the device alone still wins, a probe can change nothing."""
-        if self._whole is None:
+        least round trip ever seen: if the device alone still wins, a probe can change nothing. Judged at the batch size
+        that was chosen for last."""
+        table, whole = self._size.table, self._size.whole
+        if whole is None:
             return True
         load = min(1.0, max(LOWEST, self._server.at(now_s)))
-        best = self._table.latency_s(HIGHEST_BPS, HIGHEST_BPS, self._rtt.least, load, self._device.at(now_s))
-        return float(best.min()) < float(best[self._whole])
+        best = table.latency_s(HIGHEST_BPS, HIGHEST_BPS, self._rtt.least, load, self._device.at(now_s))
+        return float(best.min()) < float(best[whole])
 
     def _learn_link(self, step: Step, now_s: float) -> None:
         told = step.evidence
@@ -167,10 +176,13 @@ class TableChooser:
         told, spent = step.evidence, step.seconds
         if told.queue_s is not None:
             self._queue.observe(told.queue_s, now_s)
-        row = self._row.get((step.cut, step.codec))
-        if step.kind == "probe" or row is None:
+        if step.kind == "probe":
+            return
+        size = self._sizes.at(step.batch)
+        row = size.row.get((step.cut, step.codec))
+        if row is None:
             return
         if told.server_s is not None:
-            self._server.observe(told.server_s, float(self._table.server_s[row]), now_s)
+            self._server.observe(told.server_s, float(size.table.server_s[row]), now_s)
         measured_s = spent.local if step.ran == "device" else spent.head + spent.encode
-        self._device.observe(measured_s, float(self._table.device_s[row]), now_s)
+        self._device.observe(measured_s, float(size.table.device_s[row]), now_s)

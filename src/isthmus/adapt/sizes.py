@@ -1,0 +1,61 @@
+"""Batch sizes and their cost tables: what a chooser prices a request of N samples by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from isthmus.errors import BadInput
+from isthmus.plan.cost import CostTable
+
+_KEPT = 64
+"""Tables made for batch sizes that have none; they are forgotten all at once when there are more."""
+
+
+class Size:
+    """One batch size: its table, how to find a row in it, and which one was chosen last."""
+
+    def __init__(self, table: CostTable) -> None:
+        self.table = table
+        self.row = {name: at for at, name in enumerate(zip(table.cuts, table.codecs, strict=True))}
+        self.every = np.arange(len(table.cuts))
+        local = np.flatnonzero(table.up_bytes + table.down_bytes == 0)
+        self.whole = int(local[np.argmin(table.device_s[local])]) if local.size else None
+        """the row that needs no server"""
+        self.current: int | None = None
+        """the row chosen last at this batch size: a margin compares with that, for the best cut moves with the batch"""
+
+
+class Sizes:
+    """Tables by batch size. One that is not there is the nearest below (else the least) with work and bytes in
+    proportion: dear where a batch saves per sample, so a table for every size in use is better."""
+
+    def __init__(self, tables: Mapping[int, CostTable]) -> None:
+        if not tables or min(tables) < 1:
+            raise BadInput(f"a chooser needs a cost table for at least one batch size from 1 up, not for {[*tables]}")
+        self._given = {batch: Size(table) for batch, table in sorted(tables.items())}
+        self._made: dict[int, Size] = {}
+
+    @property
+    def least(self) -> Size:
+        """The smallest batch size that has a table."""
+        return next(iter(self._given.values()))
+
+    def at(self, batch: int) -> Size:
+        """The table for a batch of this many samples. Raises BadInput for less than one."""
+        found = self._given.get(batch) or self._made.get(batch)
+        if found is None:
+            if batch < 1:
+                raise BadInput(f"a batch has at least 1 sample, not {batch}")
+            if len(self._made) >= _KEPT:
+                self._made.clear()
+            near = max((b for b in self._given if b < batch), default=min(self._given))
+            found = self._made[batch] = Size(_scaled(self._given[near].table, batch / near))
+        return found
+
+
+def _scaled(table: CostTable, factor: float) -> CostTable:
+    numbers = ("device_s", "server_s", "up_bytes", "down_bytes")
+    return replace(table, **{name: factor * getattr(table, name) for name in numbers})
