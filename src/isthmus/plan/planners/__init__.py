@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from isthmus.plan.planners import device_only as _device_only
+from isthmus.plan.planners import edgent as _edgent
 from isthmus.plan.planners import exhaustive as _exhaustive
 from isthmus.plan.planners import mincut as _mincut
 from isthmus.plan.planners import neurosurgeon as _neurosurgeon
@@ -16,6 +17,8 @@ PLANNERS: dict[str, Callable[[Problem], Plan]] = {
     "server_only": _server_only.server_only,
     "neurosurgeon": _neurosurgeon.neurosurgeon,
     "mincut": _mincut.mincut,
+    "edgent": _edgent.edgent,
+    "edgent_mincut": _edgent.edgent_mincut,
     "exhaustive": _exhaustive.exhaustive,
 }
 

@@ -1,0 +1,151 @@
+"""Edgent's static search against trying every exit, cut and codec."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from plan_worlds import Op, graph, random_problem, times
+
+from isthmus.errors import NoPlan
+from isthmus.graph import INPUT, OUTPUT, Graph, all_cuts, narrow_cuts
+from isthmus.link.types import Link
+from isthmus.plan import PLANNERS, Limits, Problem, price
+from isthmus.plan.cost import allowed_codecs
+from isthmus.plan.types import Exit
+
+
+def branchy(rng: random.Random) -> Graph:
+    """A chain of three to six blocks of which all but the last may have a side branch with an exit."""
+    ops: list[Op] = []
+    outputs: list[str] = []
+    last = "x"
+    count = rng.randint(3, 6)
+    for k in range(count):
+        ops += [Op(f"a{k}", (last,), rng.randint(50, 4000)), Op(f"b{k}", (f"a{k}",), rng.randint(20, 3000))]
+        if k < count - 1 and rng.random() < 0.85:
+            ops += [Op(f"s{k}", (f"b{k}",), rng.randint(20, 500)), Op(f"exit{k}", (f"s{k}",), 10)]
+            outputs.append(f"exit{k}")
+        if k > 1 and rng.random() < 0.3:
+            ops.append(Op(f"c{k}", (f"b{k}", f"b{k - 2}"), rng.randint(20, 3000)))
+            last = f"c{k}"
+        else:
+            last = f"b{k}"
+    ops.append(Op("main", (last,), 10))
+    return graph(ops, {"x": rng.randint(2000, 12_000)}, [*outputs, "main"])
+
+
+def branchy_problem(rng: random.Random) -> Problem:
+    """Exits with accuracies that mostly grow, two machines in either order, and a requirement that bites."""
+    of = branchy(rng)
+    home = rng.randrange(2)
+    speed = [10 ** rng.uniform(-3.0, -2.2), 10 ** rng.uniform(-4.0, -3.0)]
+    machines = [times(of, [s * rng.uniform(0.1, 3.0) for _ in of.nodes]) for s in speed]
+    ordered = tuple(machines if home == 0 else reversed(machines))
+    accuracy = sorted(rng.uniform(0.5, 1.0) for _ in of.outputs)
+    if rng.random() < 0.3:
+        rng.shuffle(accuracy)
+    rate = 10 ** rng.uniform(6.0, 8.0)
+    return Problem(
+        of,
+        ordered,
+        (Link(rate, rate, rng.choice((0.0, 1e-3))),),
+        home=home,
+        limits=Limits(latency_s=10 ** rng.uniform(-2.9, -1.6), private=rng.random() < 0.1),
+        default_codecs=rng.choice((("float32",), ("float32", "int8"))),
+        exits=tuple(Exit(o, a) for o, a in zip(of.outputs, accuracy, strict=True)),
+    )
+
+
+def by_trying_everything(problem: Problem, *, narrow: bool) -> tuple[str, float] | None:
+    """(exit, seconds) of the most accurate exit with any choice in time, and its fastest; None where there is none."""
+    in_time: list[tuple[float, int, str, float]] = []
+    for depth, place in enumerate(problem.exits):
+        at = problem.at_exit(place.output)
+        best = min(
+            (
+                price(at, [cut], codec).total_s
+                for cut in (narrow_cuts(at.graph) if narrow else all_cuts(at.graph))
+                for codec in allowed_codecs(at, [cut])
+                if not (problem.limits.private and sends_raw(at, cut.crossing, cut.id))
+            ),
+            default=float("inf"),
+        )
+        if best <= (problem.limits.latency_s or float("inf")):
+            in_time.append((place.accuracy or 0.0, depth, place.output, best))
+    if not in_time:
+        return None
+    _, _, output, seconds = max(in_time)
+    return output, seconds
+
+
+def sends_raw(problem: Problem, crossing: tuple[str, ...], cut_id: str) -> bool:
+    if problem.home == 0:
+        return not set(crossing).isdisjoint(problem.graph.inputs)
+    return cut_id != INPUT  # the server runs first: it needs the input
+
+
+@pytest.mark.parametrize("planner", ["edgent", "edgent_mincut"])
+def test_the_exit_and_the_partition_are_those_of_trying_everything(planner: str) -> None:
+    not_last = inside = server_first = none = unsorted = passed_over = 0
+    for seed in range(500):
+        problem = branchy_problem(random.Random(seed))
+        expected = by_trying_everything(problem, narrow=planner == "edgent")
+        if expected is None:
+            with pytest.raises(NoPlan, match=r"comes nearest at|would send the raw input"):
+                PLANNERS[planner](problem)
+            none += 1
+            continue
+        plan = PLANNERS[planner](problem)
+        assert plan.exit == expected[0], f"seed {seed}"
+        assert plan.cost.total_s == pytest.approx(expected[1], abs=2e-7), f"seed {seed}"
+        not_last += plan.exit != problem.exits[-1].output
+        inside += plan.cuts[0] not in (INPUT, OUTPUT)
+        server_first += problem.home == 1 and plan.cuts[0] not in (INPUT, OUTPUT)
+        passed_over += len(plan.exits) > 1
+        unsorted += [e.accuracy for e in problem.exits] != sorted(e.accuracy or 0 for e in problem.exits)
+    # the cases are hard: early exits, inner cuts, both directions, requirements nothing meets
+    assert not_last > 80, not_last
+    assert inside > 80, inside
+    assert server_first > 15, server_first
+    assert none > 50, none
+    assert passed_over > 100, passed_over
+    assert unsorted > 60, unsorted
+
+
+def test_without_a_requirement_the_most_accurate_exit_wins() -> None:
+    problem = branchy_problem(random.Random(5))
+    plan = PLANNERS["edgent"](replace(problem, limits=Limits()))
+    best = max(problem.exits, key=lambda e: e.accuracy or 0.0)
+    assert plan.exit == best.output
+    assert f"exit {best.output}" in plan.why
+    assert "the most accurate" in plan.why
+
+
+def test_the_reason_names_the_exit_that_was_too_slow() -> None:
+    of = graph([Op("a", ("x",)), Op("early", ("a",), 10), Op("late", ("a",), 10)], {"x": 10_000}, ["early", "late"])
+    machines = (times(of, [0.01, 0.01, 0.5]), times(of, [0.01, 0.01, 0.5]))
+    problem = Problem(
+        of, machines, (Link(1e6, 1e6),), limits=Limits(latency_s=0.1), exits=(Exit("early", 0.7), Exit("late", 0.9))
+    )
+    plan = PLANNERS["edgent"](problem)
+    assert (plan.exit, [e.output for e in plan.exits]) == ("early", ["late", "early"])
+    assert "exit early (70.0%): exit late (90.0%) takes 510 ms at best, 100 ms are allowed" in plan.why
+    with pytest.raises(
+        NoPlan, match=r"no exit within 1 ms: exit early \(70\.0%\), all on the device, comes nearest"
+    ):
+        PLANNERS["edgent"](replace(problem, limits=Limits(latency_s=0.001)))
+
+
+def test_without_accuracies_the_later_exit_counts_as_the_better() -> None:
+    problem = branchy_problem(random.Random(3))
+    blind = replace(problem, limits=Limits(), exits=tuple(Exit(e.output) for e in problem.exits))
+    assert PLANNERS["edgent"](blind).exit == problem.exits[-1].output
+
+
+def test_a_network_without_exits_is_partitioned_as_a_whole() -> None:
+    problem = random_problem(random.Random(1), machines=2)
+    assert PLANNERS["edgent"](problem).cost == PLANNERS["neurosurgeon"](problem).cost
+    with pytest.raises(NoPlan, match=r"the whole network"):
+        PLANNERS["edgent"](replace(problem, limits=Limits(latency_s=1e-9)))
