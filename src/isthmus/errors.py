@@ -7,6 +7,7 @@
     │   └── BadFrame             2   bytes on the wire that lie about themselves
     ├── NoPlan                   5   nothing meets the limits (names the nearest miss and the way out)
     ├── Missing                  6   an optional package, a data folder or a privilege is absent
+    ├── Busy                    10   too much is waiting already; nothing was begun
     └── Remote                   7   the other machine
         ├── Refused              7   it answered "no": wrong model, version, cut, tensor
         ├── Unreachable          8   it did not answer at all
@@ -56,6 +57,12 @@ class Missing(IsthmusError):
     """Something optional is absent: an extra, a data folder, a privilege."""
 
     exit_code = 6
+
+
+class Busy(IsthmusError):
+    """Too much is waiting already: this request was not taken."""
+
+    exit_code = 10
 
 
 class Remote(IsthmusError):

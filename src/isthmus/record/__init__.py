@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from isthmus.record.batching import Batching
 from isthmus.record.journal import Header, Journal, check_step, read_journal
 from isthmus.record.summary import CAUSES, Place, Summary, fell_back, in_order, summarise, true_rate_bps
 from isthmus.record.types import Choice, Chooser, Evidence, Ran, Seconds, Step
 
 __all__ = [
     "CAUSES",
+    "Batching",
     "Choice",
     "Chooser",
     "Evidence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isthmus.run.batcher import Batcher
 from isthmus.run.client import Session, StepWriter, connect_engine
 from isthmus.run.oip_client import infer_remote
 from isthmus.run.probe import LinkReport, ProbeRow, probe
@@ -12,6 +13,7 @@ __all__ = [
     "MODES",
     "PROTOCOL",
     "Answer",
+    "Batcher",
     "Bounds",
     "LinkReport",
     "Mode",

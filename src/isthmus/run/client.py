@@ -13,7 +13,9 @@ from isthmus.codec import PictureScale
 from isthmus.errors import BadInput, IsthmusError, Late, Refused, Remote
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.quant import ChannelClip
+from isthmus.record.batching import Batching
 from isthmus.record.types import Choice, Chooser, Step
+from isthmus.run.batcher import Batcher
 from isthmus.run.codecs import Codecs
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, read_header
@@ -76,6 +78,19 @@ class Session:
         trip.ended_s = self._clock()
         outputs = self._halves.in_order(outputs)
         return Answer(outputs, self._record(trip, inputs, outputs))
+
+    def batched(self, max_batch: int = 8, max_delay_s: float = 0.01, *, most_waiting: int = 1024) -> Batcher:
+        """Gathers requests of any number of callers into batches of up to `max_batch` samples; none waits longer than
+        `max_delay_s` for others, but for the batch before it. At most `most_waiting` samples wait.
+
+        Raises BadInput for a model whose batch is fixed, and for more samples than the server takes.
+        """
+        line = self._keeper.line() if self._keeper is not None else None
+        most = line.welcome.max_batch if line is not None else 0
+        if 0 < most < max_batch:
+            raise BadInput(f"the server takes batches of up to {most}, not {max_batch}")
+        rule = Batching(max_batch, max_delay_s)
+        return Batcher(self.infer, self._halves, rule, most_waiting=most_waiting, clock=self._clock)
 
     def now_s(self) -> float:
         """Seconds on the journal's clock."""

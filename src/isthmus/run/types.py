@@ -81,6 +81,9 @@ class Answer:
 
     outputs: dict[str, Array]
     step: Step
+    """of the whole batch, where several requests were gathered into one"""
+    wait_s: float = 0.0
+    """how long this request waited for its batch to leave, before `step` begins"""
 
     @property
     def ran(self) -> Ran:
