@@ -23,7 +23,7 @@ def branchy(rng: random.Random) -> Graph:
     last = "x"
     count = rng.randint(3, 6)
     for k in range(count):
-        ops += [Op(f"a{k}", (last,), rng.randint(50, 4000)), Op(f"b{k}", (f"a{k}",), rng.randint(20, 3000))]
+        ops += [Op(f"a{k}", (last,), rng.randint(50, 4000)), Op(f"b{k}", (f"a{k}",), rng.randint(20, 400))]
         if k < count - 1 and rng.random() < 0.85:
             ops += [Op(f"s{k}", (f"b{k}",), rng.randint(20, 500)), Op(f"exit{k}", (f"s{k}",), 10)]
             outputs.append(f"exit{k}")
@@ -40,19 +40,19 @@ def branchy_problem(rng: random.Random) -> Problem:
     """Exits with accuracies that mostly grow, two machines in either order, and a requirement that bites."""
     of = branchy(rng)
     home = rng.randrange(2)
-    speed = [10 ** rng.uniform(-3.0, -2.2), 10 ** rng.uniform(-4.0, -3.0)]
+    speed = [10 ** rng.uniform(-3.2, -2.5), 10 ** rng.uniform(-3.7, -3.0)]
     machines = [times(of, [s * rng.uniform(0.1, 3.0) for _ in of.nodes]) for s in speed]
     ordered = tuple(machines if home == 0 else reversed(machines))
     accuracy = sorted(rng.uniform(0.5, 1.0) for _ in of.outputs)
     if rng.random() < 0.3:
         rng.shuffle(accuracy)
-    rate = 10 ** rng.uniform(6.0, 8.0)
+    rate = 10 ** rng.uniform(6.8, 8.2)
     return Problem(
         of,
         ordered,
         (Link(rate, rate, rng.choice((0.0, 1e-3))),),
         home=home,
-        limits=Limits(latency_s=10 ** rng.uniform(-2.9, -1.6), private=rng.random() < 0.1),
+        limits=Limits(latency_s=10 ** rng.uniform(-2.7, -1.7), private=rng.random() < 0.1),
         default_codecs=rng.choice((("float32",), ("float32", "int8"))),
         exits=tuple(Exit(o, a) for o, a in zip(of.outputs, accuracy, strict=True)),
     )
@@ -106,9 +106,9 @@ def test_the_exit_and_the_partition_are_those_of_trying_everything(planner: str)
         passed_over += len(plan.exits) > 1
         unsorted += [e.accuracy for e in problem.exits] != sorted(e.accuracy or 0 for e in problem.exits)
     # the cases are hard: early exits, inner cuts, both directions, requirements nothing meets
-    assert not_last > 80, not_last
-    assert inside > 80, inside
-    assert server_first > 15, server_first
+    assert not_last > 150, not_last
+    assert inside > 90, inside
+    assert server_first > 8, server_first
     assert none > 50, none
     assert passed_over > 100, passed_over
     assert unsorted > 60, unsorted
@@ -132,9 +132,7 @@ def test_the_reason_names_the_exit_that_was_too_slow() -> None:
     plan = PLANNERS["edgent"](problem)
     assert (plan.exit, [e.output for e in plan.exits]) == ("early", ["late", "early"])
     assert "exit early (70.0%): exit late (90.0%) takes 510 ms at best, 100 ms are allowed" in plan.why
-    with pytest.raises(
-        NoPlan, match=r"no exit within 1 ms: exit early \(70\.0%\), all on the device, comes nearest"
-    ):
+    with pytest.raises(NoPlan, match=r"no exit within 1 ms: exit early \(70\.0%\), all on the device, comes nearest"):
         PLANNERS["edgent"](replace(problem, limits=Limits(latency_s=0.001)))
 
 
