@@ -106,3 +106,28 @@ def test_absurd_changes_are_refused() -> None:
         trace.clipped(2, 1)
     with pytest.raises(BadInput):
         trace.part(0, 9)
+
+
+@given(pieces, st.booleans(), st.lists(st.tuples(st.floats(0, 40), st.floats(0, 1e9)), min_size=1, max_size=6))
+def test_many_finishes_are_each_finish(
+    parts: list[tuple[float, float]], loop: bool, asked: list[tuple[float, float]]
+) -> None:
+    """Both walk the same totals; where a trace carries nothing for a while, a rounding error may move either across."""
+    trace = trace_of(parts, loop=loop)
+    found = trace.finish_many(np.array([s for s, _ in asked]), np.array([b for _, b in asked]))
+    for (start, bits), many in zip(asked, found.tolist(), strict=True):
+        one = trace.finish_s(start, bits)
+        if many != pytest.approx(one, rel=1e-9, abs=1e-9):
+            low, high = sorted((one, many))
+            assert trace.bits_between(start, min(high, 1e6)) == pytest.approx(
+                trace.bits_between(start, low), rel=1e-6, abs=10
+            )
+
+
+def test_many_finishes_broadcast_and_never_start_from_never() -> None:
+    trace = Trace.of([0, 1, 3], [8e6, 0, 8e6], loop=True, duration_s=4)
+    ends = trace.finish_many(np.array([[0.5], [2.0], [math.inf]]), np.array([0.0, 8e6, 80e6]))
+    assert ends.shape == (3, 3)
+    for start, row in ((0.5, ends[0]), (2.0, ends[1])):
+        assert [trace.finish_s(start, b) for b in (0.0, 8e6, 80e6)] == pytest.approx(row.tolist())
+    assert np.isinf(ends[2]).all()

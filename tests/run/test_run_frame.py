@@ -5,15 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.errors import BadFrame
+from isthmus.link.probe import LEAD_BYTES, lead_bytes
 from isthmus.run.frame import (
     CHUNK_BYTES,
-    LEAD_BYTES,
     MAX_CHUNK_BYTES,
     PREAMBLE,
     Kind,
     Parcel,
     chunk_bytes,
-    lead_bytes,
     pack,
     read_header,
     unpack,

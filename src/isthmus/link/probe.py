@@ -8,6 +8,15 @@ from collections.abc import Sequence
 MIN_BYTES = 8_000
 """A token bucket or a burst of the radio lets the first few KB pass at any speed: fewer bytes tell nothing."""
 MAX_BPS = 1e11
+LEAD_BYTES = 8192
+"""First frame of a payload. It must be larger than the burst a shaper lets pass (3.2 kB at ours), else the first
+arrival is early and the rate comes out low."""
+SMALL_LEAD_BYTES = 4096
+
+
+def lead_bytes(total: int) -> int:
+    """Size of a payload's first part. Small payloads get a smaller one, to leave something to measure after it."""
+    return min(total, SMALL_LEAD_BYTES if total < 4 * LEAD_BYTES else LEAD_BYTES)
 
 
 def dispersion_bps(arrival_times_s: Sequence[float], sizes_bytes: Sequence[int]) -> float | None:

@@ -15,12 +15,9 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from isthmus.errors import BadFrame
+from isthmus.link.probe import LEAD_BYTES, lead_bytes
 
 PREAMBLE = struct.Struct("<BQI")
-LEAD_BYTES = 8192
-"""First frame of a payload. It must be larger than the burst a shaper lets pass (3.2 kB at ours), else the first
-arrival is early and the rate comes out low."""
-SMALL_LEAD_BYTES = 4096
 CHUNK_BYTES = 16384
 MAX_CHUNK_BYTES = 256 << 10
 MAX_CHUNKS = 16
@@ -95,11 +92,6 @@ def chunk_bytes(total: int, rate_bps: float | None) -> int:
     if rate_bps is None:
         return max(CHUNK_BYTES, min(MAX_CHUNK_BYTES, -(-total // MAX_CHUNKS)))
     return int(min(MAX_CHUNK_BYTES, max(LEAD_BYTES, rate_bps / 8 * CHUNK_S)))
-
-
-def lead_bytes(total: int) -> int:
-    """Size of the payload's first part. Small payloads get a smaller one, to leave something to measure after it."""
-    return min(total, SMALL_LEAD_BYTES if total < 4 * LEAD_BYTES else LEAD_BYTES)
 
 
 @dataclass
