@@ -5,7 +5,7 @@ from isthmus.graph.cuts import all_cuts, cut_at, cut_of, narrow_cuts, prefix_cut
 from isthmus.graph.describe import Description, describe
 from isthmus.graph.exits import at_exit
 from isthmus.graph.from_onnx import graph_of
-from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Node, Tensor
+from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Node, Product, Tensor
 
 __all__ = [
     "INPUT",
@@ -16,6 +16,7 @@ __all__ = [
     "Granularity",
     "Graph",
     "Node",
+    "Product",
     "Tensor",
     "all_cuts",
     "at_exit",

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from isthmus.errors import BadInput
-from isthmus.graph.types import Graph, Node, Tensor
+from isthmus.graph.types import Graph, Node, Product, Tensor
 from isthmus.model.shapes import shapes_at
 from isthmus.model.types import Model
 
@@ -116,29 +116,53 @@ def _alive(graph: onnx.GraphProto, constants: set[str]) -> set[str]:
 def _node(node: onnx.NodeProto, tensors: dict[str, Tensor], constants: _Constants) -> Node:
     outputs = tuple(o for o in node.output if o)
     weights = [constants.weigh(i, tensors) for i in node.input if i in constants.names]
+    product = _product(node, tensors)
     return Node(
         name=outputs[0],
         op=node.op_type,
         inputs=tuple(dict.fromkeys(i for i in node.input if i and i not in constants.names)),
         outputs=outputs,
-        macs=_macs(node, tensors),
+        macs=product.macs if product else 0,
         parameters=sum(w[0] for w in weights),
         weight_bytes=sum(w[1] for w in weights),
+        product=product,
     )
 
 
-def _macs(node: onnx.NodeProto, tensors: dict[str, Tensor]) -> int:
-    """Multiply-accumulates of convolutions and matrix products; everything else counts as none, as usual."""
-    out = tensors[node.output[0]].elements if node.output[0] in tensors else 0
+def _product(node: onnx.NodeProto, tensors: dict[str, Tensor]) -> Product | None:
+    """Convolutions and matrix products as products of matrices; None for everything else, which counts as no
+    multiply-accumulates, as usual."""
+    out = tensors.get(node.output[0])
     operands = [tensors.get(i) for i in node.input]
+    whole = {a.name: a.i for a in node.attribute}
     if node.op_type in ("Conv", "ConvInteger", "QLinearConv"):
         weight = operands[3 if node.op_type == "QLinearConv" else 1]
-        return out * math.prod(weight.shape[1:]) if weight else 0
+        return _convolved(out, weight, max(1, whole.get("group", 1))) if out and weight else None
     if node.op_type == "ConvTranspose":
         source, weight = operands[0], operands[1]
-        return source.elements * math.prod(weight.shape[1:]) if source and weight else 0
+        return _spread(source, weight, max(1, whole.get("group", 1))) if source and weight else None
     if node.op_type in ("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"):
-        left = operands[0]
-        across = any(a.name == "transA" and a.i for a in node.attribute)
-        return out * left.shape[0 if across else -1] if left and left.shape else 0
-    return 0
+        left, right = operands[0], operands[3 if node.op_type == "QLinearMatMul" else 1]
+        if out and left and left.shape:
+            across = node.op_type == "Gemm" and whole.get("transA", 0)
+            return _multiplied(out, left, right, depth=left.shape[0 if across else -1])
+    return None
+
+
+def _convolved(out: Tensor, weight: Tensor, groups: int) -> Product:
+    channels = weight.shape[0]
+    return Product(out.elements // max(1, channels), channels // groups, math.prod(weight.shape[1:]), groups)
+
+
+def _spread(source: Tensor, weight: Tensor, groups: int) -> Product:
+    channels = weight.shape[0]
+    return Product(source.elements // max(1, channels), math.prod(weight.shape[1:]), channels // groups, groups)
+
+
+def _multiplied(out: Tensor, left: Tensor, right: Tensor | None, depth: int) -> Product:
+    """One product where the right side is one matrix for all that is on the left, else one for each of its matrices."""
+    columns = 1 if right is not None and len(right.shape) == 1 else max(1, out.shape[-1] if out.shape else 1)
+    if right is None or len(right.shape) <= 2:
+        return Product(out.elements // columns, columns, depth)
+    rows = max(1, left.shape[-2] if len(left.shape) > 1 else 1)
+    return Product(rows, columns, depth, out.elements // (rows * columns))

@@ -40,6 +40,25 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Product:
+    """A node's multiply-accumulates as matrix products: `count` times (rows × depth)·(depth × columns).
+
+    A convolution stands here as im2col would lay it out: rows are the places of the output over the whole batch,
+    columns the output channels of one group, depth the inputs behind one output, count the groups (a depthwise
+    convolution is one product for each channel).
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    count: int = 1
+
+    @property
+    def macs(self) -> int:
+        return self.rows * self.columns * self.depth * self.count
+
+
+@dataclass(frozen=True)
 class Node:
     """One operator. `name` is its first output (unique by construction); inputs are activations, never weights."""
 
@@ -50,6 +69,7 @@ class Node:
     macs: int = 0
     parameters: int = 0
     weight_bytes: int = 0
+    product: Product | None = None
 
 
 @dataclass(frozen=True)
