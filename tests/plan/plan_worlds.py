@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from isthmus.graph import Graph, Node, Tensor
 from isthmus.link.types import Link
-from isthmus.plan.types import Limits, Problem
+from isthmus.plan.types import Exit, Limits, Problem
 from isthmus.profile.times import Times
 from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, Timing
 
@@ -120,3 +120,45 @@ def random_problem(rng: random.Random, *, most: int = 9, machines: int | None = 
     ]
     codecs = rng.choice((("float32",), ("float32", "int8"), ("int8",)))
     return Problem(of, tuple(lent), tuple(links), home=home, limits=Limits(), default_codecs=codecs)
+
+
+def branchy(rng: random.Random) -> Graph:
+    """A chain of three to six blocks of which all but the last may have a side branch with an exit."""
+    ops: list[Op] = []
+    outputs: list[str] = []
+    last = "x"
+    count = rng.randint(3, 6)
+    for k in range(count):
+        ops += [Op(f"a{k}", (last,), rng.randint(50, 4000)), Op(f"b{k}", (f"a{k}",), rng.randint(20, 400))]
+        if k < count - 1 and rng.random() < 0.85:
+            ops += [Op(f"s{k}", (f"b{k}",), rng.randint(20, 500)), Op(f"exit{k}", (f"s{k}",), 10)]
+            outputs.append(f"exit{k}")
+        if k > 1 and rng.random() < 0.3:
+            ops.append(Op(f"c{k}", (f"b{k}", f"b{k - 2}"), rng.randint(20, 3000)))
+            last = f"c{k}"
+        else:
+            last = f"b{k}"
+    ops.append(Op("main", (last,), 10))
+    return graph(ops, {"x": rng.randint(2000, 12_000)}, [*outputs, "main"])
+
+
+def branchy_problem(rng: random.Random) -> Problem:
+    """Exits with accuracies that mostly grow, two machines in either order, and a requirement that bites."""
+    of = branchy(rng)
+    home = rng.randrange(2)
+    speed = [10 ** rng.uniform(-3.2, -2.5), 10 ** rng.uniform(-3.7, -3.0)]
+    machines = [times(of, [s * rng.uniform(0.1, 3.0) for _ in of.nodes]) for s in speed]
+    ordered = tuple(machines if home == 0 else reversed(machines))
+    accuracy = sorted(rng.uniform(0.5, 1.0) for _ in of.outputs)
+    if rng.random() < 0.3:
+        rng.shuffle(accuracy)
+    rate = 10 ** rng.uniform(6.8, 8.2)
+    return Problem(
+        of,
+        ordered,
+        (Link(rate, rate, rng.choice((0.0, 1e-3))),),
+        home=home,
+        limits=Limits(latency_s=10 ** rng.uniform(-2.7, -1.7), private=rng.random() < 0.1),
+        default_codecs=rng.choice((("float32",), ("float32", "int8"))),
+        exits=tuple(Exit(o, a) for o, a in zip(of.outputs, accuracy, strict=True)),
+    )

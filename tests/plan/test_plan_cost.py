@@ -117,15 +117,15 @@ def test_the_table_is_the_function_under_any_rates_and_loads() -> None:
     checked = 0
     for _ in range(30):
         made = random_problem(rng, machines=2)
-        problem = replace(made, home=0)
+        problem = replace(made, home=rng.randrange(2))
         options = _options(problem, rng)
         table = CostTable.of(problem, options)
         up, down, rtt, load, slow = 10 ** rng.uniform(5, 8), 10 ** rng.uniform(5, 8), rng.random() / 50, 1.7, 1.3
         found = table.latency_s(up, down, rtt, load=load, device_load=slow)
-        device, server = problem.machines
+        factors = (slow, load) if problem.home == 0 else (load, slow)
         changed = replace(
             problem,
-            machines=(replace(device, factor=device.factor * slow), replace(server, factor=server.factor * load)),
+            machines=tuple(replace(m, factor=m.factor * f) for m, f in zip(problem.machines, factors, strict=True)),
             links=(replace(problem.links[0], up_bps=up, down_bps=down, rtt_s=rtt),),
         )
         truth = [price(changed, cuts, codec).total_s for cuts, codec in options]
@@ -136,9 +136,9 @@ def test_the_table_is_the_function_under_any_rates_and_loads() -> None:
 
 
 def test_the_table_refuses_other_shapes() -> None:
-    problem = diamond_problem(home=1)
-    with pytest.raises(BadInput, match="home=1"):
-        CostTable.of(problem, [((cut_at(problem.graph, "a"),), "float32")])
+    problem = random_problem(random.Random(2), machines=3)
+    with pytest.raises(BadInput, match="not for 3 machines"):
+        CostTable.of(problem, [((cut_at(problem.graph, OUTPUT),) * 2, "float32")])
     with pytest.raises(BadInput, match="at least one"):
         CostTable.of(diamond_problem(), [])
 

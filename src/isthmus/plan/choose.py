@@ -39,9 +39,8 @@ def choose(problem: Problem, planner: str, options: Iterable[Option], note: str 
     Raises NoPlan with the nearest miss when none does.
     """
     every = priced_options(problem, options)
-    kept = [p for p in every if p.private or not problem.limits.private]
-    memory = problem.limits.home_memory_bytes
-    fitting = [p for p in kept if memory is None or p.memory_bytes <= memory]
+    kept = _kept_private(problem, every)
+    fitting = _fitting(problem, kept)
     latency = problem.limits.latency_s
     meeting = [p for p in fitting if latency is None or p.cost.total_s <= latency]
     if not meeting:
@@ -59,6 +58,20 @@ def choose(problem: Problem, planner: str, options: Iterable[Option], note: str 
         why=f"{why}; {note}" if note else why,
         candidates=tuple(p.candidate() for p in fitting),
     )
+
+
+def within_limits(problem: Problem, options: Iterable[Option]) -> list[Priced]:
+    """The options that keep privacy and memory, priced, in running order; some may be later than the deadline."""
+    return _fitting(problem, _kept_private(problem, priced_options(problem, options)))
+
+
+def _kept_private(problem: Problem, options: Sequence[Priced]) -> list[Priced]:
+    return [p for p in options if p.private or not problem.limits.private]
+
+
+def _fitting(problem: Problem, options: Sequence[Priced]) -> list[Priced]:
+    memory = problem.limits.home_memory_bytes
+    return [p for p in options if memory is None or p.memory_bytes <= memory]
 
 
 def priced_options(problem: Problem, options: Iterable[Option]) -> list[Priced]:

@@ -224,9 +224,10 @@ def row(cost: Cost) -> CostRow:
 
 @dataclass(frozen=True)
 class CostTable:
-    """Many choices of a device-and-server problem (home = 0), laid out so that all are re-priced in one expression.
+    """Many choices of a problem with two machines, laid out so that all are re-priced in one expression.
 
-    `cuts[i]` and `codecs[i]` name choice i; the arrays hold its `Parts`, one number a choice.
+    `cuts[i]` and `codecs[i]` name choice i; the arrays hold its `Parts`, one number a choice. The device is the machine
+    at home, whichever of the two runs first.
     """
 
     cuts: tuple[str, ...]
@@ -239,20 +240,18 @@ class CostTable:
 
     @classmethod
     def of(cls, problem: Problem, candidates: Sequence[Option]) -> CostTable:
-        """Lay out candidates (`candidates_for(problem)`). Raises BadInput unless two machines with home first."""
-        if len(problem.machines) != 2 or problem.home != 0:
-            raise BadInput(
-                f"a cost table is for a device first and a server second, not for {len(problem.machines)} machines "
-                f"with home={problem.home}"
-            )
+        """Lay out candidates (`candidates_for(problem)`). Raises BadInput unless there are two machines."""
+        if len(problem.machines) != 2:
+            raise BadInput(f"a cost table is for a device and a server, not for {len(problem.machines)} machines")
+        home, away = problem.home, 1 - problem.home
         if not candidates:
             raise BadInput("a cost table needs at least one candidate")
         found = [parts(problem, cuts, codec) for cuts, codec in candidates]
         return cls(
             cuts=tuple(cuts[0].id for cuts, _ in candidates),
             codecs=tuple(codec for _, codec in candidates),
-            device_s=np.array([p.compute_s[0] + p.codec_s[0] for p in found]),
-            server_s=np.array([p.compute_s[1] + p.codec_s[1] for p in found]),
+            device_s=np.array([p.compute_s[home] + p.codec_s[home] for p in found]),
+            server_s=np.array([p.compute_s[away] + p.codec_s[away] for p in found]),
             up_bytes=np.array([p.up_bytes[0] for p in found], dtype=np.float64),
             down_bytes=np.array([p.down_bytes[0] for p in found], dtype=np.float64),
             link=problem.links[0],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph.cuts import narrow_cuts
@@ -45,6 +47,8 @@ class Problem:
     that is not float32 always crosses raw. ready: ids of the cuts that need no building (what an engine keeps ready and
     a profile has measured); planners that list cuts list these, or every narrow one where it is None. exits: the early
     exits in running order, the main output last; planners that do not choose among them run the whole network.
+    states_bps: uplink rates to prepare for (`isthmus.adapt.bandwidth_states`), rising; planners that make a
+    configuration map take a range of their own where there are none.
     """
 
     graph: Graph
@@ -56,6 +60,7 @@ class Problem:
     default_codecs: tuple[str, ...] = ("float32",)
     ready: tuple[str, ...] | None = None
     exits: tuple[Exit, ...] = ()
+    states_bps: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.machines) != len(self.links) + 1:
@@ -210,6 +215,67 @@ class ExitPlan(BaseModel):
     sends: bool
 
 
+RewardName = Literal["edgent", "accuracy_first"]
+"""How a configuration map weighs accuracy against speed; see `isthmus.plan.rewards`."""
+
+
+class ConfigRow(BaseModel):
+    """The best strategy for one bandwidth state: exit, cut and codec, what it takes there, and its reward.
+    `meets`: the latency requirement holds; where it cannot, this is the fastest strategy there is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state_bps: PositiveFloat
+    exit: str | None
+    accuracy: float | None
+    cut: str
+    codec: str
+    latency_s: NonNegativeFloat
+    reward: NonNegativeFloat
+    meets: bool
+
+
+class ConfigMap(BaseModel):
+    """Edgent's configuration map: bandwidth state → strategy, states rising. Made by `configuration_map`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["isthmus-config-map"] = "isthmus-config-map"
+    version: Literal[1] = 1
+    model: str
+    fingerprint: str = ""
+    batch: int = Field(ge=1)
+    reward: RewardName
+    within_s: PositiveFloat | None
+    rows: tuple[ConfigRow, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _states_rise(self) -> Self:
+        states = [row.state_bps for row in self.rows]
+        if any(not a < b for a, b in pairwise(states)):
+            raise ValueError("the bandwidth states of a configuration map must rise")
+        return self
+
+    def state_of(self, up_bps: float) -> int:
+        """Index of the state nearest to a rate, by ratio; a rate beyond the map has the state at its end.
+
+        Raises BadInput for a rate that is not above zero.
+        """
+        if not up_bps > 0:
+            raise BadInput(f"a bandwidth state needs a rate above zero, not {up_bps}")
+        return bisect_left(self._borders, up_bps)
+
+    def at(self, up_bps: float) -> ConfigRow:
+        """The strategy for a rate (bit/s). Raises BadInput as `state_of` does."""
+        return self.rows[self.state_of(up_bps)]
+
+    @cached_property
+    def _borders(self) -> tuple[float, ...]:
+        """Half-way, by ratio, between neighbouring states."""
+        states = [row.state_bps for row in self.rows]
+        return tuple(math.sqrt(a * b) for a, b in pairwise(states))
+
+
 class Plan(BaseModel):
     """Where to cut each link (cut ids, one a link, nested), how the crossing tensors are written, what it should cost,
     who said so and why in one line. `candidates` are the other choices that were looked at, in running order.
@@ -232,3 +298,5 @@ class Plan(BaseModel):
     exits: tuple[ExitPlan, ...] = ()
     """the best of every exit that was looked at, the most accurate first"""
     switch: tuple[SwitchTable, ...] = ()
+    config: ConfigMap | None = None
+    """the configuration map, where the planner made one"""

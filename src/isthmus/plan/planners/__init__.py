@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from isthmus.plan.planners import device_only as _device_only
 from isthmus.plan.planners import edgent as _edgent
+from isthmus.plan.planners import edgent_map as _edgent_map
 from isthmus.plan.planners import exhaustive as _exhaustive
 from isthmus.plan.planners import mincut as _mincut
 from isthmus.plan.planners import neurosurgeon as _neurosurgeon
@@ -19,6 +20,8 @@ PLANNERS: dict[str, Callable[[Problem], Plan]] = {
     "mincut": _mincut.mincut,
     "edgent": _edgent.edgent,
     "edgent_mincut": _edgent.edgent_mincut,
+    "edgent_map": _edgent_map.edgent_map,
+    "edgent_map_accuracy": _edgent_map.edgent_map_accuracy,
     "exhaustive": _exhaustive.exhaustive,
 }
 

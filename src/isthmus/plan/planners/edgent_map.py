@@ -1,0 +1,133 @@
+"""Edgent, dynamic (Li et al., IEEE TWC 2020, §III-D, Algorithm 2): the best strategy for every bandwidth state, ahead.
+
+A strategy is an exit and a partition (here: and a codec). For each state every strategy is priced and rewarded; the map
+keeps the best. At run time `isthmus.adapt.MapChooser` finds the state of the live bandwidth and looks its strategy up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from isthmus.errors import BadInput, NoPlan
+from isthmus.graph import cut_at
+from isthmus.link.types import Link
+from isthmus.plan.build import candidates_for
+from isthmus.plan.choose import choose, within_limits
+from isthmus.plan.cost import CostTable
+from isthmus.plan.rewards import reward
+from isthmus.plan.types import ConfigMap, ConfigRow, Exit, Plan, Problem, RewardName
+
+_LOWEST_BPS, _HIGHEST_BPS, _PER_OCTAVE = 50e3, 100e6, 2
+"""Where nobody tells the states: the paper's least rate to that of a good Wi-Fi, a half more each step."""
+
+
+def edgent_map(problem: Problem) -> Plan:
+    """The strategy for the problem's own link, with the map for all states, by the paper's reward. Raises NoPlan where
+    no strategy keeps memory and privacy, or none meets the requirement at the problem's own rate."""
+    return _planned(problem, "edgent_map", "edgent")
+
+
+def edgent_map_accuracy(problem: Problem) -> Plan:
+    """The same by the reward that puts accuracy first. Raises NoPlan as `edgent_map` does."""
+    return _planned(problem, "edgent_map_accuracy", "accuracy_first")
+
+
+def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMap:
+    """Algorithm 2 over `problem.states_bps` (a range of its own where there are none). The downlink keeps its ratio to
+    the uplink. Of strategies with the same reward the later exit and the later cut count (`≤` in the algorithm); where
+    nothing meets the requirement the fastest is kept and marked.
+
+    Raises NoPlan where no strategy keeps memory and privacy, BadInput for more than two machines and for exits of
+    unknown accuracy.
+    """
+    if any(e.accuracy is None for e in problem.exits):
+        raise BadInput(
+            "a configuration map weighs accuracies: give the exits' table (isthmus profile --exits makes it)"
+        )
+    strategies = _strategies(problem)
+    states = problem.states_bps or _usual_states()
+    if any(not 0 < s < float("inf") for s in states):
+        raise BadInput("bandwidth states are rates above zero, in bit/s")
+    rows = tuple(_best(problem, strategies, state, name) for state in sorted(set(states)))
+    return ConfigMap(
+        model=problem.graph.name,
+        fingerprint=problem.machines[problem.home].profile.fingerprint,
+        batch=problem.graph.batch,
+        reward=name,
+        within_s=problem.limits.latency_s,
+        rows=rows,
+    )
+
+
+@dataclass(frozen=True)
+class _Strategies:
+    """One exit, and every partition of it that the limits allow."""
+
+    exit: Exit
+    table: CostTable
+
+
+def _strategies(problem: Problem) -> list[_Strategies]:
+    """From the first exit to the last; a problem without exits is one exit without a name."""
+    found: list[_Strategies] = []
+    for place in problem.exits or (Exit(""),):
+        at = problem.at_exit(place.output) if place.output else problem
+        options = [(p.cuts, p.codec) for p in within_limits(at, candidates_for(at))]
+        if options:
+            found.append(_Strategies(place, CostTable.of(at, options)))
+    if not found:
+        raise NoPlan("no exit has a partition that keeps the limits on memory and privacy; allow more of either")
+    return found
+
+
+def _best(problem: Problem, strategies: list[_Strategies], state_bps: float, name: RewardName) -> ConfigRow:
+    within_s = problem.limits.latency_s
+    link = _link_at(problem.links[0], state_bps)
+    best: ConfigRow | None = None
+    for each in strategies:
+        latency = each.table.latency_s(link.up_bps, link.down_bps, link.rtt_s)
+        worth = reward(name, each.exit.accuracy or 0.0, latency, within_s)
+        # all late: the fastest; else the greatest reward, the last of equals
+        at = int(len(worth) - 1 - np.argmax(worth[::-1])) if worth.any() else int(np.argmin(latency))
+        row = ConfigRow(
+            state_bps=state_bps,
+            exit=each.exit.output or None,
+            accuracy=each.exit.accuracy,
+            cut=each.table.cuts[at],
+            codec=each.table.codecs[at],
+            latency_s=float(latency[at]),
+            reward=float(worth[at]),
+            meets=bool(worth[at] > 0),
+        )
+        if best is None or _better(row, best):
+            best = row
+    assert best is not None
+    return best
+
+
+def _better(row: ConfigRow, than: ConfigRow) -> bool:
+    if row.meets or than.meets:
+        return row.reward >= than.reward
+    return row.latency_s < than.latency_s
+
+
+def _link_at(link: Link, state_bps: float) -> Link:
+    return replace(link, up_bps=state_bps, down_bps=link.down_bps / link.up_bps * state_bps)
+
+
+def _usual_states() -> tuple[float, ...]:
+    steps = int(np.ceil(_PER_OCTAVE * np.log2(_HIGHEST_BPS / _LOWEST_BPS)))
+    return tuple(np.geomspace(_LOWEST_BPS, _HIGHEST_BPS, steps + 1).tolist())
+
+
+def _planned(problem: Problem, planner: str, name: RewardName) -> Plan:
+    """The map, and of it the strategy for the problem's own rate as a plan."""
+    config = configuration_map(problem, name)
+    own = configuration_map(replace(problem, states_bps=(problem.links[0].up_bps,)), name).rows[0]
+    at = problem.at_exit(own.exit) if own.exit else problem
+    plan = choose(at, planner, [((cut_at(at.graph, own.cut),), own.codec)])
+    exits = ", ".join(dict.fromkeys(row.exit for row in config.rows if row.exit))
+    note = f"the map of {len(config.rows)} states uses {exits}" if exits else f"a map of {len(config.rows)} states"
+    return plan.model_copy(update={"exit": own.exit, "config": config, "why": f"{plan.why}; {note}"})
