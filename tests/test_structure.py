@@ -35,6 +35,7 @@ LIGHT = [
     "isthmus.report",
     "isthmus.record",
     "isthmus.graph",
+    "isthmus.simulate",
 ]
 HEAVY = ["torch", "onnxruntime", "grpc", "matplotlib", "PIL", "sklearn"]
 

@@ -105,11 +105,11 @@ class Trace:
         with np.errstate(divide="ignore", invalid="ignore"):
             needs = np.where(load > 0, load / rate, 0.0)
             found: Floats = start + needs
-            far = ~(needs <= self._ends_s[index] - inside) & np.isfinite(start)
-        if far.any():  # the rate changes on the way, or is 0
-            carried = self._totals[index] + (inside - self.times_s[index]) * rate + load
-            later = np.maximum(start, self._when_many(np.where(far, carried, 1.0), rounds))
-            found = np.where(far & (load > 0), later, found)
+            far = (load > 0) & ~(needs <= self._ends_s[index] - inside) & np.isfinite(start)
+            if far.any():  # the rate changes on the way, or is 0
+                carried = self._totals[index] + (inside - self.times_s[index]) * rate + load
+                later = np.maximum(start, self._when_many(np.where(far, carried, 1.0), np.where(far, rounds, 0.0)))
+                found = np.where(far, later, found)
         return found
 
     def scaled(self, factor: float) -> Trace:
