@@ -6,6 +6,7 @@ from isthmus.adapt.chooser import Habits, TableChooser
 from isthmus.adapt.fixed import Fixed, always_device, always_server
 from isthmus.adapt.health import Health
 from isthmus.adapt.load import LoadFactor, Recent
+from isthmus.adapt.states import bandwidth_states, segments
 
 __all__ = [
     "Bandwidth",
@@ -19,4 +20,6 @@ __all__ = [
     "TableChooser",
     "always_device",
     "always_server",
+    "bandwidth_states",
+    "segments",
 ]

@@ -75,7 +75,8 @@ class ChangePoints:
         """how many (weighted) samples speak for it"""
         self.doubt = 0.0
         """probability that another segment than `mean`'s began with one of the last two samples: a change in the air"""
-        self._age = 0  # samples since the most probable segment began
+        self.age = 0
+        """samples in the most probable segment"""
         self._count = 0
         self._n = 1  # how many run lengths are alive, oldest first
         self._fresh = (self.prior.mu, self.prior.kappa, self.prior.alpha, self.prior.beta)
@@ -154,8 +155,8 @@ class ChangePoints:
         last = self._n - 1  # the run that has seen nothing yet says nothing: ask the others, there always is one
         best = int(np.argmax(self._state[0, :last]))
         born = int(self._born[best])
-        changed = self._count > 1 and born != self._count - 1 - self._age
-        self._age = self._count - born
+        changed = self._count > 1 and born != self._count - 1 - self.age
+        self.age = self._count - born
         _, mu, kappa, alpha, beta = self._state[:, best].tolist()
         self.mean = mu
         self.samples = kappa - self.prior.kappa

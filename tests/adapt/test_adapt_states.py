@@ -1,0 +1,53 @@
+"""Bandwidth states of made-up traces whose levels are known."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from isthmus.adapt import bandwidth_states, segments
+from isthmus.errors import BadInput
+from isthmus.link import Trace
+
+
+def levels(rng: random.Random, *steps: tuple[float, int]) -> Trace:
+    """A trace that keeps each level for so many seconds, with 3 % of noise."""
+    rates = [bps * rng.gauss(1, 0.03) for bps, seconds in steps for _ in range(seconds)]
+    return Trace.of(range(len(rates)), rates, duration_s=len(rates))
+
+
+def test_segments_lie_between_the_steps_and_hold_their_means() -> None:
+    for seed in range(20):
+        trace = levels(random.Random(seed), (8e6, 40), (2e6, 50), (20e6, 30))
+        found = segments(trace)
+        assert [seconds for _, seconds in found] == [40, 50, 30]
+        assert [bps for bps, _ in found] == pytest.approx([8e6, 2e6, 20e6], rel=0.03)
+
+
+def test_one_stalled_sample_is_no_segment() -> None:
+    trace = levels(random.Random(1), (8e6, 30), (0.2e6, 1), (8e6, 30))
+    assert len(segments(trace)) == 1
+
+
+def test_close_means_are_one_state_weighed_by_time() -> None:
+    rng = random.Random(4)
+    traces = [levels(rng, (8e6, 90), (1e6, 30)), levels(rng, (8.4e6, 30), (40e6, 30))]
+    assert bandwidth_states(traces) == pytest.approx([1e6, 8.1e6, 40e6], rel=0.02)
+    assert len(bandwidth_states(traces, apart=0.01)) == 4
+
+
+def test_outages_are_no_state() -> None:
+    trace = Trace.of([0, 30, 60], [8e6, 0, 8e6], duration_s=90)
+    assert bandwidth_states([trace]) == pytest.approx([8e6])
+
+
+def test_what_has_no_states() -> None:
+    with pytest.raises(BadInput, match=r"carry nothing at any time"):
+        bandwidth_states([Trace.of([0], [0.0], duration_s=60)])
+    with pytest.raises(BadInput, match=r"states need traces"):
+        bandwidth_states([])
+    with pytest.raises(BadInput, match=r"not every 0"):
+        segments(Trace.of([0], [1e6]), every_s=0)
+    with pytest.raises(BadInput, match=r"take fewer traces, or a sample every 5 s"):
+        bandwidth_states([Trace.of([0], [1e6], duration_s=1e6)])
