@@ -23,7 +23,7 @@ from isthmus.profile.measure import Measuring, measure
 from isthmus.record import Choice, Header, Journal, Step, read_journal, summarise
 from isthmus.report import report
 from isthmus.run import Server, serve
-from isthmus.session import connect, ready, table_of
+from isthmus.session import connect, ready, sizes_up_to, table_of
 
 
 class Kept:
@@ -90,6 +90,20 @@ def test_the_public_verb_connects_and_adapts(bundle: Path, server: Server) -> No
             assert answer.cost.total > 0
     summary = summarise(kept.steps, requests=12)
     assert (summary.answered, summary.lost, summary.wrong) == (12, 0, 0)
+
+
+def test_decisions_are_made_for_the_batch_of_each_request(bundle: Path, server: Server) -> None:
+    opened = open_bundle(bundle)
+    inputs = load_model("zoo:tiny").random_inputs(3)
+    with isthmus.connect(bundle, server.address, max_batch=4) as session:
+        first = session.infer(inputs).step
+    link = opened.manifest.link.link()
+    priced = table_of(opened, batch=3).latency_s(link.up_bps, link.down_bps, link.rtt_s)
+    assert (first.batch, first.predicted_s) == (3, pytest.approx(priced.min()))
+    assert priced.min() != pytest.approx(table_of(opened).latency_s(link.up_bps, link.down_bps, link.rtt_s).min())
+    assert sizes_up_to(1) == (1,)
+    assert sizes_up_to(16) == tuple(range(1, 17))
+    assert sizes_up_to(23) == (*range(1, 17), 18, 20, 22, 23)
 
 
 def test_private_never_sends_the_input(bundle: Path, server: Server) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,21 @@ def table_of(bundle: Bundle, *, batch: int = 1, private: bool = False) -> CostTa
     return CostTable.of(problem, [o for o in options if not (private and sends_input(problem, o[0]))])
 
 
+def sizes_up_to(greatest: int) -> tuple[int, ...]:
+    """Batch sizes worth a table each: all up to 16, then steps of an eighth; what lies between is priced in proportion
+    to the nearest below."""
+    sizes = list(range(1, min(greatest, 16) + 1))
+    while sizes and sizes[-1] < greatest:
+        sizes.append(min(greatest, sizes[-1] + sizes[-1] // 8))
+    return tuple(sizes)
+
+
+def tables_of(bundle: Bundle, batches: Iterable[int], *, private: bool = False) -> dict[int, CostTable]:
+    """`table_of` for each of these batch sizes. Sizes that were not profiled lie between those that were. Raises
+    BadInput for a size the model does not take."""
+    return {batch: table_of(bundle, batch=batch, private=private) for batch in sorted(set(batches))}
+
+
 def connect(
     bundle: str | Path | Bundle | Ready,
     address: str,
@@ -70,6 +85,7 @@ def connect(
     deadline_s: float = 2.0,
     mode: Mode = "auto",
     batch: int = 1,
+    max_batch: int | None = None,
     chooser: Chooser | None = None,
     journal: StepWriter | None = None,
     verify: bool = False,
@@ -78,14 +94,17 @@ def connect(
     """A session that runs a bundle across this machine and the server at `address` ("host:port").
 
     `session.infer({"x": array})` answers with the outputs and how the request went. The cut moves with the link and the
-    server's load; when the server is away the device finishes by itself. `batch` is the batch size that the decisions
-    are made for. Raises BadBundle, Refused (another model or version there), and in the mode `only_on_server`
-    Unreachable.
+    server's load; when the server is away the device finishes by itself. Decisions are made for the batch size of each
+    request: `batch` is the one expected, and `max_batch` the greatest where they vary (`Session.batched`). Raises
+    BadBundle, Refused (another model or version there), BadInput for a batch size the model does not take, and in the
+    mode `only_on_server` Unreachable.
     """
     here = bundle if isinstance(bundle, Ready) else ready(bundle)
     opened = here.bundle
     if chooser is None:
-        chooser = TableChooser(table_of(opened, batch=batch, private=mode == "private"), Habits(deadline_s=deadline_s))
+        sizes = {batch, *(sizes_up_to(max_batch) if max_batch is not None else ())}
+        tables = tables_of(opened, sizes, private=mode == "private")
+        chooser = TableChooser(tables, Habits(deadline_s=deadline_s))
     return connect_engine(
         here.engine,
         address,

@@ -136,6 +136,10 @@ def test_a_deadline_nobody_meets_says_how_far_off_it_is(call: Call, tmp_path: Pa
         (["pack", "zoo:tiny", "--picture", "half"], 2),
         (["serve", "/no/such/bundle"], 4),
         (["run", "/no/such/bundle"], 4),
+        (["run", "/no/such/bundle", "--rate", "0/s"], 2),
+        (["run", "/no/such/bundle", "--rate", "20/s", "--every", "1s"], 2),
+        (["run", "/no/such/bundle", "--max-batch", "4", "--max-delay", "2h"], 2),
+        (["pack", "zoo:tiny", "--batches", "0,2"], 2),
         (["report", "/no/such.jsonl"], 2),
         (["probe", "127.0.0.1:1", "--timeout", "1s"], 8),
         (["nonsense"], 2),
@@ -183,6 +187,27 @@ def test_a_bundle_with_a_changed_byte_is_not_served(call: Call, bundle: Path, tm
     code, _, err = call("serve", copy)
     assert code == 4
     assert "changed after packing" in err
+
+
+def test_requests_are_gathered_into_batches(call: Call, tmp_path: Path) -> None:
+    """Profiles at several batch sizes; callers without a pace fill every batch; all are answered and right."""
+    bundle, journal = tmp_path / "bundle", tmp_path / "run.jsonl"
+    code, out, err = call("pack", "zoo:tiny", "--out", bundle, "--runs", 1, "--batches", "2,4", "--json")
+    assert code == 0, err
+    assert set(json.loads((bundle / "device_profile.json").read_text())["batches"]) == {"1", "2", "4"}
+    serving = Serving(bundle)
+    words = ["run", bundle, "--to", serving.address, "--requests", 40, "--max-batch", 4, "--max-delay", "5s"]
+    code, out, err = call(*words, "--verify", "--cut", "@input", "--journal", journal, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    callers = found["callers"]
+    assert (callers["asked"], callers["answered"], callers["failed"], callers["turned_away"]) == (40, 40, 0, 0)
+    assert (callers["batches"], found["requests"], found["wrong"]) == (10, 10, 0)
+    steps = [s for s in map(json.loads, journal.read_text().splitlines()[1:]) if s["kind"] == "request"]
+    assert [s["batch"] for s in steps] == [4] * 10
+    code, _, err = call(*words[:-2], "--max-batch", 1000)
+    assert (code, "batches of up to 64, not 1000" in " ".join(err.split())) == (2, True)
+    assert serving.end(signal.SIGTERM) == 0
 
 
 def test_no_request_is_lost_when_the_server_is_killed_and_comes_back(bundle: Path, tmp_path: Path) -> None:

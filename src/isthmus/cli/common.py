@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from isthmus.errors import IsthmusError
+from isthmus.errors import BadInput, IsthmusError
 
 out = Console()
 err = Console(stderr=True)
@@ -68,6 +68,17 @@ def interruptible() -> Iterator[threading.Event]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def batches_of(text: str) -> tuple[int, ...]:
+    """`1,4,16` as batch sizes. Raises BadInput for anything else."""
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(f"'{text}' is no list of batch sizes such as 1,4,16") from None
+    if min(found) < 1:
+        raise BadInput(f"a batch holds at least 1 sample, not {min(found)}")
+    return found
 
 
 def today() -> str:

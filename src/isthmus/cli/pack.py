@@ -13,7 +13,7 @@ from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
 from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.accuracy import Judged, judge, scale_of
-from isthmus.cli.common import BatchOption, Json, ModelArg, emit, out, progress_bar, today
+from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.planning import (
     Codecs,
     DeviceProfile,
@@ -37,6 +37,7 @@ from isthmus.cli.planning import (
 from isthmus.graph import INPUT
 from isthmus.link import Link
 from isthmus.plan import Plan
+from isthmus.profile import Profile
 from isthmus.units import show_bytes, show_seconds
 
 
@@ -51,6 +52,9 @@ def pack(
     down: Down = "",
     rtt: Rtt = "10ms",
     batch: BatchOption = 1,
+    batches: Annotated[
+        str, typer.Option(help="Batch sizes to profile besides --batch, as 1,2,4,8: for `isthmus run --max-batch`.")
+    ] = "",
     codecs: Codecs = "float32,float16,int8",
     private: Private = False,
     data: Annotated[
@@ -72,7 +76,16 @@ def pack(
     Example: isthmus pack zoo:mobilenet_v2 --out bundle --device-profile pi.json
     """
     link, limits, names = link_of(up, down, rtt), limits_of(private, None, None), codecs_of(codecs)
-    machines = machines_of(model, batch, device_profile, server_profile, slowdown, runs, threads)
+    machines = machines_of(
+        model,
+        batch,
+        device_profile,
+        server_profile,
+        slowdown,
+        runs,
+        threads,
+        batches=batches_of(batches) if batches else (),
+    )
     judged = judge(machines, names, data, accuracy_loss, scale_of(picture))
     plan = make_plan(machines, link, limits, names, batch, planner, judged.codecs)
     contents = _contents(machines, judged, plan, link, names)
@@ -108,7 +121,13 @@ def _show(bundle: Bundle) -> None:
     if not manifest.accuracy:
         out.print("[yellow]what the codecs cost in accuracy was not measured: no --data was given[/]")
     table = Table("", "device", "server")
-    whole = [p.batches[min(p.batches)].whole.low_s * p.machine.slowdown for p in (bundle.device, bundle.server)]
-    table.add_row("whole model", *map(show_seconds, whole))
+    for batch in sorted({*bundle.device.batches, *bundle.server.batches}):
+        table.add_row(f"whole model, batch {batch}", *(_whole(p, batch) for p in (bundle.device, bundle.server)))
     out.print(table)
     out.print(bundle.plan.why)
+
+
+def _whole(profile: Profile, batch: int) -> str:
+    """Seconds of the whole model, where that was measured."""
+    part = profile.batches.get(batch)
+    return "" if part is None else show_seconds(part.whole.low_s * profile.machine.slowdown)

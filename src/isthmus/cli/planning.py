@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -88,8 +88,10 @@ def machines_of(
     slowdown: float | None,
     runs: int,
     threads: int = 1,
+    *,
+    batches: Sequence[int] = (),
 ) -> Machines:
-    """Load the model, read the profiles that are given and measure the others here."""
+    """Load the model, read the profiles that are given and measure the others here, at `batch` and at `batches`."""
     model = load_model(name)
     with progress_bar("preparing") as progress:
         engine = Engine.open(model, threads=threads, progress=progress)
@@ -99,7 +101,7 @@ def machines_of(
             raise BadInput(f"the {which} profile is of {found.model}, not of {model.name}")
         if not found.complete:
             raise BadInput(f"the {which} profile is not complete; finish it with isthmus profile --resume")
-    here = _measured(engine, batch, runs) if len(given) < 2 else None
+    here = _measured(engine, tuple(sorted({batch, *batches})), runs) if len(given) < 2 else None
     device_profile = given.get("device", here)
     server_profile = given.get("server", here)
     assert device_profile is not None
@@ -118,11 +120,11 @@ def slowed(profile: Profile, factor: float) -> Profile:
     return profile.model_copy(update={"machine": machine})
 
 
-def _measured(engine: Engine, batch: int, runs: int) -> Profile:
+def _measured(engine: Engine, batches: tuple[int, ...], runs: int) -> Profile:
     with progress_bar("profiling here") as progress:
         return measure(
             engine,
-            Measuring(batches=(batch,), runs=runs),
+            Measuring(batches=batches, runs=runs),
             taken=today(),
             clock=time.perf_counter,
             progress=progress,

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from isthmus.cli.common import Json, ModelArg, emit, out, progress_bar, today
-from isthmus.errors import BadInput
+from isthmus.cli.common import Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.files import read_json, write_json
 from isthmus.model import load_model
 from isthmus.profile import Profile
@@ -35,7 +34,7 @@ def profile(
     from isthmus.engine import Engine
     from isthmus.profile.measure import Measuring, measure
 
-    how = Measuring(batches=_batches(batches), runs=runs, slowdown=slowdown, machine=machine)
+    how = Measuring(batches=batches_of(batches), runs=runs, slowdown=slowdown, machine=machine)
     before = read_json(to, Profile) if resume and to.exists() else None
     with progress_bar("preparing") as progress:
         engine = Engine.open(load_model(model), threads=threads, progress=progress)
@@ -51,13 +50,6 @@ def profile(
         )
     write_json(to, found)
     emit(found, as_json=json, show=lambda: _show(found, to))
-
-
-def _batches(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise BadInput(f"'{text}' is no list of batch sizes such as 1,4,16") from None
 
 
 def _show(found: Profile, to: Path) -> None:

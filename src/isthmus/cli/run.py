@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -13,12 +14,13 @@ import typer
 from rich.table import Table
 
 from isthmus.adapt import Fixed
+from isthmus.cli.batched import Callers, send_batched, show_callers
 from isthmus.cli.common import BatchOption, Json, emit, err, interruptible, out, progress_bar, today
 from isthmus.codec import Array
-from isthmus.errors import Remote
+from isthmus.errors import BadInput, Remote
 from isthmus.model import Model
 from isthmus.profile.accuracy import load_samples
-from isthmus.record import Choice, Header, Journal, Step, Summary, summarise
+from isthmus.record import Batching, Choice, Header, Journal, Step, Summary, summarise
 from isthmus.run import Session
 from isthmus.session import Ready, connect, ready
 from isthmus.units import seconds, show_bytes, show_seconds
@@ -46,7 +48,12 @@ def run(
     to: Annotated[str, typer.Option(help="The server, as HOST:PORT.")] = "127.0.0.1:8001",
     requests: Annotated[int, typer.Option(min=1, help="How many requests.")] = 100,
     every: Annotated[str, typer.Option(help="Time from one request's start to the next, as 50ms; 0: at once.")] = "0",
+    rate: Annotated[str, typer.Option(help="Requests a second, as 20/s, instead of --every.")] = "",
     batch: BatchOption = 1,
+    max_batch: Annotated[
+        int, typer.Option(min=0, help="Gather requests into batches of up to so many samples; 0: each on its own.")
+    ] = 0,
+    max_delay: Annotated[str, typer.Option(help="Longest wait of a request for others, as 10ms.")] = "10ms",
     mode: Annotated[ModeName, typer.Option(help="Where requests may run.")] = "auto",
     deadline: Annotated[str, typer.Option(help="After this the device finishes by itself.")] = "2s",
     cut: Annotated[str, typer.Option(help="Always this cut, instead of adapting.")] = "",
@@ -64,7 +71,11 @@ def run(
     or wrong.
 
     Example: isthmus run bundle --to 192.0.2.7:8001 --requests 1000 --journal run.jsonl
+
+    Gathered: isthmus run bundle --max-batch 8 --max-delay 10ms --rate 50/s
     """
+    every_s = pace_of(every, rate)
+    rule = Batching(max_batch, seconds(max_delay)) if max_batch else None
     here = ready(bundle, threads=threads, slowdown=slowdown)
     chooser = Fixed(Choice(cut=cut, codec=codec)) if cut else None
     with ExitStack() as stack:
@@ -77,16 +88,46 @@ def run(
                 deadline_s=seconds(deadline),
                 mode=mode,
                 batch=batch,
+                max_batch=max_batch or None,
                 chooser=chooser,
                 journal=steps,
                 verify=verify,
             )
         )
-        asked = send(session, inputs_for(here.engine.model, batch, data), requests, seconds(every))
+        inputs = inputs_for(here.engine.model, batch, data)
+        callers = send_batched(session, inputs, requests, every_s, rule) if rule else None
+        asked = None if callers else send(session, inputs, requests, every_s)
     summary = summarise(steps.all, requests=asked)
-    emit(summary, as_json=json, show=lambda: show_summary(summary))
-    if summary.lost or summary.wrong:
+    _say(summary, callers, as_json=json)
+    if summary.lost or summary.wrong or (callers and callers.lost):
         raise typer.Exit(1)
+
+
+def pace_of(every: str, rate: str) -> float:
+    """Seconds from one request to the next. Raises BadInput for both options at once, or a rate of nothing."""
+    if not rate:
+        return seconds(every)
+    if seconds(every):
+        raise BadInput("give --every or --rate, not both")
+    try:
+        per_s = float(rate.strip().removesuffix("/s"))
+    except ValueError:
+        per_s = math.nan
+    if not 0 < per_s < math.inf:
+        raise BadInput(f"'{rate}' is no rate of requests such as 20/s")
+    return 1 / per_s
+
+
+def _say(summary: Summary, callers: Callers | None, *, as_json: bool) -> None:
+    """The summary; where requests were gathered, its requests are batches, and the callers are told of beside it."""
+
+    def show() -> None:
+        show_summary(summary)
+        if callers is not None:
+            show_callers(callers)
+
+    plain = summary.model_dump(mode="json")
+    emit({**plain, "callers": callers.model_dump(mode="json")} if callers else plain, as_json=as_json, show=show)
 
 
 def send(session: Session, inputs: Iterator[Mapping[str, Array]], requests: int, every_s: float) -> int:

@@ -64,7 +64,7 @@ class Bounds:
 
     message_bytes: int = 256 << 20
     header_bytes: int = 64 << 10
-    batch: int = 32
+    batch: int = 64
     waiting: int = 64
     streams: int = 48
     unready_cuts: int = 16
