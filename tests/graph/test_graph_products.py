@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -41,7 +43,7 @@ def product_of(node: NodeProto, inputs: dict[str, Shape], weights: dict[str, Sha
     ],
 )
 def test_products_by_hand(
-    op: str, attributes: dict[str, object], inputs: dict[str, Shape], weights: dict[str, Shape], expected: Product
+    op: str, attributes: dict[str, Any], inputs: dict[str, Shape], weights: dict[str, Shape], expected: Product
 ) -> None:
     node = helper.make_node(op, [*inputs, *weights], ["y"], **attributes)
     assert product_of(node, inputs, weights) == expected

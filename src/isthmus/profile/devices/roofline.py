@@ -1,0 +1,18 @@
+"""Seconds by the roofline model (Williams, Waterman, Patterson, CACM 52(4), 2009): arithmetic or data, whichever is
+more, and a fixed part for each layer that is started. Narrower numbers move faster and are multiplied no faster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isthmus.profile.devices.types import Roofline
+from isthmus.profile.devices.workload import Workload
+
+
+def roofline_s(device: Roofline, work: Workload, weight_bits: Any, input_bits: Any, output_bits: Any) -> Any:
+    """Seconds of every node, shape (…, nodes); each width a number or an array that broadcasts to that shape."""
+    busy_s = 2.0 * work.macs / (device.peak_flops * device.efficiency)
+    bits = work.weights * weight_bits + work.reads * input_bits + work.writes * output_bits
+    return np.maximum(busy_s, bits / 8 / device.bandwidth_bytes_per_s) + device.overhead_s * work.works

@@ -1,0 +1,51 @@
+"""Machines known by their figures and not by a clock: arrays of multipliers, and devices of a peak and a bandwidth."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt
+
+_Positive = Annotated[FiniteFloat, Field(gt=0)]
+
+
+class _Machine(BaseModel):
+    """What every entry says. `bits`: the width of numbers where nobody asks for another; `fuses`: activations and
+    additions are done on the way out of the layer before them; `source`: where the figures come from; `estimated`:
+    which of them are guesses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    bandwidth_bytes_per_s: _Positive
+    bits: int = Field(ge=1, le=64)
+    fuses: bool = True
+    source: str = Field(min_length=1)
+    estimated: str = ""
+
+
+class Systolic(_Machine):
+    """An array of rows × columns multipliers that pass operands on to their neighbours. One multiplication of numbers
+    up to `word_bits` wide takes a cycle, wider ones as many as they have words."""
+
+    kind: Literal["systolic"]
+    rows: PositiveInt
+    columns: PositiveInt
+    clock_hz: _Positive
+    dataflow: Literal["os", "ws", "is"]
+    bits: int = Field(default=8, ge=1, le=64)
+    word_bits: PositiveInt = 8
+
+
+class Roofline(_Machine):
+    """A device whose layers take as long as their arithmetic at `efficiency` × peak, or as their data at the bandwidth,
+    whichever is more, plus `overhead_s` once a layer, however large the batch: small batches use it badly."""
+
+    kind: Literal["roofline"]
+    peak_flops: _Positive
+    efficiency: float = Field(default=1.0, gt=0, le=1)
+    overhead_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    bits: int = Field(default=32, ge=1, le=64)
+
+
+Device = Systolic | Roofline
