@@ -30,6 +30,15 @@ def test_one_stalled_sample_is_no_segment() -> None:
     assert len(segments(trace)) == 1
 
 
+def test_segments_cover_the_trace_also_where_the_detector_changes_its_mind() -> None:
+    for seed in range(60):
+        rng = random.Random(seed)
+        rates = [10 ** rng.choice((6.0, 6.05, 6.2, 6.6)) * rng.lognormvariate(0, 0.25) for _ in range(80)]
+        found = segments(Trace.of(range(80), rates, duration_s=80))
+        assert sum(seconds for _, seconds in found) == 80
+        assert sum(bps * seconds for bps, seconds in found) == pytest.approx(sum(rates))
+
+
 def test_close_means_are_one_state_weighed_by_time() -> None:
     rng = random.Random(4)
     traces = [levels(rng, (8e6, 90), (1e6, 30)), levels(rng, (8.4e6, 30), (40e6, 30))]
