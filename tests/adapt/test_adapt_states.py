@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
-from isthmus.adapt import bandwidth_states, segments
+from isthmus.adapt import ChangePoints, bandwidth_states, segments
 from isthmus.errors import BadInput
 from isthmus.link import Trace
 
@@ -28,6 +29,14 @@ def test_segments_lie_between_the_steps_and_hold_their_means() -> None:
 def test_one_stalled_sample_is_no_segment() -> None:
     trace = levels(random.Random(1), (8e6, 30), (0.2e6, 1), (8e6, 30))
     assert len(segments(trace)) == 1
+
+
+def test_a_change_that_was_taken_back_is_no_border() -> None:
+    rates = [8e6] * 20 + [2e6, 2.4e6] + [8e6] * 20
+    found = ChangePoints()
+    begins = [count - found.age for count, bps in enumerate(rates, 1) if found.update(math.log(bps))]
+    assert begins != sorted(begins)  # the detector did go back
+    assert len(segments(Trace.of(range(len(rates)), rates, duration_s=len(rates)))) == 1
 
 
 def test_segments_cover_the_trace_also_where_the_detector_changes_its_mind() -> None:
