@@ -6,7 +6,8 @@ from isthmus.plan.limits import sends_input
 from isthmus.plan.planners import PLANNERS
 from isthmus.plan.retime import retime
 from isthmus.plan.show import plan_json, show_plan
-from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem
+from isthmus.plan.switch import switch_table
+from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem, SwitchRow, SwitchTable
 
 __all__ = [
     "PLANNERS",
@@ -18,6 +19,8 @@ __all__ = [
     "Option",
     "Plan",
     "Problem",
+    "SwitchRow",
+    "SwitchTable",
     "candidates_for",
     "plan_json",
     "price",
@@ -25,4 +28,5 @@ __all__ = [
     "retime",
     "sends_input",
     "show_plan",
+    "switch_table",
 ]
