@@ -56,12 +56,13 @@ class World:
         if self.rtt_s is not None and not 0 <= self.rtt_s < math.inf:
             raise BadInput(f"a round trip must be finite and at least zero, not {self.rtt_s}")
         dead = float(self.up.rates_bps.max()) == 0
-        if dead and (self.deadline_s is None or self.sizes.least.whole is None):
+        whole = self.sizes.least.whole  # tables and noise that make no sense are refused here
+        _ = self.draws
+        if dead and (self.deadline_s is None or whole is None):
             raise BadInput(
                 "the trace's rate is 0 all along: what is sent never arrives; give a deadline, after which the device "
                 "finishes, or another trace"
             )
-        _ = self.draws  # noise that makes no sense is refused here
 
     @cached_property
     def sizes(self) -> Sizes:
