@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from isthmus.cli.common import BatchOption, Json, ModelArg, emit, out, progress_bar
+from isthmus.cli.computing import DeviceName, ServerName
 from isthmus.cli.planning import (
     Codecs,
     Deadline,
@@ -38,6 +39,8 @@ def plan(
     planner: Planner = "neurosurgeon",
     device_profile: DeviceProfile = None,
     server_profile: ServerProfile = None,
+    device: DeviceName = None,
+    server: ServerName = None,
     slowdown: Slowdown = None,
     up: Up = "20Mbit",
     down: Down = "",
@@ -58,9 +61,13 @@ def plan(
     """Decide where to cut: the plan, its cost by cause, every cut as a bar, and why.
 
     Example: isthmus plan zoo:mobilenet_v2 --up 8Mbit --slowdown 6
+
+    Without either machine at hand: isthmus plan zoo:resnet50 --device eyeriss --server tpu --up 3Mbit
     """
     link, limits, names = link_of(up, down, rtt), limits_of(private, deadline, memory), codecs_of(codecs)
-    machines = machines_of(model, batch, device_profile, server_profile, slowdown, runs, threads)
+    machines = machines_of(
+        model, batch, device_profile, server_profile, slowdown, runs, threads, names=(device, server)
+    )
     found = make_plan(machines, link, limits, names, batch, planner, {})
     if best:
         with progress_bar("re-timing"):

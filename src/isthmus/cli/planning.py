@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from isthmus.cli.common import err, progress_bar, today
+from isthmus.cli.computing import computed
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import read_json
@@ -46,12 +47,21 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads of one run.")]
 
 @dataclass(frozen=True)
 class Machines:
-    """The model ready here, and both profiles."""
+    """The model, ready here unless both machines are only known by their figures, and both profiles."""
 
     model: Model
-    engine: Engine
+    opened: Engine | None
     device: Profile
     server: Profile
+
+    @property
+    def engine(self) -> Engine:
+        """Raises BadInput where nothing was made ready to run."""
+        if self.opened is None:
+            raise BadInput(
+                "with --device and --server nothing runs here, so nothing can be timed or written by running"
+            )
+        return self.opened
 
 
 def link_of(up: str, down: str, rtt: str) -> Link:
@@ -90,18 +100,21 @@ def machines_of(
     threads: int = 1,
     *,
     batches: Sequence[int] = (),
+    names: tuple[str | None, str | None] = (None, None),
 ) -> Machines:
-    """Load the model, read the profiles that are given and measure the others here, at `batch` and at `batches`."""
+    """Load the model, read the profiles that are given, compute those of the devices that are named (`names`: device,
+    server), and measure the others here, at `batch` and at `batches`."""
+    paths = {"device": device, "server": server}
+    named = {which: text for which, text in zip(paths, names, strict=True) if text is not None}
+    for which in named:
+        if paths[which] is not None:
+            raise BadInput(f"give --{which} or --{which}-profile, not both")
     model = load_model(name)
-    with progress_bar("preparing") as progress:
-        engine = Engine.open(model, threads=threads, progress=progress)
-    given = {k: read_json(v, Profile) for k, v in (("device", device), ("server", server)) if v is not None}
-    for which, found in given.items():
-        if found.fingerprint != engine.model.fingerprint:
-            raise BadInput(f"the {which} profile is of {found.model}, not of {model.name}")
-        if not found.complete:
-            raise BadInput(f"the {which} profile is not complete; finish it with isthmus profile --resume")
-    here = _measured(engine, tuple(sorted({batch, *batches})), runs) if len(given) < 2 else None
+    opened = None if len(named) == 2 else _opened(model, threads)
+    at = tuple(sorted({batch, *batches}))
+    given = {which: computed(model, text, at) for which, text in named.items()}
+    given |= {which: _read(which, path, model) for which, path in paths.items() if path is not None}
+    here = _measured(opened, at, runs) if opened is not None and len(given) < 2 else None
     device_profile = given.get("device", here)
     server_profile = given.get("server", here)
     assert device_profile is not None
@@ -109,7 +122,21 @@ def machines_of(
     factor = slowdown if slowdown is not None else (1.0 if "device" in given else DEFAULT_SLOWDOWN)
     if "device" not in given and slowdown is None:
         err.print(f"no device profile: the device is declared {factor:g}× slower than this machine (--slowdown)")
-    return Machines(model, engine, slowed(device_profile, factor), server_profile)
+    return Machines(model, opened, slowed(device_profile, factor), server_profile)
+
+
+def _opened(model: Model, threads: int) -> Engine:
+    with progress_bar("preparing") as progress:
+        return Engine.open(model, threads=threads, progress=progress)
+
+
+def _read(which: str, path: Path, model: Model) -> Profile:
+    found = read_json(path, Profile)
+    if found.fingerprint != model.fingerprint:
+        raise BadInput(f"the {which} profile is of {found.model}, not of {model.name}")
+    if not found.complete:
+        raise BadInput(f"the {which} profile is not complete; finish it with isthmus profile --resume")
+    return found
 
 
 def slowed(profile: Profile, factor: float) -> Profile:
@@ -149,7 +176,7 @@ def make_plan(
         codecs={INPUT: names, **codecs},
         default_codecs=features_only(names),
         limits=limits,
-        ready=[c.id for c in machines.engine.cuts],
+        ready=None if machines.opened is None else [c.id for c in machines.opened.cuts],
     )
     return PLANNERS[planner](problem)
 

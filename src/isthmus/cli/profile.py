@@ -10,9 +10,14 @@ import typer
 from rich.table import Table
 
 from isthmus.cli.common import Json, ModelArg, batches_of, emit, out, progress_bar, today
+from isthmus.cli.computing import Bits, DeviceName, computed
+from isthmus.cli.planning import slowed
+from isthmus.engine import Engine
+from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json
 from isthmus.model import load_model
 from isthmus.profile import Profile
+from isthmus.profile.measure import Measuring, measure
 from isthmus.units import show_seconds
 
 
@@ -25,21 +30,35 @@ def profile(
     slowdown: Annotated[float, typer.Option(help="Declare the machine this many times slower than measured.")] = 1.0,
     machine: Annotated[str, typer.Option(help="A name for this machine.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an incomplete profile in --out.")] = False,
+    device: DeviceName = None,
+    bits: Bits = None,
     json: Json = False,
 ) -> None:
     """Time a model here: whole, every ready head and tail, every node and codec. The file can be used elsewhere.
 
     Example: isthmus profile zoo:mobilenet_v2 --out pi.json --batches 1,4
-    """
-    from isthmus.engine import Engine
-    from isthmus.profile.measure import Measuring, measure
 
-    how = Measuring(batches=batches_of(batches), runs=runs, slowdown=slowdown, machine=machine)
-    before = read_json(to, Profile) if resume and to.exists() else None
+    Of a machine that is not here: isthmus profile zoo:resnet50 --device eyeriss --bits 8 --out eyeriss.json
+    """
+    at = batches_of(batches)
+    if device is None:
+        if bits is not None:
+            raise BadInput("--bits is for a device that is computed: give --device too")
+        how = Measuring(batches=at, runs=runs, slowdown=slowdown, machine=machine)
+        found = _measured(model, how, threads, to, read_json(to, Profile) if resume and to.exists() else None)
+    else:
+        if resume or machine:
+            raise BadInput("with --device nothing is measured: leave --resume and --machine out")
+        found = slowed(computed(load_model(model), device, at, bits), slowdown)
+    write_json(to, found)
+    emit(found, as_json=json, show=lambda: _show(found, to))
+
+
+def _measured(model: str, how: Measuring, threads: int, to: Path, before: Profile | None) -> Profile:
     with progress_bar("preparing") as progress:
         engine = Engine.open(load_model(model), threads=threads, progress=progress)
     with progress_bar("profiling") as progress:
-        found = measure(
+        return measure(
             engine,
             how,
             taken=today(),
@@ -48,20 +67,20 @@ def profile(
             resume=before,
             checkpoint=lambda so_far: write_json(to, so_far),
         )
-    write_json(to, found)
-    emit(found, as_json=json, show=lambda: _show(found, to))
 
 
 def _show(found: Profile, to: Path) -> None:
     machine = found.machine
+    measured = machine.kind == "measured"
     slow = f", declared {machine.slowdown:g}× slower" if machine.slowdown != 1 else ""
-    out.print(
-        f"[bold]{found.model}[/] on {machine.name} ({machine.cpu}, {machine.runtime}, {machine.threads} thread{slow})"
-    )
+    where = f"{machine.cpu}, {machine.runtime}, {machine.threads} thread" if measured else machine.cpu
+    out.print(f"[bold]{found.model}[/] on {machine.name} ({where}{slow})")
+    if not measured:
+        out.print(f"computed by the {machine.runtime}, not measured")
     table = Table("batch", "whole", "median", "parts", "fit error heads / tails")
     for batch, part in sorted(found.batches.items()):
         spread = f"{show_seconds(part.whole.median_s)} … {show_seconds(part.whole.high_s)}"
-        errors = f"{part.head_fit.error:.1%} / {part.tail_fit.error:.1%}"
+        errors = f"{part.head_fit.error:.1%} / {part.tail_fit.error:.1%}" if measured else "sums of nodes"
         table.add_row(str(batch), show_seconds(part.whole.low_s), spread, str(len(part.heads)), errors)
     out.print(table)
     out.print(f"written to {to}")

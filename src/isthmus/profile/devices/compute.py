@@ -88,7 +88,7 @@ def machine_of(device: Device, bits: int) -> Machine:
             threads=1,
             kind="simulated",
         )
-    what = f"{device.peak_flops * device.efficiency / 1e12:g} TFLOP/s, {device.overhead_s * 1e6:g} µs a layer"
+    what = f"{device.peak_flops * device.efficiency / 1e12:g} TFLOP/s, {device.launch_s * 1e6:g} µs a layer at least"
     return Machine(
         name=f"{device.name} (roofline)",
         cpu=f"{what}, {moved}",

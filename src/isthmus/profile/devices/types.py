@@ -38,13 +38,14 @@ class Systolic(_Machine):
 
 
 class Roofline(_Machine):
-    """A device whose layers take as long as their arithmetic at `efficiency` × peak, or as their data at the bandwidth,
-    whichever is more, plus `overhead_s` once a layer, however large the batch: small batches use it badly."""
+    """A device whose layers take as long as their arithmetic at `efficiency` × peak, as their data at the bandwidth, or
+    `launch_s`, whichever is more: a layer is started while the one before it runs, and that takes so long however small
+    the batch, which is why small batches use such a device badly."""
 
     kind: Literal["roofline"]
     peak_flops: _Positive
     efficiency: float = Field(default=1.0, gt=0, le=1)
-    overhead_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    launch_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     bits: int = Field(default=32, ge=1, le=64)
 
 
