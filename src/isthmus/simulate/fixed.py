@@ -93,9 +93,10 @@ class _Lockstep:
         if asked.count is not None and number >= asked.count:
             return False
         start_s = np.maximum(self._free_s, asked.due_s(number))
-        self._going &= np.isfinite(start_s) & (start_s < (math.inf if asked.until_s is None else asked.until_s))
+        self._going &= start_s < (math.inf if asked.until_s is None else asked.until_s)
         if not self._going.any():
             return False
+        start_s = np.where(self._going, start_s, 0.0)  # what is through is played on for nothing
         self._run(start_s, asked.batches[number % len(asked.batches)])
         self._number += 1
         return True
@@ -113,18 +114,15 @@ class _Lockstep:
         went = world.go(self._rows_at(batch), start_s, batch, noise=noise, cut_off=off)
         answered = self._going & np.isfinite(went.ended_s)
         lost = self._going & ~answered
-        ended_s = went.ended_s
-        if lost.any():
-            gave_up_s = start_s + (math.inf if world.deadline_s is None else world.deadline_s)
-            ended_s = np.where(lost, gave_up_s, ended_s)
-        self._total_s += np.where(answered, ended_s - start_s, 0.0)
+        ended_s = np.where(answered, went.ended_s, start_s + (world.deadline_s or math.inf))
+        self._total_s += np.where(answered, ended_s, start_s) - start_s
         self._answered += answered
         self._lost += lost
         struck = self._going & (went.late | lost)
         self._strikes = np.where(struck, self._strikes + 1, np.where(went.off, self._strikes, 0))
         if struck.any() and world.deadline_s is not None:
             self._block(struck, np.where(lost, ended_s, ended_s - went.rest_s))
-        self._free_s = ended_s
+        self._free_s = np.where(self._going, ended_s, math.inf)
 
     def _block(self, struck: NDArray[np.bool_], gave_up_s: Floats) -> None:
         world = self._world

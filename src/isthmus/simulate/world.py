@@ -133,9 +133,10 @@ class World:
         gave_up = np.where(off, sent.start_s, np.maximum(due, sent.headed_s))
         whole_s = math.inf if size.whole is None else float(size.table.device_s[size.whole])
         rest_s = np.where(off, whole_s, np.maximum(0.0, whole_s - self._heads(size)[rows])) * noise
-        ended = self.device_load.finish_s(np.where(late | off, gave_up, 0.0), np.where(np.isinf(rest_s), 0.0, rest_s))
-        ended = np.where(late | off, np.where(np.isinf(rest_s), math.inf, ended), sent.back_s)
-        return Went(sent, ended, late, off, np.where(late | off, ended - gave_up, 0.0))
+        here, never = late | off, np.isinf(rest_s)
+        ended = self.device_load.finish_s(np.where(here, gave_up, 0.0), np.where(never, 0.0, rest_s))
+        rest = np.where(here & ~never, ended - np.where(here, gave_up, 0.0), 0.0)
+        return Went(sent, np.where(here, np.where(never, math.inf, ended), sent.back_s), late, off, rest)
 
     def _heads(self, size: Size) -> Floats:
         """Device seconds of every row's head; the least of all codecs there, for coding is no part of the network."""
