@@ -17,7 +17,8 @@ from isthmus.model import load_model
 from isthmus.profile import Profile
 from isthmus.profile.accuracy import Samples, load_samples, measure_accuracy
 from isthmus.profile.calibrate import calibrate
-from isthmus.profile.measure import Measuring, measure, timing_of
+from isthmus.profile.measure import Measuring, measure, measure_codecs, timing_of
+from isthmus.profile.types import Timing
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,29 @@ def test_an_interrupted_profile_goes_on_where_it_stopped(engine: Engine) -> None
     assert went_on.whole[:2] == raw.whole, "what was measured is kept"
     again = measure(engine, how, taken="3", clock=time.perf_counter, resume=resumed)
     assert again.batches == resumed.batches, "a complete profile is not measured again"
+
+
+def test_a_machine_that_rests_does_so_before_every_part(engine: Engine) -> None:
+    """One round: the whole, a head and a tail at each cut; five runs each of writing and reading in two sizes."""
+    rests: list[float] = []
+    how = Measuring(runs=1, codecs=("int8",), rest_s=0.007)
+    found = measure(engine, how, taken="1", clock=time.perf_counter, sleep=rests.append)
+    assert rests == [0.007] * (1 + 2 * (len(engine.cuts) - 2) + 2 * 2 * 5)
+    assert found.rest_s == 0.007
+    timing = Timing(low_s=1.0, median_s=2.0, high_s=3.0, runs=3)
+    assert found.typical_s(timing) == 2.0
+    assert measure(engine, Measuring(runs=1, codecs=()), taken="1", clock=time.perf_counter).typical_s(timing) == 1.0
+    with pytest.raises(BadInput, match=r"another rest"):
+        measure(engine, Measuring(runs=1, codecs=()), taken="1", clock=time.perf_counter, resume=found)
+    with pytest.raises(BadInput, match=r"0 to 60 s, not 61"):
+        Measuring(rest_s=61)
+
+
+def test_picture_codecs_are_timed_on_pictures() -> None:
+    pytest.importorskip("PIL")
+    found = measure_codecs(("jpeg:90", "int8"), 1, time.perf_counter)
+    assert found["jpeg:90"].encode_s_per_element > found["int8"].encode_s_per_element > 0
+    assert found["jpeg:90"].decode_s_per_element > 0
 
 
 def test_a_profile_of_something_else_is_not_resumed(engine: Engine) -> None:

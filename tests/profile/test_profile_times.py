@@ -82,6 +82,15 @@ def test_batches_between_are_interpolated_and_beyond_in_proportion(batch: int, w
     assert times.part_s(cut_at(graph, "@input"), cut_at(graph, "@output")) == pytest.approx(wanted)
 
 
+def test_of_a_machine_that_rested_the_median_counts() -> None:
+    graph = chain()
+    spread = ONE.model_copy(update={"whole": Timing(low_s=0.02, median_s=0.03, high_s=0.05, runs=8)})
+    whole = cut_at(graph, "@input"), cut_at(graph, "@output")
+    assert Times(profile_of({1: spread}), graph).part_s(*whole) == pytest.approx(0.02)
+    rested = profile_of({1: spread}).model_copy(update={"rest_s": 0.01})
+    assert Times(rested, graph).part_s(*whole) == pytest.approx(0.03)
+
+
 def test_a_profile_without_a_batch_says_so() -> None:
     graph = chain()
     with pytest.raises(BadInput, match="holds no batch size"):
@@ -94,12 +103,12 @@ def test_the_fit_finds_the_three_numbers_and_leaves_the_noise_as_its_error() -> 
     nodes = {f"t{i + 1}": float(s) for i, s in enumerate(rng.uniform(0.001, 0.003, 30))}
     cuts = [cut_at(graph, f"t{i}") for i in range(1, 30)]
 
-    def timings(noise: float) -> dict[str, Timing]:
+    def timings(noise: float) -> dict[str, float]:
         found = {}
         for cut in cuts:
             total = sum(nodes[graph.nodes[i].name] for i in cut.head)
             seconds = 1.3 * total + 0.004 * graph.tensors[cut.id].bytes / 1e6 + 0.0007
-            found[cut.id] = timing(seconds * (1 + noise * float(rng.standard_normal())))
+            found[cut.id] = seconds * (1 + noise * float(rng.standard_normal()))
         return found
 
     exact = fit_parts(graph, cuts, timings(0.0), nodes, heads=True)
@@ -114,6 +123,6 @@ def test_the_fit_finds_the_three_numbers_and_leaves_the_noise_as_its_error() -> 
 def test_too_few_measured_parts_scale_the_node_sums_only() -> None:
     graph = chain()
     cuts = [cut_at(graph, "t2"), cut_at(graph, "t4")]
-    found = fit_parts(graph, cuts, {"t2": timing(0.006), "t4": timing(0.020)}, NODES, heads=True)
+    found = fit_parts(graph, cuts, {"t2": 0.006, "t4": 0.020}, NODES, heads=True)
     assert (found.a, found.b, found.c) == pytest.approx((2.0, 0.0, 0.0))
     assert fit_parts(graph, cuts, {}, NODES, heads=True) == Fit()

@@ -85,6 +85,7 @@ def pack(
         runs,
         threads,
         batches=batches_of(batches) if batches else (),
+        codecs=names,
     )
     judged = judge(machines, names, data, accuracy_loss, scale_of(picture))
     plan = make_plan(machines, link, limits, names, batch, planner, judged.codecs)
@@ -130,4 +131,4 @@ def _show(bundle: Bundle) -> None:
 def _whole(profile: Profile, batch: int) -> str:
     """Seconds of the whole model, where that was measured."""
     part = profile.batches.get(batch)
-    return "" if part is None else show_seconds(part.whole.low_s * profile.machine.slowdown)
+    return "" if part is None else show_seconds(profile.typical_s(part.whole) * profile.machine.slowdown)

@@ -66,7 +66,7 @@ def plan(
     """
     link, limits, names = link_of(up, down, rtt), limits_of(private, deadline, memory), codecs_of(codecs)
     machines = machines_of(
-        model, batch, device_profile, server_profile, slowdown, runs, threads, names=(device, server)
+        model, batch, device_profile, server_profile, slowdown, runs, threads, names=(device, server), codecs=names
     )
     found = make_plan(machines, link, limits, names, batch, planner, {})
     if best:

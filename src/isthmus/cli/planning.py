@@ -20,7 +20,7 @@ from isthmus.link import Link
 from isthmus.model import Model, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, problem_for
 from isthmus.profile import Profile
-from isthmus.profile.measure import Measuring, measure
+from isthmus.profile.measure import CODECS, Measuring, measure
 from isthmus.units import rate_bps, seconds, size_bytes
 
 DEFAULT_SLOWDOWN = 4.0
@@ -101,9 +101,10 @@ def machines_of(
     *,
     batches: Sequence[int] = (),
     names: tuple[str | None, str | None] = (None, None),
+    codecs: Sequence[str] = (),
 ) -> Machines:
     """Load the model, read the profiles that are given, compute those of the devices that are named (`names`: device,
-    server), and measure the others here, at `batch` and at `batches`."""
+    server), and measure the others here, at `batch` and at `batches`; `codecs` are timed besides the usual ones."""
     paths = {"device": device, "server": server}
     named = {which: text for which, text in zip(paths, names, strict=True) if text is not None}
     for which in named:
@@ -113,8 +114,9 @@ def machines_of(
     opened = None if len(named) == 2 else _opened(model, threads)
     at = tuple(sorted({batch, *batches}))
     given = {which: computed(model, text, at) for which, text in named.items()}
-    given |= {which: _read(which, path, model) for which, path in paths.items() if path is not None}
-    here = _measured(opened, at, runs) if opened is not None and len(given) < 2 else None
+    given |= {which: read_profile(which, path, model) for which, path in paths.items() if path is not None}
+    how = Measuring(at, runs, timed_codecs(codecs))
+    here = _measured(opened, how) if opened is not None and len(given) < 2 else None
     device_profile = given.get("device", here)
     server_profile = given.get("server", here)
     assert device_profile is not None
@@ -130,7 +132,7 @@ def _opened(model: Model, threads: int) -> Engine:
         return Engine.open(model, threads=threads, progress=progress)
 
 
-def _read(which: str, path: Path, model: Model) -> Profile:
+def read_profile(which: str, path: Path, model: Model) -> Profile:
     found = read_json(path, Profile)
     if found.fingerprint != model.fingerprint:
         raise BadInput(f"the {which} profile is of {found.model}, not of {model.name}")
@@ -147,15 +149,14 @@ def slowed(profile: Profile, factor: float) -> Profile:
     return profile.model_copy(update={"machine": machine})
 
 
-def _measured(engine: Engine, batches: tuple[int, ...], runs: int) -> Profile:
+def timed_codecs(more: Sequence[str]) -> tuple[str, ...]:
+    """What a profile times: the usual codecs, and these."""
+    return tuple(dict.fromkeys((*CODECS, *more)))
+
+
+def _measured(engine: Engine, how: Measuring) -> Profile:
     with progress_bar("profiling here") as progress:
-        return measure(
-            engine,
-            Measuring(batches=batches, runs=runs),
-            taken=today(),
-            clock=time.perf_counter,
-            progress=progress,
-        )
+        return measure(engine, how, taken=today(), clock=time.perf_counter, progress=progress)
 
 
 def make_plan(

@@ -11,14 +11,14 @@ from rich.table import Table
 
 from isthmus.cli.common import Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.computing import Bits, DeviceName, computed
-from isthmus.cli.planning import slowed
+from isthmus.cli.planning import codecs_of, slowed, timed_codecs
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json
 from isthmus.model import load_model
 from isthmus.profile import Profile
 from isthmus.profile.measure import Measuring, measure
-from isthmus.units import show_seconds
+from isthmus.units import seconds, show_seconds
 
 
 def profile(
@@ -29,6 +29,10 @@ def profile(
     threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
     slowdown: Annotated[float, typer.Option(help="Declare the machine this many times slower than measured.")] = 1.0,
     machine: Annotated[str, typer.Option(help="A name for this machine.")] = "",
+    rest: Annotated[
+        str, typer.Option(help="Pause before every part, as 10ms: for a machine under a quota, or that heats up.")
+    ] = "0",
+    codecs: Annotated[str, typer.Option(help="Codecs to time besides the usual ones, as jpeg:90.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an incomplete profile in --out.")] = False,
     device: DeviceName = None,
     bits: Bits = None,
@@ -44,7 +48,7 @@ def profile(
     if device is None:
         if bits is not None:
             raise BadInput("--bits is for a device that is computed: give --device too")
-        how = Measuring(batches=at, runs=runs, slowdown=slowdown, machine=machine)
+        how = Measuring(at, runs, timed_codecs(codecs_of(codecs) if codecs else ()), slowdown, machine, seconds(rest))
         found = _measured(model, how, threads, to, read_json(to, Profile) if resume and to.exists() else None)
     else:
         if resume or machine:
@@ -81,6 +85,6 @@ def _show(found: Profile, to: Path) -> None:
     for batch, part in sorted(found.batches.items()):
         spread = f"{show_seconds(part.whole.median_s)} … {show_seconds(part.whole.high_s)}"
         errors = f"{part.head_fit.error:.1%} / {part.tail_fit.error:.1%}" if measured else "sums of nodes"
-        table.add_row(str(batch), show_seconds(part.whole.low_s), spread, str(len(part.heads)), errors)
+        table.add_row(str(batch), show_seconds(found.typical_s(part.whole)), spread, str(len(part.heads)), errors)
     out.print(table)
     out.print(f"written to {to}")

@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
-from isthmus.profile.types import Fit, Timing
+from isthmus.profile.types import Fit
 
 _FEWEST = 5
 """With fewer measured parts than this the three numbers cannot be told apart; node sums are scaled only."""
 
 
 def fit_parts(
-    graph: Graph, cuts: Sequence[Cut], timings: Mapping[str, Timing], nodes: Mapping[str, float], *, heads: bool
+    graph: Graph, cuts: Sequence[Cut], timings: Mapping[str, float], nodes: Mapping[str, float], *, heads: bool
 ) -> Fit:
-    """The fit over the measured heads (or tails) of these cuts; its error is the median leave-one-out one."""
+    """The fit over the measured seconds of the heads (or tails) of these cuts; its error is the median leave-one-out
+    one."""
     inner = [c for c in cuts if c.id in timings and c.id not in (INPUT, OUTPUT)]
     if not inner or not nodes:
         return Fit()
@@ -27,7 +28,7 @@ def fit_parts(
         total = sum(nodes.get(graph.nodes[i].name, 0.0) for i in inside)
         megabytes = sum(graph.tensors[t].bytes for t in cut.crossing) / 1e6
         rows.append((total, megabytes, 1.0))
-        seconds.append(timings[cut.id].low_s)
+        seconds.append(timings[cut.id])
     x, y = np.array(rows), np.array(seconds)
     if len(inner) < _FEWEST:
         scale = float(np.median(y / np.maximum(x[:, 0], 1e-9)))

@@ -7,14 +7,18 @@ of several, which the low quantile forgives, and not one part all of its samples
 
 from __future__ import annotations
 
+import math
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from isthmus.codec import Array, make_codec
+from isthmus.codec import Array, PictureScale, make_codec
 from isthmus.engine import Engine, node_times
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, graph_of
@@ -22,22 +26,29 @@ from isthmus.profile.fit import fit_parts
 from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, RawTimes, Timing
 
 Clock = Callable[[], float]
+Rest = Callable[[], None]
+T = TypeVar("T")
 Progress = Callable[[int, int, str], None]
 """Called with (done, of, what)."""
 
-_CODEC_ELEMENTS = (4_096, 131_072)
+CODECS = ("float32", "float16", "int8", "int6", "int4", "int3", "int2")
+_CODEC_SHAPES = ((1, 64, 8, 8), (1, 2048, 8, 8))
 """Two sizes, from which a fixed part and a part per element follow."""
+_PICTURE_SHAPES = ((1, 3, 64, 64), (1, 3, 224, 224))
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """How to measure. `runs` per part and batch; `slowdown` is written into the profile, not slept."""
+    """How to measure. `runs` per part and batch; `slowdown` is written into the profile, not slept. `rest_s`: a pause
+    before every part, for a machine whose speed depends on what it did before (a processor quota, heat) and that will
+    be asked now and then."""
 
     batches: tuple[int, ...] = (1,)
     runs: int = 8
-    codecs: tuple[str, ...] = ("float32", "float16", "int8", "int6", "int4", "int3", "int2")
+    codecs: tuple[str, ...] = CODECS
     slowdown: float = 1.0
     machine: str = ""
+    rest_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1:
@@ -46,6 +57,8 @@ class Measuring:
             raise BadInput(f"a profile needs at least one run, not {self.runs}")
         if not 0 < self.slowdown < float("inf"):
             raise BadInput(f"a slow-down is a number above zero, not {self.slowdown}")
+        if not 0 <= self.rest_s <= 60:
+            raise BadInput(f"a rest before each part takes 0 to 60 s, not {self.rest_s}")
 
 
 def measure(
@@ -54,6 +67,7 @@ def measure(
     *,
     taken: str,
     clock: Clock,
+    sleep: Callable[[float], None] = time.sleep,
     progress: Progress | None = None,
     resume: Profile | None = None,
     checkpoint: Callable[[Profile], None] | None = None,
@@ -64,48 +78,61 @@ def measure(
     is not measured again. `checkpoint` is called with the profile so far after every cut.
     """
     profile = _start(engine, how, taken, resume)
+    rest = partial(sleep, how.rest_s) if how.rest_s else _no_rest
     inner = [c for c in engine.cuts if c.id not in (INPUT, OUTPUT)]
     total = len(how.batches) * how.runs + 1
     for at, batch in enumerate(how.batches):
-        for rounds, part in _measure_batch(engine, inner, batch, how.runs, clock, profile.batches.get(batch)):
+        for rounds, part in _measure_batch(engine, inner, batch, how.runs, clock, rest, profile):
             profile = profile.model_copy(update={"batches": {**profile.batches, batch: part}})
             if progress is not None:
                 progress(at * how.runs + rounds, total, f"batch {batch}")
             if checkpoint is not None:
                 checkpoint(profile)
-    profile = profile.model_copy(update={"codecs": measure_codecs(how.codecs, how.runs, clock), "complete": True})
+    codecs = measure_codecs(how.codecs, how.runs, clock, rest)
+    profile = profile.model_copy(update={"codecs": codecs, "complete": True})
     if progress is not None:
         progress(total, total, "codecs")
     return profile
 
 
-def measure_codecs(names: Sequence[str], runs: int, clock: Clock) -> dict[str, CodecTiming]:
-    """Seconds to write and read with each codec, from two sizes of a standard-normal float32 tensor."""
-    rng = np.random.default_rng(0)
+def measure_codecs(names: Sequence[str], runs: int, clock: Clock, rest: Rest | None = None) -> dict[str, CodecTiming]:
+    """Seconds to write and read with each codec, from tensors of two sizes: standard-normal float32, and for picture
+    codecs pictures. With `rest`, called before each run, medians count instead of low quantiles (`Profile.rest_s`)."""
     found = {}
     for name in names:
-        codec = make_codec(name)
+        scale = PictureScale((0.5,) * 3, (0.25,) * 3) if ":" in name else None
+        codec = make_codec(name, picture=scale)
+        small, large = _PICTURE_SHAPES if scale else _CODEC_SHAPES
         cells = []
-        for elements in _CODEC_ELEMENTS:
-            x: Array = rng.standard_normal((1, elements // 64, 8, 8)).astype(np.float32)
+        for shape in (small, large):
+            x = _picture(shape) if scale else np.random.default_rng(0).standard_normal(shape).astype(np.float32)
             payload = memoryview(codec.dump(x))
-            encode = time_call(lambda c=codec, v=x: c.dump(v), 5 * runs, clock)  # type: ignore[misc]
-            decode = time_call(lambda c=codec, p=payload, v=x: c.load(p, v.shape, "float32"), 5 * runs, clock)  # type: ignore[misc]
-            cells.append((encode.low_s, decode.low_s))
-        span = _CODEC_ELEMENTS[1] - _CODEC_ELEMENTS[0]
+            calls = (partial(codec.dump, x), partial(codec.load, payload, x.shape, "float32"))
+            timings = [time_call(call, 5 * runs, clock, rest or _no_rest) for call in calls]
+            cells.append([t.low_s if rest in (None, _no_rest) else t.median_s for t in timings])
+        span = math.prod(large) - math.prod(small)
         encode_slope, decode_slope = (max(0.0, (cells[1][i] - cells[0][i]) / span) for i in (0, 1))
         found[name] = CodecTiming(
-            fixed_s=max(0.0, min(cells[0][0] - encode_slope * _CODEC_ELEMENTS[0], cells[0][1])),
+            fixed_s=max(0.0, min(cells[0][0] - encode_slope * math.prod(small), cells[0][1])),
             encode_s_per_element=encode_slope,
             decode_s_per_element=decode_slope,
         )
     return found
 
 
-def time_call(call: Callable[[], object], runs: int, clock: Clock) -> Timing:
-    """Seconds of `call`, once to warm up and then `runs` times."""
+def _picture(shape: tuple[int, ...]) -> Array:
+    """Waves with a little noise: about as hard to write as a photograph."""
+    _, _, height, width = shape
+    y, x = np.mgrid[0:height, 0:width] * 0.1
+    waves = np.stack([np.sin(x + c) * np.cos(y * (1 + c)) for c in range(3)])[None]
+    noise = np.random.default_rng(0).standard_normal(shape)
+    return (waves + 0.15 * noise).astype(np.float32)
+
+
+def time_call(call: Callable[[], object], runs: int, clock: Clock, rest: Rest | None = None) -> Timing:
+    """Seconds of `call`, once to warm up and then `runs` times, `rest` called before each."""
     call()
-    return timing_of([_once(call, clock) for _ in range(runs)])
+    return timing_of([_once(call, clock, rest or _no_rest)[0] for _ in range(runs)])
 
 
 def timing_of(seconds: Sequence[float]) -> Timing:
@@ -137,47 +164,52 @@ def _start(engine: Engine, how: Measuring, taken: str, resume: Profile | None) -
         taken=taken,
         batches={},
         complete=False,
+        rest_s=how.rest_s,
     )
     if resume is None:
         return fresh
-    if resume.fingerprint != fresh.fingerprint or resume.machine != machine:
-        raise BadInput("the profile to resume is of another model or another machine; give a new --out or delete it")
+    if (resume.fingerprint, resume.machine, resume.rest_s) != (fresh.fingerprint, machine, how.rest_s):
+        raise BadInput(
+            "the profile to resume is of another model, another machine or another rest; give a new --out or delete it"
+        )
     return resume.model_copy(update={"complete": False})
 
 
 def _measure_batch(
-    engine: Engine, cuts: Sequence[Cut], batch: int, runs: int, clock: Clock, before: BatchProfile | None
+    engine: Engine, cuts: Sequence[Cut], batch: int, runs: int, clock: Clock, rest: Rest, profile: Profile
 ) -> Iterator[tuple[int, BatchProfile]]:
     """(rounds done, what is known then); the last one has the fits and no raw times."""
+    before = profile.batches.get(batch)
     if before is not None and before.raw is None:
         return
     inputs = engine.model.random_inputs(batch)
     raw = RawTimes() if before is None or before.raw is None else before.raw
     nodes = before.nodes if before is not None else node_times(engine, inputs, runs)
-    _round(engine, cuts, inputs, clock, RawTimes())  # warms everything up
+    _round(engine, cuts, inputs, clock, _no_rest, RawTimes())  # warms everything up
     while len(raw.whole) < runs:
-        raw = _round(engine, cuts, inputs, clock, raw)
+        raw = _round(engine, cuts, inputs, clock, rest, raw)
         yield len(raw.whole), _summed_up(raw, nodes)
     part = _summed_up(raw, nodes)
     graph = graph_of(engine.model, batch)
+    heads, tails = ({k: profile.typical_s(t) for k, t in ts.items()} for ts in (part.heads, part.tails))
     fits = {
-        "head_fit": fit_parts(graph, cuts, part.heads, part.nodes, heads=True),
-        "tail_fit": fit_parts(graph, cuts, part.tails, part.nodes, heads=False),
+        "head_fit": fit_parts(graph, cuts, heads, part.nodes, heads=True),
+        "tail_fit": fit_parts(graph, cuts, tails, part.nodes, heads=False),
     }
     yield runs, part.model_copy(update={**fits, "raw": None})
 
 
-def _round(engine: Engine, cuts: Sequence[Cut], inputs: Mapping[str, Array], clock: Clock, raw: RawTimes) -> RawTimes:
+def _round(
+    engine: Engine, cuts: Sequence[Cut], inputs: Mapping[str, Array], clock: Clock, rest: Rest, raw: RawTimes
+) -> RawTimes:
     """Everything once more."""
-    whole = _once(lambda: engine.whole(inputs), clock)
+    whole, _ = _once(partial(engine.whole, inputs), clock, rest)
     heads, tails = dict(raw.heads), dict(raw.tails)
     for cut in cuts:
-        start = clock()
-        made = engine.head(cut.id, inputs)
-        middle = clock()
-        engine.tail(cut.id, made)
-        heads[cut.id] = (*heads.get(cut.id, ()), middle - start)
-        tails[cut.id] = (*tails.get(cut.id, ()), clock() - middle)
+        head_s, made = _once(partial(engine.head, cut.id, inputs), clock, rest)
+        tail_s, _ = _once(partial(engine.tail, cut.id, made), clock, rest)
+        heads[cut.id] = (*heads.get(cut.id, ()), head_s)
+        tails[cut.id] = (*tails.get(cut.id, ()), tail_s)
     return RawTimes(whole=(*raw.whole, whole), heads=heads, tails=tails)
 
 
@@ -191,10 +223,16 @@ def _summed_up(raw: RawTimes, nodes: Mapping[str, float]) -> BatchProfile:
     )
 
 
-def _once(call: Callable[[], object], clock: Clock) -> float:
+def _once(call: Callable[[], T], clock: Clock, rest: Rest) -> tuple[float, T]:
+    """Seconds, and what came of it."""
+    rest()
     start = clock()
-    call()
-    return clock() - start
+    made = call()
+    return clock() - start, made
+
+
+def _no_rest() -> None:
+    """One part after the other."""
 
 
 def _cpu_name() -> str:

@@ -68,7 +68,7 @@ class Times:
             timing = self._batch.heads.get(last.id)
         elif last.id == OUTPUT:
             timing = self._batch.tails.get(first.id)
-        return None if timing is None else timing.low_s
+        return None if timing is None else self.profile.typical_s(timing)
 
     def _fitted_s(self, first: Cut, last: Cut, inside: frozenset[int]) -> float:
         total = sum(self._batch.nodes.get(self.graph.nodes[i].name, 0.0) for i in inside)

@@ -94,6 +94,13 @@ class Profile(_Strict):
     """the same for the part of the network that one early exit needs, by the name of that output"""
     codecs: dict[str, CodecTiming] = Field(default_factory=dict)
     complete: bool = True
+    rest_s: NonNegativeFloat = 0.0
+    """the machine rested so long before every measured part; 0: one part after the other"""
+
+    def typical_s(self, timing: Timing) -> float:
+        """The seconds to trust: the low quantile, for what is slower was somebody else's doing. Of a machine that
+        rested, the median: it was asked now and then, as in use, and its speed depends on that (a quota, heat)."""
+        return timing.median_s if self.rest_s > 0 else timing.low_s
 
     def at_exit(self, output: str, nodes: Collection[str]) -> Profile:
         """The profile of the part that one exit needs, whose nodes have these names: as it was measured, or else its
