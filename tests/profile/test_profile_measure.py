@@ -12,7 +12,7 @@ from isthmus.codec import Codec, make_codec
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json
-from isthmus.graph import OUTPUT
+from isthmus.graph import INPUT, OUTPUT, narrow_cuts
 from isthmus.model import load_model
 from isthmus.profile import Profile
 from isthmus.profile.accuracy import Samples, load_samples, measure_accuracy
@@ -43,6 +43,16 @@ def test_everything_that_is_ready_is_measured_and_the_file_reads_back(engine: En
     assert [t[0] for t in told] == sorted(t[0] for t in told)
     write_json(tmp_path / "p.json", found)
     assert read_json(tmp_path / "p.json", Profile) == found
+
+
+def test_only_the_cuts_asked_for_are_measured_ready_or_not(engine: Engine) -> None:
+    narrow = [c.id for c in narrow_cuts(engine.graph) if c.id not in (INPUT, OUTPUT)]
+    unready = next(name for name in narrow if name not in engine.safe)
+    how = Measuring(runs=1, codecs=(), cuts=(unready, INPUT, OUTPUT))
+    part = measure(engine, how, taken="2026", clock=time.perf_counter).batches[1]
+    assert set(part.heads) == set(part.tails) == {unready}
+    with pytest.raises(BadInput, match="no tensor 'nowhere'"):
+        measure(engine, Measuring(cuts=("nowhere",)), taken="2026", clock=time.perf_counter)
 
 
 def test_an_interrupted_profile_goes_on_where_it_stopped(engine: Engine) -> None:

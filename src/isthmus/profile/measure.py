@@ -21,7 +21,7 @@ import numpy as np
 from isthmus.codec import Array, PictureScale, make_codec
 from isthmus.engine import Engine, node_times
 from isthmus.errors import BadInput
-from isthmus.graph import INPUT, OUTPUT, Cut, graph_of
+from isthmus.graph import INPUT, OUTPUT, Cut, cut_at, graph_of
 from isthmus.profile.fit import fit_parts
 from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, RawTimes, Timing
 
@@ -41,7 +41,7 @@ _PICTURE_SHAPES = ((1, 3, 64, 64), (1, 3, 224, 224))
 class Measuring:
     """How to measure. `runs` per part and batch; `slowdown` is written into the profile, not slept. `rest_s`: a pause
     before every part, for a machine whose speed depends on what it did before (a processor quota, heat) and that will
-    be asked now and then."""
+    be asked now and then. `cuts`: ids of the only cuts to measure; all that the engine keeps ready where it is None."""
 
     batches: tuple[int, ...] = (1,)
     runs: int = 8
@@ -49,6 +49,7 @@ class Measuring:
     slowdown: float = 1.0
     machine: str = ""
     rest_s: float = 0.0
+    cuts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1:
@@ -79,7 +80,7 @@ def measure(
     """
     profile = _start(engine, how, taken, resume)
     rest = partial(sleep, how.rest_s) if how.rest_s else _no_rest
-    inner = [c for c in engine.cuts if c.id not in (INPUT, OUTPUT)]
+    inner = _inner(engine, how)
     total = len(how.batches) * how.runs + 1
     for at, batch in enumerate(how.batches):
         for rounds, part in _measure_batch(engine, inner, batch, how.runs, clock, rest, profile):
@@ -173,6 +174,12 @@ def _start(engine: Engine, how: Measuring, taken: str, resume: Profile | None) -
             "the profile to resume is of another model, another machine or another rest; give a new --out or delete it"
         )
     return resume.model_copy(update={"complete": False})
+
+
+def _inner(engine: Engine, how: Measuring) -> list[Cut]:
+    """The cuts to measure. Raises BadInput for one that does not cut the network in two."""
+    chosen = engine.cuts if how.cuts is None else [cut_at(engine.graph, name) for name in how.cuts]
+    return [c for c in chosen if c.id not in (INPUT, OUTPUT)]
 
 
 def _measure_batch(
