@@ -46,6 +46,7 @@ class Engine:
         self._ready = {c.id: c for c in prepared.cuts}
         self._pairs: dict[str, Halves] = {}
         self._rare: OrderedDict[str, Halves] = OrderedDict()
+        self._exits: dict[str, Engine] = {}
         self._lock = threading.RLock()
         self._whole = self._maker.whole()
         self._make_ready(ready)
@@ -145,6 +146,18 @@ class Engine:
         crossing = {t: a for t, a in tensors.items() if t not in early}
         self._shapes.check(f"the tail of {self.model.name} at {cut_id}", halves.ends.crossing, crossing)
         return self._slow.run(lambda: run_part(halves.tail, crossing))
+
+    def at_exit(self, output: str) -> Engine:
+        """This engine for the part of the network that one output (an early exit) needs: same weights in memory, its
+        own cuts. Right-sizing: nothing else of the network is run. Raises BadInput for an output that is none."""
+        with self._lock:
+            if self.graph.outputs == (output,):
+                return self
+            if output not in self._exits:
+                prepared = self._prepared.at_exit(output)
+                made = Engine(prepared, threads=self.threads, slow=self._slow, ready=[c.id for c in prepared.cuts])
+                self._exits[output] = made
+            return self._exits[output]
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> None:
         """Raise BadInput unless these are the model's inputs: names, element types, shapes, one batch."""
