@@ -21,6 +21,7 @@ from pathlib import Path
 from isthmus.adapt import Fixed
 from isthmus.bundle import open_bundle
 from isthmus.link import ShapedLink
+from isthmus.link.quota import CpuQuota
 from isthmus.link.testbed import GOODPUT, ShapedNetwork, missing
 from isthmus.record import Choice, Step
 from isthmus.session import connect, ready
@@ -45,13 +46,31 @@ class Row:
 
 
 @contextmanager
-def packed(model: str, runs: int = 8) -> Iterator[Path]:
-    """A bundle of this model, profiled here on the first core, both machines as fast as this one."""
+def packed(model: str, runs: int = 8, *, options: Sequence[str] = (), share: float | None = None) -> Iterator[Path]:
+    """A bundle of this model, profiled here on the first core, both machines as fast as this one; with `share` the
+    device is one that may use that much of its core, and both are profiled as machines that rest between requests."""
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         command = [sys.executable, "-m", "isthmus", "pack", model, "--out", str(bundle), "--slowdown", "1"]
-        subprocess.run([*on_core(0), *command, "--runs", str(runs), "--json"], check=True, stdout=subprocess.DEVNULL)
+        if share is not None:
+            for place, core, quota in (("device", 0, share), ("server", 1, 1.0)):
+                file = str(Path(folder) / f"{place}.json")
+                _profile(model, file, runs, core, quota, options)
+                command += [f"--{place}-profile", file]
+        command += ["--runs", str(runs), "--json", *options]
+        subprocess.run([*on_core(0), *command], check=True, stdout=subprocess.DEVNULL)
         yield bundle
+
+
+def _profile(model: str, file: str, runs: int, core: int, share: float, options: Sequence[str]) -> None:
+    """Profile one machine as it will be used: on its core, under its quota, with pauses."""
+    command = [sys.executable, "-m", "isthmus", "profile", model, "--out", file, "--runs", str(runs), "--json"]
+    command += ["--rest", "12ms"]
+    if "--codecs" in options:
+        command += ["--codecs", options[list(options).index("--codecs") + 1]]
+    with CpuQuota(share) as quota:
+        line = [*on_core(core), *command]
+        subprocess.run(quota.wrap(line) if share < 1 else line, check=True, stdout=subprocess.DEVNULL)
 
 
 def on_core(core: int) -> list[str]:
@@ -69,7 +88,7 @@ def measure(
         return
     with ShapedNetwork("100Mbit", delay_s=delay_s) as net:
         host = net.address("server")
-        net.start("server", [*on_core(1), *_serve(bundle, host)], stdout=subprocess.PIPE).stdout.readline()  # type: ignore[union-attr]
+        net.start("server", [*on_core(1), *serving(bundle, host)], stdout=subprocess.PIPE).stdout.readline()  # type: ignore[union-attr]
         for rate in rates_mbit:
             net.set_rate(rate * 1e6)
             child = net.start(
@@ -86,7 +105,7 @@ def goodput_mbit(rate_mbit: float) -> float:
 def _over_proxy(
     bundle: Path, choices: Sequence[Choice], rates_mbit: Sequence[float], requests: int, delay_s: float
 ) -> Iterator[Row]:
-    server = subprocess.Popen([*on_core(1), *_serve(bundle, "127.0.0.1")], stdout=subprocess.PIPE)
+    server = subprocess.Popen([*on_core(1), *serving(bundle, "127.0.0.1")], stdout=subprocess.PIPE)
     try:
         server.stdout.readline()  # type: ignore[union-attr]
         for rate in rates_mbit:
@@ -100,7 +119,8 @@ def _over_proxy(
         server.wait()
 
 
-def _serve(bundle: Path, host: str) -> list[str]:
+def serving(bundle: Path, host: str) -> list[str]:
+    """The command line of the server."""
     return [sys.executable, "-m", "isthmus", "serve", str(bundle), "--host", host, "--port", str(PORT), "--json"]
 
 

@@ -33,6 +33,7 @@ from isthmus.link.trace import Trace
 
 GOODPUT = 1448 / 1514
 """Payload share of an Ethernet packet with TCP time stamps: what a transfer can reach of the rate asked for."""
+MTU = 1500
 BURST_BYTES = 3200
 """Two packets. Never changed while running: tbf stalls for good when its burst falls below a packet it holds."""
 QUEUE_S = 0.2
@@ -44,6 +45,11 @@ PLACES: tuple[Place, Place] = ("device", "server")
 _ADDRESS = {"device": "10.213.77.1", "server": "10.213.77.2"}
 _DEVICE = "hop0"
 _numbers = itertools.count()
+
+
+def goodput(mtu: int = MTU) -> float:
+    """Payload share of a full Ethernet packet with TCP time stamps."""
+    return (mtu - 52) / (mtu + 14)
 
 
 def missing() -> str:
@@ -60,17 +66,22 @@ class ShapedNetwork:
     """`with ShapedNetwork("20Mbit", delay_s=0.01) as net: net.start("server", ["python", "server.py"])`
 
     up, down: wire rates away from the device and towards it, constant or traces; a transfer gets `GOODPUT` of them.
-    delay_s: one way. Raises Missing where it cannot be (with the reason). Everything goes away with `close`, which is
-    also called when the program ends.
+    delay_s: one way. mtu: bytes of the largest packet; after a pause two packets pass at once, so that small payloads
+    on a slow link are nearer to the truth with 576. Raises Missing where it cannot be (with the reason). Everything
+    goes away with `close`, which is also called when the program ends.
     """
 
     def __init__(
-        self, up: Trace | float | str, *, down: Trace | float | str | None = None, delay_s: float = 0.0
+        self, up: Trace | float | str, *, down: Trace | float | str | None = None, delay_s: float = 0.0, mtu: int = MTU
     ) -> None:
         if reason := missing():
             raise Missing(f"no shaped network here: {reason}")
         if not 0 <= delay_s < 10:
             raise BadInput(f"a one-way delay lies between 0 and 10 s, not {delay_s}")
+        if not 576 <= mtu <= MTU:
+            raise BadInput(f"a packet holds 576 to {MTU} bytes, not {mtu}")
+        self.mtu = mtu
+        self.goodput = goodput(mtu)
         number = f"isthmus-{os.getpid()}-{next(_numbers)}"
         self.namespaces: dict[Place, str] = {"device": f"{number}-d", "server": f"{number}-s"}
         self.delay_s = delay_s
@@ -110,7 +121,7 @@ class ShapedNetwork:
         """The payload rate (goodput) at a moment of `time.monotonic()`, now by default."""
         with self._lock:
             log = self._log["device" if direction == "up" else "server"]
-            return GOODPUT * log.rate_at(time.monotonic() if at_s is None else at_s)
+            return self.goodput * log.rate_at(time.monotonic() if at_s is None else at_s)
 
     def start(
         self, place: Place, command: Sequence[str], *, cpu_share: float | None = None, **popen: Any
@@ -192,7 +203,7 @@ class ShapedNetwork:
         name, near, far = self.namespaces[place], _ADDRESS[place], _ADDRESS[other]
         _run("ip", "-n", name, "link", "set", "lo", "up")
         _run("ip", "-n", name, "address", "add", near, "peer", far, "dev", _DEVICE)
-        _run("ip", "-n", name, "link", "set", _DEVICE, "mtu", "1500", "up")
+        _run("ip", "-n", name, "link", "set", _DEVICE, "mtu", str(self.mtu), "up")
         # cubic: the default may be bbr, which needs several transfers to reach the rate of the link
         _run("ip", "-n", name, "route", "replace", far, "dev", _DEVICE, "src", near, "congctl", "cubic")
         for setting, value in (("tcp_slow_start_after_idle", 0), ("tcp_no_metrics_save", 1)):
@@ -221,7 +232,8 @@ class ShapedNetwork:
     def _bucket(self, rate_bps: float) -> list[str]:
         rate = str(max(OUTAGE_BPS, round(rate_bps)))
         ethernet = ["overhead", "14"] if self.delay_s else []  # TUN packets have no Ethernet header: count one
-        return ["tbf", "rate", f"{rate}bit", "burst", str(BURST_BYTES), "latency", f"{QUEUE_S * 1e3:.0f}ms", *ethernet]
+        burst = str(BURST_BYTES * self.mtu // MTU)
+        return ["tbf", "rate", f"{rate}bit", "burst", burst, "latency", f"{QUEUE_S * 1e3:.0f}ms", *ethernet]
 
     def _shape(self, place: Place, rate_bps: float) -> None:
         _run("tc", "-n", self.namespaces[place], "qdisc", "change", "dev", _DEVICE, "root", *self._bucket(rate_bps))
