@@ -17,6 +17,7 @@ from isthmus.cli.profile import profile
 from isthmus.cli.report import report
 from isthmus.cli.run import run
 from isthmus.cli.serve import serve
+from isthmus.cli.simulate import simulate
 from isthmus.version import __version__
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (inspect, profile, probe, plan, pack, serve, run, report, demo, doctor):
+for verb in (inspect, profile, probe, plan, pack, serve, run, simulate, report, demo, doctor):
     app.command()(verb)
 
 
