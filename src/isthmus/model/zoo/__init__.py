@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from isthmus.model.types import Model
 from isthmus.model.zoo.alexnet import alexnet
+from isthmus.model.zoo.b_alexnet import b_alexnet
+from isthmus.model.zoo.b_lenet import b_lenet
 from isthmus.model.zoo.digits import digits, digits_test
 from isthmus.model.zoo.efficientnet import EFFICIENTNETS
 from isthmus.model.zoo.efficientnet_v2 import EFFICIENTNETS_V2
@@ -23,6 +25,8 @@ SEEDED: dict[str, Callable[..., Model]] = {
     "resnet50": resnet50,
     "mobilenet_v2": mobilenet_v2,
     "googlenet": googlenet,
+    "b_lenet": b_lenet,
+    "b_alexnet": b_alexnet,
     **EFFICIENTNETS,
     **EFFICIENTNETS_V2,
 }

@@ -144,6 +144,14 @@ class Net:
             kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4, ceil_mode=int(ceil),
         )  # fmt: skip
 
+    def lrn(self, x: Act, size: int, *, alpha: float, beta: float, bias: float) -> Act:
+        """x over (bias + alpha · mean of x² over `size` neighbouring channels) ^ beta."""
+        return self._add("LRN", [x.name], x.shape, size=size, alpha=alpha, beta=beta, bias=bias)
+
+    def dropout(self, x: Act) -> Act:
+        """A dropout that is not training: it gives what it reads."""
+        return self._add("Dropout", [x.name], x.shape)
+
     def global_pool(self, x: Act) -> Act:
         """Mean over all positions, kept as C × 1 × 1."""
         return self._add("GlobalAveragePool", [x.name], (x.channels, 1, 1))
