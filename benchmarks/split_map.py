@@ -10,7 +10,7 @@ from isthmus.report.markup import join, tag
 DEVICE, SERVER = "#03734b", "#4d1d6b"
 SPLITS = ("#cfe3ff", "#8fbaf5", "#4a86dd", "#1a44a5")
 """Cuts from early to late, light to dark."""
-CELL, GAP, LEFT, TOP = 30, 44, 92, 70
+CELL, GAP, LEFT, TOP = 30, 50, 60, 70
 
 
 def draw_maps(rows: Sequence[dict[str, Any]], rates_bps: Sequence[float], batches: Sequence[int]) -> str:
@@ -18,7 +18,7 @@ def draw_maps(rows: Sequence[dict[str, Any]], rates_bps: Sequence[float], batche
     running order, the server first) and `map`: the best place of every state, all rates of the first batch first."""
     models = list(dict.fromkeys(r["model"] for r in rows))
     pairs = list(dict.fromkeys(r["pair"] for r in rows))
-    wide, high = CELL * len(rates_bps) + GAP + LEFT - 20, CELL * len(batches) + TOP + 60
+    wide, high = CELL * len(rates_bps) + GAP + LEFT, CELL * len(batches) + TOP + 60
     panels = []
     for r in rows:
         x, y = wide * models.index(r["model"]), high * pairs.index(r["pair"])
@@ -41,24 +41,25 @@ def panel(row: dict[str, Any], rates_bps: Sequence[float], batches: Sequence[int
     ]
     for at, place in enumerate(row["map"]):
         line, column = divmod(at, len(rates_bps))
-        x, y = LEFT + CELL * column, TOP - 20 + CELL * (len(batches) - 1 - line)
+        left, top = LEFT + CELL * column, TOP - 20 + CELL * (len(batches) - 1 - line)
         hint = tag("title", f"batch {batches[line]}, {rates_bps[column] / 8e6:g} MB/s: {place}")
-        parts.append(tag("rect", hint, x=x, y=y, width=CELL - 1, height=CELL - 1, fill=colours[place]))
+        parts.append(tag("rect", hint, x=left, y=top, width=CELL - 1, height=CELL - 1, fill=colours[place]))
     bottom = TOP - 20 + CELL * len(batches)
     for k, batch in enumerate(batches):
         y = TOP - 20 + CELL * (len(batches) - 1 - k) + 19
         parts.append(tag("text", str(batch), x=LEFT - 8, y=y, text_anchor="end", class_="s"))
     for k, rate in enumerate(rates_bps):
-        x = LEFT + CELL * k + CELL / 2
-        parts.append(tag("text", f"{rate / 8e6:g}", x=x, y=bottom + 15, text_anchor="middle", class_="s"))
+        middle = LEFT + CELL * k + CELL / 2
+        parts.append(tag("text", f"{rate / 8e6:g}", x=middle, y=bottom + 15, text_anchor="middle", class_="s"))
     parts.append(tag("text", "batch", x=LEFT - 8, y=TOP - 26, text_anchor="end", class_="s"))
     parts.append(tag("text", "MB/s", x=LEFT + CELL * len(rates_bps) + 4, y=bottom + 15, class_="s"))
-    x = LEFT
-    for place, count in row["wins"].items():
-        if count:
-            parts.append(tag("rect", x=x, y=bottom + 25, width=12, height=12, fill=colours[place]))
-            parts.append(tag("text", place, x=x + 16, y=bottom + 35))
-            x += 28 + 7 * len(place)
+    x, y = LEFT, bottom + 25
+    for place in (p for p, count in row["wins"].items() if count):
+        if x > LEFT + CELL * len(rates_bps) - 40:
+            x, y = LEFT, y + 18
+        parts.append(tag("rect", x=x, y=y, width=12, height=12, fill=colours[place]))
+        parts.append(tag("text", place, x=x + 16, y=y + 10))
+        x += 28 + 7 * len(place)
     return join(parts)
 
 
