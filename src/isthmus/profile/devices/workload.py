@@ -97,18 +97,14 @@ def layer_of(graph: Graph, layer: list[int], tensor: str) -> int:
 
 
 def _joined(graph: Graph, layer: list[int], node: Node) -> int:
-    """The latest layer this node can be part of: of equal size, and all else the node reads is there before it starts;
-    −1 when there is none."""
+    """The latest layer this node reads from, if it works on a result of its own size there; −1 when it cannot be part
+    of a layer. All else it reads was made by earlier layers, and so is there before this one starts."""
     if node.op not in _FOLLOWERS and node.op not in _VIEWS:
         return -1
     at = max((layer_of(graph, layer, t) for t in node.inputs), default=-1)
-    if at < 0:
-        return -1
     size = graph.tensors[node.outputs[0]].elements
-    mine = [t for t in node.inputs if layer_of(graph, layer, t) == at]
-    others = [graph.producer.get(t, -1) for t in node.inputs if t not in mine]
-    same = any(graph.tensors[t].elements == size for t in mine)
-    return at if same and all(o < at for o in others) else -1
+    mine = [t for t in node.inputs if at >= 0 and layer_of(graph, layer, t) == at]
+    return at if any(graph.tensors[t].elements == size for t in mine) else -1
 
 
 def _weights(node: Node) -> int:
