@@ -14,6 +14,8 @@ from isthmus.graph.types import Graph, Node, Product, Tensor
 from isthmus.model.shapes import shapes_at
 from isthmus.model.types import Model
 
+_CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
+
 
 def graph_of(model: Model, batch: int = 1) -> Graph:
     """The graph of a model at `batch`.
@@ -117,6 +119,7 @@ def _node(node: onnx.NodeProto, tensors: dict[str, Tensor], constants: _Constant
     outputs = tuple(o for o in node.output if o)
     weights = [constants.weigh(i, tensors) for i in node.input if i in constants.names]
     product = _product(node, tensors)
+    kernel, strides = _window(node, tensors)
     return Node(
         name=outputs[0],
         op=node.op_type,
@@ -126,7 +129,19 @@ def _node(node: onnx.NodeProto, tensors: dict[str, Tensor], constants: _Constant
         parameters=sum(w[0] for w in weights),
         weight_bytes=sum(w[1] for w in weights),
         product=product,
+        kernel=kernel,
+        strides=strides,
     )
+
+
+def _window(node: onnx.NodeProto, tensors: dict[str, Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Kernel and strides of a node that slides a window; the kernel of a convolution may stand in its weights only."""
+    lists = {a.name: tuple(a.ints) for a in node.attribute}
+    kernel = lists.get("kernel_shape", ())
+    if not kernel and node.op_type in _CONVOLUTIONS:
+        weight = tensors.get(node.input[3 if node.op_type == "QLinearConv" else 1])
+        kernel = weight.shape[2:] if weight else ()
+    return kernel, lists.get("strides", (1,) * len(kernel)) if kernel else ()
 
 
 def _product(node: onnx.NodeProto, tensors: dict[str, Tensor]) -> Product | None:
@@ -135,7 +150,7 @@ def _product(node: onnx.NodeProto, tensors: dict[str, Tensor]) -> Product | None
     out = tensors.get(node.output[0])
     operands = [tensors.get(i) for i in node.input]
     whole = {a.name: a.i for a in node.attribute}
-    if node.op_type in ("Conv", "ConvInteger", "QLinearConv"):
+    if node.op_type in _CONVOLUTIONS:
         weight = operands[3 if node.op_type == "QLinearConv" else 1]
         return _convolved(out, weight, max(1, whole.get("group", 1))) if out and weight else None
     if node.op_type == "ConvTranspose":

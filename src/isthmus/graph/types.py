@@ -60,7 +60,10 @@ class Product:
 
 @dataclass(frozen=True)
 class Node:
-    """One operator. `name` is its first output (unique by construction); inputs are activations, never weights."""
+    """One operator. `name` is its first output (unique by construction); inputs are activations, never weights.
+
+    `kernel` and `strides` are those of a convolution or a pooling over windows, one number an axis; () elsewhere.
+    """
 
     name: str
     op: str
@@ -70,6 +73,8 @@ class Node:
     parameters: int = 0
     weight_bytes: int = 0
     product: Product | None = None
+    kernel: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
