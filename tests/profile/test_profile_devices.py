@@ -14,6 +14,7 @@ from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Graph, Node, Tensor, cut_at, graph_of, narrow_cuts
 from isthmus.link import Link
 from isthmus.model import load_model
+from isthmus.model.zoo import ZOO
 from isthmus.plan import PLANNERS, problem_for
 from isthmus.profile import Profile, Times
 from isthmus.profile.devices import (
@@ -312,3 +313,15 @@ def test_every_shipped_device_says_where_its_figures_come_from() -> None:
     for name, device in shipped().items():
         assert device.name == name
         assert len(device.source) > 20
+
+
+@pytest.mark.parametrize("name", sorted(ZOO))
+def test_every_network_of_the_zoo_on_the_papers_pair(name: str) -> None:
+    net = graph(name)
+    for device in ("eyeriss", "tpu"):
+        array = find_device(device)
+        assert isinstance(array, Systolic)
+        words = -(-array.bits // array.word_bits)
+        least_s = words * net.macs / (array.rows * array.columns * array.clock_hz)
+        moved_s = (net.parameters + net.input_bytes // 4) * array.bits / 8 / array.bandwidth_bytes_per_s
+        assert max(least_s, moved_s) < whole_s(array, net) < 100 * (least_s + moved_s) + 0.1
