@@ -173,6 +173,17 @@ def test_rounding_loses_at_most_a_tenth() -> None:
 
 
 def test_every_builder_is_in_the_table() -> None:
-    assert {"tiny", "digits", "alexnet", "vgg16", "resnet18", "resnet50", "mobilenet_v2", "googlenet"} < set(ZOO)
+    assert {
+        "tiny",
+        "digits",
+        "alexnet",
+        "vgg16",
+        "resnet18",
+        "resnet50",
+        "mobilenet_v2",
+        "googlenet",
+        "b_lenet",
+        "b_alexnet",
+    } < set(ZOO)
     assert set(EFFICIENTNETS) < set(ZOO)
-    assert len(ZOO) == 8 + len(EFFICIENTNETS)
+    assert len(ZOO) == 10 + len(EFFICIENTNETS)

@@ -3,7 +3,7 @@
 from isthmus.graph.bottlenecks import Bottleneck, Granularity, block_cuts, bottlenecks
 from isthmus.graph.cuts import all_cuts, cut_at, cut_of, narrow_cuts, prefix_cuts
 from isthmus.graph.describe import Description, describe
-from isthmus.graph.exits import at_exit
+from isthmus.graph.exits import at_exit, exits_of
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Node, Product, Tensor
 
@@ -25,6 +25,7 @@ __all__ = [
     "cut_at",
     "cut_of",
     "describe",
+    "exits_of",
     "graph_of",
     "narrow_cuts",
     "prefix_cuts",

@@ -35,3 +35,16 @@ def at_exit(graph: Graph, output: str) -> Graph:
         outputs=(output,),
         blocks=tuple(b for b in graph.blocks if b in known),
     )
+
+
+def exits_of(graph: Graph) -> tuple[str, ...]:
+    """The outputs at which an answer of the same kind as the last one comes out, in running order, the main one last.
+
+    An exit gives logits, one row an input, one column a class; outputs of other shapes are none. One name where the
+    network has no early exit, none where its last output is no such table.
+    """
+    ordered = sorted(graph.outputs, key=lambda name: graph.producer.get(name, -1))
+    main = graph.tensors[ordered[-1]]
+    if len(main.shape) != 2 or not main.dtype.startswith("float"):
+        return ()
+    return tuple(o for o in ordered if (graph.tensors[o].shape, graph.tensors[o].dtype) == (main.shape, main.dtype))

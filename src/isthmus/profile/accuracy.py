@@ -44,6 +44,11 @@ class Samples:
         labels = None if self.labels is None else self.labels[start:stop]
         return Samples({k: v[start:stop] for k, v in self.inputs.items()}, labels)
 
+    def pick(self, places: Array) -> Samples:
+        """The samples of these indices (whole numbers, at least one)."""
+        labels = None if self.labels is None else self.labels[places]
+        return Samples({k: v[places] for k, v in self.inputs.items()}, labels)
+
 
 def load_samples(path: Path, model: Model) -> Samples:
     """Samples from a .npz file: one array an input of the model, and `labels` (whole numbers) if there are any.
