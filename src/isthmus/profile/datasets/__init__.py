@@ -1,0 +1,112 @@
+"""Labelled pictures by name or from a local folder. Nothing is downloaded and nothing is unpickled."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from isthmus.errors import BadInput, Missing
+from isthmus.profile.datasets.cifar import CIFAR10, cifar_binary
+from isthmus.profile.datasets.folders import class_folders, zipped
+from isthmus.profile.datasets.idx import mnist_idx
+from isthmus.profile.datasets.rows import cifar_rows, mnist_rows
+from isthmus.profile.datasets.types import Dataset, Part, apart
+
+PLACES = {
+    "mnist": ("images/mnist", "mnist", "MNIST/raw"),
+    "cifar10": ("images", "cifar10", "cifar-10-batches-bin", "."),
+}
+"""Where a data folder may keep the sets that have a name."""
+_CIFAR_ZIP = "cifar10_test*.zip"
+_TEST_SHARE = 0.2
+
+
+def load_dataset(
+    what: str | Path, *, data_folder: Path | None = None, side: int | None = None, seed: int = 0
+) -> Dataset:
+    """`digits` (scikit-learn's, every fourth for the test), `mnist` or `cifar10` from `data_folder`, or a folder.
+
+    A folder may hold MNIST as idx files (packed or not) or as PNG rows, CIFAR-10 in its binary version or as PNG rows
+    beside a zip file of test pictures, or one subfolder a class. A set without a test part is divided by `seed`; `side`
+    resizes the pictures of class folders. Raises Missing where the data is absent, BadInput where it is no such data.
+    """
+    if what == "digits":
+        return _digits()
+    if isinstance(what, str) and what in PLACES and not Path(what).exists():
+        return _named(what, data_folder, seed)
+    folder = Path(what)
+    if not folder.is_dir():
+        names = ", ".join(("digits", *PLACES))
+        raise Missing(f"there is no folder {folder}; give a folder with labelled pictures, or one of {names}")
+    found = _in_folder(folder, side, seed)
+    if found is None:
+        raise BadInput(
+            f"{folder} holds no labelled pictures: no idx files, no data_batch_*.bin, no batches of PNG rows, "
+            "no subfolder with pictures for each class"
+        )
+    return found
+
+
+def _in_folder(folder: Path, side: int | None, seed: int) -> Dataset | None:
+    readers: tuple[Callable[[], Dataset | None], ...] = (
+        lambda: mnist_idx(folder),
+        lambda: _mnist_rows(folder),
+        lambda: cifar_binary(folder),
+        lambda: _cifar_pictures(folder, seed),
+        lambda: class_folders(folder, side=side, seed=seed),
+    )
+    return next((found for reader in readers if (found := reader()) is not None), None)
+
+
+def _named(name: str, data_folder: Path | None, seed: int) -> Dataset:
+    tried = [] if data_folder is None else [data_folder / place for place in PLACES[name]]
+    readers: dict[str, Callable[[Path], Dataset | None]] = {
+        "mnist": lambda folder: mnist_idx(folder) or _mnist_rows(folder),
+        "cifar10": lambda folder: cifar_binary(folder) or _cifar_pictures(folder, seed),
+    }
+    for folder in tried:
+        found = readers[name](folder) if folder.is_dir() else None
+        if found is not None:
+            return found
+    where = f"in {data_folder}" if data_folder else "ISTHMUS_DATA names no folder"
+    raise Missing(f"{name} is not here ({where}); give the folder that holds it, or digits, which need no files")
+
+
+def _mnist_rows(folder: Path) -> Dataset | None:
+    found = mnist_rows(folder)
+    return None if found is None else Dataset("mnist", tuple("0123456789"), *found)
+
+
+def _cifar_pictures(folder: Path, seed: int) -> Dataset | None:
+    """PNG rows in the folder or one below it, the test's zip file beside or above them; without one, a fifth."""
+    for place in (folder, *sorted(folder.glob("cifar10*/"))):
+        train = cifar_rows(place)
+        if train is None:
+            continue
+        archives = [path for near in (place, place.parent) for path in sorted(near.glob(_CIFAR_ZIP))]
+        if not archives:
+            return Dataset("cifar10", CIFAR10, *apart(train, _TEST_SHARE, seed))
+        classes, test = zipped(archives[0])
+        if [c.partition("_")[2] for c in classes] != list(CIFAR10):
+            raise BadInput(f"{archives[0]} has folders {', '.join(classes[:3])} …, not 0_airplane … 9_truck")
+        return Dataset("cifar10", CIFAR10, train, test)
+    return None
+
+
+def _digits() -> Dataset:
+    """scikit-learn's 1,797 digits, 8 × 8 in 17 levels: every fourth is for the test."""
+    try:
+        load = importlib.import_module("sklearn.datasets").load_digits
+    except ModuleNotFoundError as error:
+        raise Missing("digits needs scikit-learn, which is not installed: pip install scikit-learn") from error
+    data = load()
+    pictures, labels = data.images[:, None].astype(np.uint8), data.target.astype(np.int64)
+    test = np.arange(len(labels)) % 4 == 3
+    train_part, test_part = Part(pictures[~test], labels[~test]), Part(pictures[test], labels[test])
+    return Dataset("digits", tuple("0123456789"), train_part, test_part, levels=16.0)
+
+
+__all__ = ["PLACES", "Dataset", "Part", "apart", "load_dataset"]
