@@ -12,9 +12,9 @@ from isthmus.codec import Codec, make_codec
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json
-from isthmus.graph import INPUT, OUTPUT, narrow_cuts
+from isthmus.graph import INPUT, OUTPUT, at_exit, cut_at, graph_of, narrow_cuts
 from isthmus.model import load_model
-from isthmus.profile import Profile
+from isthmus.profile import Profile, Times
 from isthmus.profile.accuracy import Samples, load_samples, measure_accuracy
 from isthmus.profile.calibrate import calibrate
 from isthmus.profile.measure import Measuring, measure, measure_codecs, timing_of
@@ -53,6 +53,27 @@ def test_only_the_cuts_asked_for_are_measured_ready_or_not(engine: Engine) -> No
     assert set(part.heads) == set(part.tails) == {unready}
     with pytest.raises(BadInput, match="no tensor 'nowhere'"):
         measure(engine, Measuring(cuts=("nowhere",)), taken="2026", clock=time.perf_counter)
+
+
+def test_every_exit_is_measured_and_goes_on_where_it_stopped() -> None:
+    engine = Engine.open(load_model("zoo:digits"))
+    how = Measuring(batches=(1, 2), runs=2, codecs=(), exits=True)
+    saved: list[Profile] = []
+    found = measure(engine, how, taken="2026", clock=time.perf_counter, checkpoint=saved.append)
+    assert list(found.exits) == list(engine.graph.outputs)
+    for output, batches in found.exits.items():
+        part = engine.at_exit(output)
+        for size, batch in batches.items():
+            assert set(batch.heads) == {c.id for c in part.cuts} - {INPUT, OUTPUT}
+            assert set(batch.nodes) == {n.name for n in part.graph.nodes}
+            assert batch.whole.low_s > 0
+            assert batch.raw is None
+            times = Times(found.at_exit(output, batch.nodes), at_exit(graph_of(engine.model, size), output))
+            assert times.part_s(cut_at(times.graph, INPUT), cut_at(times.graph, OUTPUT)) == batch.whole.low_s
+    half = next(p for p in saved if list(p.exits) == list(engine.graph.outputs[:2]))
+    again = measure(engine, how, taken="2026", clock=time.perf_counter, resume=half)
+    assert again.exits[engine.graph.outputs[0]] == half.exits[engine.graph.outputs[0]]
+    assert set(again.exits[engine.graph.outputs[2]]) == {1, 2}
 
 
 def test_an_interrupted_profile_goes_on_where_it_stopped(engine: Engine) -> None:

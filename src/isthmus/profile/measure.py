@@ -21,7 +21,7 @@ import numpy as np
 from isthmus.codec import Array, PictureScale, make_codec
 from isthmus.engine import Engine, node_times
 from isthmus.errors import BadInput
-from isthmus.graph import INPUT, OUTPUT, Cut, cut_at, graph_of
+from isthmus.graph import INPUT, OUTPUT, Cut, Graph, at_exit, cut_at, graph_of
 from isthmus.profile.fit import fit_parts
 from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, RawTimes, Timing
 
@@ -41,7 +41,8 @@ _PICTURE_SHAPES = ((1, 3, 64, 64), (1, 3, 224, 224))
 class Measuring:
     """How to measure. `runs` per part and batch; `slowdown` is written into the profile, not slept. `rest_s`: a pause
     before every part, for a machine whose speed depends on what it did before (a processor quota, heat) and that will
-    be asked now and then. `cuts`: ids of the only cuts to measure; all that the engine keeps ready where it is None."""
+    be asked now and then. `cuts`: ids of the only cuts to measure; all that the engine keeps ready where it is None.
+    `exits`: time what each early exit needs too, where the network has several outputs."""
 
     batches: tuple[int, ...] = (1,)
     runs: int = 8
@@ -50,6 +51,7 @@ class Measuring:
     machine: str = ""
     rest_s: float = 0.0
     cuts: tuple[str, ...] | None = None
+    exits: bool = False
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1:
@@ -80,13 +82,13 @@ def measure(
     """
     profile = _start(engine, how, taken, resume)
     rest = partial(sleep, how.rest_s) if how.rest_s else _no_rest
-    inner = _inner(engine, how)
-    total = len(how.batches) * how.runs + 1
-    for at, batch in enumerate(how.batches):
-        for rounds, part in _measure_batch(engine, inner, batch, how.runs, clock, rest, profile):
-            profile = profile.model_copy(update={"batches": {**profile.batches, batch: part}})
+    work = [(piece, batch) for piece in _pieces(engine, how) for batch in how.batches]
+    total = len(work) * how.runs + 1
+    for at, (piece, batch) in enumerate(work):
+        for rounds, part in _measure_batch(piece, batch, how.runs, clock, rest, profile):
+            profile = piece.noted(profile, batch, part)
             if progress is not None:
-                progress(at * how.runs + rounds, total, f"batch {batch}")
+                progress(at * how.runs + rounds, total, piece.named(batch))
             if checkpoint is not None:
                 checkpoint(profile)
     codecs = measure_codecs(how.codecs, how.runs, clock, rest)
@@ -176,17 +178,56 @@ def _start(engine: Engine, how: Measuring, taken: str, resume: Profile | None) -
     return resume.model_copy(update={"complete": False})
 
 
-def _inner(engine: Engine, how: Measuring) -> list[Cut]:
+def _inner(engine: Engine, how: Measuring) -> tuple[Cut, ...]:
     """The cuts to measure. Raises BadInput for one that does not cut the network in two."""
     chosen = engine.cuts if how.cuts is None else [cut_at(engine.graph, name) for name in how.cuts]
-    return [c for c in chosen if c.id not in (INPUT, OUTPUT)]
+    return tuple(c for c in chosen if c.id not in (INPUT, OUTPUT))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What is timed: the whole network, or the part of it that the exit `output` needs; and at which cuts."""
+
+    engine: Engine
+    cuts: tuple[Cut, ...]
+    output: str = ""
+
+    def known(self, profile: Profile) -> Mapping[int, BatchProfile]:
+        """What a profile says of it."""
+        return profile.exits.get(self.output, {}) if self.output else profile.batches
+
+    def noted(self, profile: Profile, batch: int, part: BatchProfile) -> Profile:
+        """The profile with this said of it."""
+        batches = {**self.known(profile), batch: part}
+        change = {"exits": {**profile.exits, self.output: batches}} if self.output else {"batches": batches}
+        return profile.model_copy(update=change)
+
+    def graph(self, batch: int) -> Graph:
+        """Its graph at a batch size."""
+        whole = graph_of(self.engine.model, batch)
+        return at_exit(whole, self.output) if self.output else whole
+
+    def named(self, batch: int) -> str:
+        """For the progress bar."""
+        return f"{self.output} batch {batch}" if self.output else f"batch {batch}"
+
+
+def _pieces(engine: Engine, how: Measuring) -> list[_Piece]:
+    """The whole network, and its exits where they are asked for and are more than one."""
+    pieces = [_Piece(engine, _inner(engine, how))]
+    if how.exits and len(engine.graph.outputs) > 1:
+        for output in engine.graph.outputs:
+            part = engine.at_exit(output)
+            pieces.append(_Piece(part, tuple(c for c in part.cuts if c.id not in (INPUT, OUTPUT)), output))
+    return pieces
 
 
 def _measure_batch(
-    engine: Engine, cuts: Sequence[Cut], batch: int, runs: int, clock: Clock, rest: Rest, profile: Profile
+    piece: _Piece, batch: int, runs: int, clock: Clock, rest: Rest, profile: Profile
 ) -> Iterator[tuple[int, BatchProfile]]:
     """(rounds done, what is known then); the last one has the fits and no raw times."""
-    before = profile.batches.get(batch)
+    engine, cuts = piece.engine, piece.cuts
+    before = piece.known(profile).get(batch)
     if before is not None and before.raw is None:
         return
     inputs = engine.model.random_inputs(batch)
@@ -197,7 +238,7 @@ def _measure_batch(
         raw = _round(engine, cuts, inputs, clock, rest, raw)
         yield len(raw.whole), _summed_up(raw, nodes)
     part = _summed_up(raw, nodes)
-    graph = graph_of(engine.model, batch)
+    graph = piece.graph(batch)
     heads, tails = ({k: profile.typical_s(t) for k, t in ts.items()} for ts in (part.heads, part.tails))
     fits = {
         "head_fit": fit_parts(graph, cuts, heads, part.nodes, heads=True),
