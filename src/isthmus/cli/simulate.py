@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from isthmus.cli.common import Json, batches_of, emit, err, out, progress_bar, today
 from isthmus.cli.computing import DeviceName, ServerName
@@ -171,7 +171,12 @@ def _show(subject: Subject, up: Trace, reference: str, rows: list[Row]) -> None:
 
 def _latencies(reference: str, rows: list[Row]) -> Table:
     waited, regretted = any(r.wait_s > 0 for r in rows), any(r.regret is not None for r in rows)
-    table = Table("policy", box=SIMPLE_HEAD, caption=f"saves: by {reference}, against each", caption_justify="left")
+    table = Table(
+        Column("policy", overflow="fold", min_width=11),
+        box=SIMPLE_HEAD,
+        caption=f"saves: by {reference}, against each",
+        caption_justify="left",
+    )
     for name in ("mean", "p50", "p99", *_kept("waited", waited), "saves, mean", "of sums", *_kept("regret", regretted)):
         table.add_column(name, justify="right")
     for row in rows:
@@ -183,7 +188,7 @@ def _latencies(reference: str, rows: list[Row]) -> Table:
 
 
 def _places(rows: list[Row]) -> Table:
-    table = Table("policy", box=SIMPLE_HEAD)
+    table = Table(Column("policy", overflow="fold", min_width=11), box=SIMPLE_HEAD)
     for name in ("requests", "lost", "late", "switches", "probes"):
         table.add_column(name, justify="right")
     table.add_column("ran", overflow="fold")
