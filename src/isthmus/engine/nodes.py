@@ -34,6 +34,15 @@ def node_times(engine: Engine, inputs: Mapping[str, Array], runs: int) -> dict[s
 
     Kernel times are whole microseconds; a declared slow-down is not in them. Raises BadInput for wrong inputs.
     """
+    kernels = {name: statistics.median(seen) for name, seen in kernel_times(engine, inputs, runs).items()}
+    return attribute(kernels, owners(engine.core, engine.graph), engine.graph)
+
+
+def kernel_times(engine: Engine, inputs: Mapping[str, Array], runs: int) -> dict[str, list[float]]:
+    """Seconds of every run of every kernel (node of `engine.core`) of the whole network, the warm-up left out.
+
+    Raises BadInput for wrong inputs.
+    """
     if runs < 1:
         raise BadInput(f"{runs} runs measure nothing; give at least 1")
     engine.check_inputs(inputs)
@@ -42,8 +51,7 @@ def node_times(engine: Engine, inputs: Mapping[str, Array], runs: int) -> dict[s
         part.run(inputs)  # the first run finds cold memory; its events are left out below
         for _ in range(runs):
             part.run(inputs)
-        kernels = _kernel_seconds(part, runs)
-    return attribute(kernels, owners(engine.core, engine.graph), engine.graph)
+        return _kernel_seconds(part, runs)
 
 
 def attribute(kernels: Mapping[str, float], owner: Mapping[str, str], graph: Graph) -> dict[str, float]:
@@ -111,12 +119,12 @@ def _neighbour(core: Core, node: onnx.NodeProto, owner: Mapping[str, str], defau
     return next((owner[n.name] for n in after), default)
 
 
-def _kernel_seconds(part: Part, runs: int) -> dict[str, float]:
-    """Median over the last `runs` runs of each kernel's duration, by node name, from the profile onnxruntime wrote."""
+def _kernel_seconds(part: Part, runs: int) -> dict[str, list[float]]:
+    """The last `runs` durations of each kernel, by node name, from the profile onnxruntime wrote."""
     events = json.loads(Path(part.session.end_profiling()).read_text())
     durations: dict[str, list[float]] = {}
     for event in events:
         name = event.get("name", "")
         if event.get("cat") == "Node" and name.endswith(_KERNEL):
             durations.setdefault(name.removesuffix(_KERNEL), []).append(event["dur"] * 1e-6)
-    return {name: statistics.median(seen[-runs:]) for name, seen in durations.items()}
+    return {name: seen[-runs:] for name, seen in durations.items()}

@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from isthmus.codec import Array, PictureScale, make_codec
-from isthmus.engine import Engine, node_times
+from isthmus.engine import RUNTIME, Engine, node_times
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, at_exit, cut_at, graph_of
 from isthmus.profile.fit import fit_parts
@@ -151,15 +151,20 @@ def timing_of(seconds: Sequence[float]) -> Timing:
     )
 
 
-def _start(engine: Engine, how: Measuring, taken: str, resume: Profile | None) -> Profile:
-    machine = Machine(
-        name=how.machine or platform.node() or "here",
+def machine_here(name: str, threads: int, slowdown: float = 1.0) -> Machine:
+    """This machine, as profiles name it; its own name where `name` is empty."""
+    return Machine(
+        name=name or platform.node() or "here",
         cpu=_cpu_name(),
         system=f"{platform.system()} {platform.release()}",
-        runtime=engine.runtime,
-        threads=engine.threads,
-        slowdown=how.slowdown,
+        runtime=RUNTIME,
+        threads=threads,
+        slowdown=slowdown,
     )
+
+
+def _start(engine: Engine, how: Measuring, taken: str, resume: Profile | None) -> Profile:
+    machine = machine_here(how.machine, engine.threads, how.slowdown)
     fresh = Profile(
         model=engine.model.name,
         fingerprint=engine.model.fingerprint,

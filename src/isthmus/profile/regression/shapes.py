@@ -1,0 +1,112 @@
+"""The size of a layer, and the variables that its latency is explained by: the paper's, extended ones, work alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isthmus.profile.regression.types import LayerType, VariableSet
+
+_MULTIPLY = ("convolution", "depthwise_convolution", "fully_connected")
+_BLOCK = 8
+"""Convolutions whose channels are no multiple of this cannot read the blocked memory layout."""
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """One layer as a device meets it, the whole batch together; bytes are those of the numbers as they stand.
+
+    `map_bytes`: the feature map that the layer works on; `in_bytes`: all activations it reads (a fused addition reads a
+    second one). `channels`: of the input. `kernel` and `stride`: the side of a square of the same area.
+    """
+
+    type: LayerType
+    map_bytes: float
+    in_bytes: float
+    out_bytes: float
+    weight_bytes: float = 0.0
+    macs: float = 0.0
+    channels: int = 0
+    filters: int = 0
+    kernel: float = 1.0
+    stride: float = 1.0
+    groups: int = 1
+    columns: int = 1
+    """places in a row of the output"""
+    places: float = 1.0
+    """places of the output, over the batch"""
+
+
+def variables_of(shape: LayerShape, which: VariableSet, kind: LayerType | None = None) -> dict[str, float]:
+    """The variables of a set for this layer, without the constant, in a fixed order a type.
+
+    `kind`: those of another type, where its law stands in.
+    """
+    kind = kind or shape.type
+    if which == "macs":
+        return {"macs": shape.macs} if kind in _MULTIPLY else {"bytes_in": shape.in_bytes}
+    if which == "paper":
+        return _paper(shape, kind)
+    return _EXTENDED.get(kind, _moved)(shape)
+
+
+def _paper(shape: LayerShape, kind: LayerType) -> dict[str, float]:
+    """Table I of Edgent 2018; types that are not in it by the nearest in it (a sum of two maps as a pooling)."""
+    match kind:
+        case "convolution" | "depthwise_convolution":
+            return {"input_bytes": shape.map_bytes, "filters": (shape.kernel / shape.stride) ** 2 * shape.filters}
+        case (
+            "fully_connected" | "max_pooling" | "average_pooling" | "global_pooling" | "add" | "mul" | "gate" | "concat"
+        ):
+            return {"input_bytes": shape.in_bytes, "output_bytes": shape.out_bytes}
+    return {"input_bytes": shape.in_bytes}
+
+
+def _moved(shape: LayerShape) -> dict[str, float]:
+    return {"bytes_in": shape.in_bytes, "bytes_out": shape.out_bytes}
+
+
+def _convolution(shape: LayerShape) -> dict[str, float]:
+    """Multiply-accumulates by the kernel that does them, with what a row of the output costs at its ends."""
+    first = shape.channels % _BLOCK != 0
+    spatial = shape.kernel > 1
+    grouped = shape.groups > 1
+    kinds = {
+        "macs_first": first,
+        "macs_grouped": grouped and not first,
+        "macs_spatial": spatial and not grouped and not first,
+        "macs_pointwise": not spatial and not grouped and not first,
+    }
+    border = spatial and not first
+    return {
+        **{name: shape.macs * is_so for name, is_so in kinds.items()},
+        "macs_border": shape.macs * border / max(1, shape.columns),
+        "weight_bytes": shape.weight_bytes,
+        **_moved(shape),
+    }
+
+
+def _depthwise(shape: LayerShape) -> dict[str, float]:
+    return {
+        "macs": shape.macs,
+        "macs_border": shape.macs / max(1, shape.columns),
+        "weight_bytes": shape.weight_bytes,
+        **_moved(shape),
+    }
+
+
+def _windowed(shape: LayerShape) -> dict[str, float]:
+    """A pooling reads every window: kernel area × outputs."""
+    return {"windows": shape.kernel**2 * shape.out_bytes, **_moved(shape)}
+
+
+def _product(shape: LayerShape) -> dict[str, float]:
+    return {"macs": shape.macs, "weight_bytes": shape.weight_bytes, **_moved(shape)}
+
+
+_EXTENDED = {
+    "convolution": _convolution,
+    "depthwise_convolution": _depthwise,
+    "fully_connected": _product,
+    "max_pooling": _windowed,
+    "average_pooling": _windowed,
+}
