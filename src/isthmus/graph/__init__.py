@@ -1,6 +1,7 @@
 """The network as a planner sees it: operators, the activations between them, and the places to cut."""
 
-from isthmus.graph.bottlenecks import Bottleneck, Granularity, block_cuts, bottlenecks
+from isthmus.graph.blocks import block_cuts
+from isthmus.graph.bottlenecks import Bottleneck, Granularity, bottlenecks
 from isthmus.graph.cuts import all_cuts, cut_at, cut_of, narrow_cuts, prefix_cuts
 from isthmus.graph.describe import Description, describe
 from isthmus.graph.exits import at_exit, exits_of

@@ -2,6 +2,9 @@
 
 c = |h| / |x|: elements that cross over elements of the input. Natural: c < 1. Compressive: smaller than every natural
 bottleneck before it; the others cost the device more work and send at least as much.
+
+On the wire an element is not an element: a camera's picture has one byte for each, a feature four as float32. Against
+that picture only c < 1/4 saves bytes, unless a codec writes the feature smaller.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from isthmus.graph.cuts import cut_at, narrow_cuts, prefix_cuts
+from isthmus.graph.blocks import block_cuts
+from isthmus.graph.cuts import narrow_cuts, prefix_cuts
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
 
 Granularity = Literal["node", "narrow", "block"]
@@ -18,11 +22,13 @@ Granularity = Literal["node", "narrow", "block"]
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """A cut with its compression ratio, in elements and in bytes as stored (raw float32 features, raw input)."""
+    """A cut with its compression ratio in elements, in bytes as stored (raw float32 features, raw input), and in bytes
+    against the input as an 8-bit picture (None where no input is a picture). The two marks go by elements."""
 
     cut: Cut
     ratio: float
     byte_ratio: float
+    picture_ratio: float | None
     natural: bool
     compressive: bool
 
@@ -31,49 +37,38 @@ def bottlenecks(graph: Graph, granularity: Granularity = "narrow") -> tuple[Bott
     """Every cut between the input and the output at this granularity, with its ratio, in running order.
 
     `node`: after every node of the running order (several tensors may cross). `narrow`: one tensor crosses.
-    `block`: narrow cuts at the recorded block outputs, or, where none were recorded, where parallel branches join.
+    `block`: one tensor crosses and a block closes there (`block_cuts`).
     """
     cuts = {"node": prefix_cuts, "narrow": narrow_cuts, "block": block_cuts}[granularity](graph)
     inner = [c for c in cuts if c.id not in (INPUT, OUTPUT)]
     return tuple(_judge(graph, inner))
 
 
-def block_cuts(graph: Graph) -> tuple[Cut, ...]:
-    """Narrow cuts at block outputs. A block closes where one tensor crosses again after several did."""
-    if graph.blocks:
-        return tuple(cut_at(graph, name) for name in graph.blocks)
-    narrow = [c for c in narrow_cuts(graph) if c.id not in (INPUT, OUTPUT)]
-    closing: list[Cut] = []
-    before = 0
-    for cut in narrow:
-        if len(cut.head) > before + 1:
-            closing.append(cut)
-        elif closing and closing[-1].head < cut.head and _elementwise(graph, cut):
-            closing[-1] = cut  # the activation after the join belongs to the block
-        before = len(cut.head)
-    return tuple(closing)
-
-
-_ELEMENTWISE = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSwish", "Gelu", "Elu", "PRelu", "Mish", "Tanh"})
-
-
-def _elementwise(graph: Graph, cut: Cut) -> bool:
-    made_by = graph.producer.get(cut.crossing[0])
-    return made_by is not None and graph.nodes[made_by].op in _ELEMENTWISE
+def picture_bytes(graph: Graph) -> int | None:
+    """Bytes of the input at one byte an element; None unless the one input is (N, 1 or 3, H, W) or (N, H, W, 1 or 3)
+    ."""
+    if len(graph.inputs) != 1:
+        return None
+    (tensor,) = (graph.tensors[t] for t in graph.inputs)
+    is_picture = len(tensor.shape) == 4 and (tensor.shape[1] in (1, 3) or tensor.shape[3] in (1, 3))
+    return tensor.elements if is_picture else None
 
 
 def _judge(graph: Graph, cuts: Iterable[Cut]) -> Iterable[Bottleneck]:
     input_elements = sum(graph.tensors[t].elements for t in graph.inputs)
+    picture = picture_bytes(graph)
     least = 1.0
     for cut in cuts:
         ratio = sum(graph.tensors[t].elements for t in cut.crossing) / input_elements
+        sent = sum(graph.tensors[t].bytes for t in cut.crossing)
         compressive = ratio < least
         if compressive:
             least = ratio
         yield Bottleneck(
             cut=cut,
             ratio=ratio,
-            byte_ratio=sum(graph.tensors[t].bytes for t in cut.crossing) / graph.input_bytes,
+            byte_ratio=sent / graph.input_bytes,
+            picture_ratio=None if picture is None else sent / picture,
             natural=ratio < 1.0,
             compressive=compressive,
         )

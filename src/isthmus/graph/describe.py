@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from pydantic import BaseModel, ConfigDict
 
-from isthmus.graph.bottlenecks import Bottleneck, Granularity, bottlenecks
-from isthmus.graph.types import Graph
+from isthmus.graph.bottlenecks import Bottleneck, Granularity, bottlenecks, picture_bytes
+from isthmus.graph.types import Graph, Tensor
+
+Written = Mapping[str, Callable[[Tensor], int | None]]
+"""Codec name → bytes of a tensor written with it, None where it cannot be."""
 
 
 class CrossingRow(BaseModel):
@@ -20,7 +25,9 @@ class CrossingRow(BaseModel):
 
 
 class CutRow(BaseModel):
-    """One place to cut. `fusion_safe` is None where nobody asked the engine."""
+    """One place to cut. `ratio` in elements (what the two marks go by), `byte_ratio` in bytes as stored,
+    `picture_ratio` in bytes as stored against the input as an 8-bit picture (None where the input is no picture),
+    `codec_bytes` what would cross as each codec writes it. `fusion_safe` is None where nobody asked the engine."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,6 +36,8 @@ class CutRow(BaseModel):
     bytes: int
     ratio: float
     byte_ratio: float
+    picture_ratio: float | None
+    codec_bytes: dict[str, int]
     natural: bool
     compressive: bool
     fusion_safe: bool | None
@@ -36,13 +45,16 @@ class CutRow(BaseModel):
 
 
 class Description(BaseModel):
-    """A network and its cuts."""
+    """A network and its cuts. Natural and compressive count elements, as the paper does; the `_bytes_` counts are of
+    those among them that, raw, take fewer bytes than the input as an 8-bit picture (None where it is no picture)."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str
     batch: int
     input_bytes: int
+    picture_bytes: int | None
+    input_codec_bytes: dict[str, int]
     output_bytes: int
     inputs: tuple[CrossingRow, ...]
     outputs: tuple[CrossingRow, ...]
@@ -52,16 +64,28 @@ class Description(BaseModel):
     granularity: str
     natural_count: int
     compressive_count: int
+    natural_bytes_count: int | None
+    compressive_bytes_count: int | None
     cuts: tuple[CutRow, ...]
 
 
-def describe(graph: Graph, granularity: Granularity = "narrow", safe: frozenset[str] | None = None) -> Description:
-    """The network and its cuts; `safe` are the ids of the fusion-safe cuts, where an engine has told."""
+def describe(
+    graph: Graph,
+    granularity: Granularity = "narrow",
+    safe: frozenset[str] | None = None,
+    codecs: Written | None = None,
+) -> Description:
+    """The network and its cuts; `safe` are the ids of the fusion-safe cuts, where an engine has told; `codecs` say what
+    tensors take on the wire."""
     found = bottlenecks(graph, granularity)
+    saving = [b for b in found if b.picture_ratio is not None and b.picture_ratio < 1.0]
+    picture = picture_bytes(graph)
     return Description(
         model=graph.name,
         batch=graph.batch,
         input_bytes=graph.input_bytes,
+        picture_bytes=picture,
+        input_codec_bytes=_written(graph, graph.inputs, codecs or {}),
         output_bytes=graph.output_bytes,
         inputs=_rows(graph, graph.inputs),
         outputs=_rows(graph, graph.outputs),
@@ -71,11 +95,13 @@ def describe(graph: Graph, granularity: Granularity = "narrow", safe: frozenset[
         granularity=granularity,
         natural_count=sum(b.natural for b in found),
         compressive_count=sum(b.compressive for b in found),
-        cuts=tuple(_row(graph, b, safe) for b in found),
+        natural_bytes_count=None if picture is None else sum(b.natural for b in saving),
+        compressive_bytes_count=None if picture is None else sum(b.compressive for b in saving),
+        cuts=tuple(_row(graph, b, safe, codecs or {}) for b in found),
     )
 
 
-def _row(graph: Graph, bottleneck: Bottleneck, safe: frozenset[str] | None) -> CutRow:
+def _row(graph: Graph, bottleneck: Bottleneck, safe: frozenset[str] | None, codecs: Written) -> CutRow:
     cut = bottleneck.cut
     return CutRow(
         after=cut.id,
@@ -83,11 +109,24 @@ def _row(graph: Graph, bottleneck: Bottleneck, safe: frozenset[str] | None) -> C
         bytes=sum(graph.tensors[t].bytes for t in cut.crossing),
         ratio=bottleneck.ratio,
         byte_ratio=bottleneck.byte_ratio,
+        picture_ratio=bottleneck.picture_ratio,
+        codec_bytes=_written(graph, cut.crossing, codecs),
         natural=bottleneck.natural,
         compressive=bottleneck.compressive,
         fusion_safe=None if safe is None else cut.id in safe,
         head_macs=sum(graph.nodes[i].macs for i in cut.head),
     )
+
+
+def _written(graph: Graph, names: tuple[str, ...], codecs: Written) -> dict[str, int]:
+    """Bytes of these tensors together, by every codec that can write them all."""
+    found: dict[str, int] = {}
+    for codec, count in codecs.items():
+        sizes = [count(graph.tensors[t]) for t in names]
+        known = [s for s in sizes if s is not None]
+        if len(known) == len(sizes):
+            found[codec] = sum(known)
+    return found
 
 
 def _rows(graph: Graph, names: tuple[str, ...]) -> tuple[CrossingRow, ...]:

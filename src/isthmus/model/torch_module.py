@@ -15,6 +15,7 @@ from typing import Any
 
 from isthmus.errors import BadModel, Missing
 from isthmus.model.onnx_file import model_from_proto
+from isthmus.model.torch_blocks import module_blocks
 from isthmus.model.types import OPSET, Model
 
 MAX_BATCH = 1024
@@ -27,8 +28,8 @@ def from_torch(
     """Export a `torch.nn.Module` in evaluation mode.
 
     `example` is one input tensor or a tuple of them, batch first (a batch of 2 or more where the batch is to stay
-    open). Inputs keep the names of `forward`'s parameters; `outputs` names what it returns. Raises BadModel when torch
-    cannot export the module and Missing without the extra.
+    open). Inputs keep the names of `forward`'s parameters; `outputs` names what it returns; the outputs of the module's
+    blocks are recorded. Raises BadModel when torch cannot export the module and Missing without the extra.
     """
     torch = _torch()
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
@@ -45,7 +46,8 @@ def from_torch(
             )  # fmt: skip
         except Exception as error:  # torch.export raises dozens of kinds, few of them public
             raise BadModel(f"{name} cannot be exported by torch: {str(error).strip().splitlines()[0]}") from error
-    return model_from_proto(program.model_proto, name, copy=False)
+    proto = program.model_proto
+    return model_from_proto(proto, name, blocks=module_blocks(module, proto.graph), copy=False)
 
 
 def settle_batchnorm(module: Any, batches: Iterable[Any]) -> None:
