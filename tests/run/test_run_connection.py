@@ -13,7 +13,7 @@ from isthmus.errors import Late, Unreachable
 from isthmus.graph import INPUT
 from isthmus.run.connection import Connection, Ticket
 from isthmus.run.frame import Kind, pack, unpack
-from isthmus.run.sockets import MAGIC, messages, send
+from isthmus.run.sockets import MAGIC, Inbox, send
 from isthmus.run.transport import TcpTransport
 
 
@@ -40,7 +40,7 @@ class Reader:
         with peer, self._listening:
             assert peer.recv(4, socket.MSG_WAITALL) == MAGIC
             self.go.wait(20)
-            for message in messages(peer, 1 << 20):
+            for message in Inbox(peer, 1 << 20):
                 frame = unpack(message, 1 << 16)
                 self.kinds.append(frame.kind)
                 self.order.append(frame.id)

@@ -19,7 +19,7 @@ from isthmus.engine import Engine
 from isthmus.errors import BadFrame, Refused, Unreachable
 from isthmus.graph import INPUT
 from isthmus.run import Bounds, Server, connect_engine, serve
-from isthmus.run.sockets import MAGIC, hang_up, messages, send
+from isthmus.run.sockets import MAGIC, Inbox, hang_up, send
 
 
 def still_serves(engine: Engine, server: Server) -> bool:
@@ -143,7 +143,7 @@ def test_messages_come_out_of_a_socket_as_they_went_in(sent: list[bytes]) -> Non
         for message in sent:
             send(one, message)
         one.shutdown(socket.SHUT_WR)
-        assert list(messages(other, 5000)) == sent
+        assert list(Inbox(other, 5000)) == sent
 
 
 def test_a_message_longer_than_allowed_is_not_read() -> None:
@@ -151,7 +151,7 @@ def test_a_message_longer_than_allowed_is_not_read() -> None:
     with one, other:
         one.sendall(struct.pack("<I", 5001))
         with pytest.raises(BadFrame, match="5001"):
-            next(messages(other, 5000))
+            Inbox(other, 5000).take()
 
 
 def test_a_message_that_is_cut_short_is_dropped() -> None:
@@ -159,4 +159,4 @@ def test_a_message_that_is_cut_short_is_dropped() -> None:
     with one, other:
         one.sendall(struct.pack("<I", 100) + bytes(50))
         one.shutdown(socket.SHUT_WR)
-        assert list(messages(other, 5000)) == []
+        assert list(Inbox(other, 5000)) == []

@@ -17,12 +17,12 @@ from isthmus.run.frame import (
     read_header,
     unpack,
 )
-from isthmus.run.split_pb2 import Ask
+from isthmus.run.split_pb2 import Probe
 
 
 @given(st.lists(st.binary(max_size=70_000), max_size=4), st.none() | st.floats(1e3, 1e11))
 def test_frames_join_to_the_payload(pieces: list[bytes], rate_bps: float | None) -> None:
-    frames = [unpack(m, 100) for m in Parcel(Kind.ASK, 7, b"head", pieces, rate_bps).frames()]
+    frames = [unpack(b"".join(m), 100) for m in Parcel(Kind.ASK, 7, b"head", pieces, rate_bps).frames()]
     assert b"".join(f.body for f in frames) == b"".join(pieces)
     assert [f.kind for f in frames] == [Kind.ASK] + [Kind.CHUNK] * (len(frames) - 1)
     assert frames[0].header == b"head"
@@ -33,7 +33,7 @@ def test_frames_join_to_the_payload(pieces: list[bytes], rate_bps: float | None)
 @pytest.mark.parametrize("rate_bps", [1e6, 5e6, 20e6])
 def test_on_slow_links_frames_are_of_8_to_16_kb(rate_bps: float) -> None:
     frames = list(Parcel(Kind.ASK, 1, b"", [bytes(200_000)], rate_bps).frames())
-    sizes = [len(f) - PREAMBLE.size for f in frames]
+    sizes = [sum(map(len, f)) - PREAMBLE.size for f in frames]
     assert all(LEAD_BYTES <= size <= CHUNK_BYTES for size in sizes[:-1])
     assert sizes[-1] <= 1.5 * CHUNK_BYTES
 
@@ -84,4 +84,4 @@ def test_a_frame_that_lies_is_refused(message: bytes) -> None:
 
 def test_a_header_that_is_no_message_is_refused() -> None:
     with pytest.raises(BadFrame, match="ASK"):
-        read_header(Ask, unpack(pack(Kind.ASK, 1, b"\xff\xff\xff"), 64))
+        read_header(Probe, unpack(pack(Kind.ASK, 1, b"\xff\xff\xff"), 64))

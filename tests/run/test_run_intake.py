@@ -17,6 +17,7 @@ from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
 from isthmus.run.frame import Kind, Parcel, pack, read_header, unpack
 from isthmus.run.halves import Halves
+from isthmus.run.heads import request_of
 from isthmus.run.intake import Intake, Job, welcome
 from isthmus.run.split_pb2 import Arrival, Ask, Hello, Probe, Refusal, TensorHead
 
@@ -42,7 +43,9 @@ def ask_of(engine: Engine, cut: str = INPUT, batch: int = 1) -> tuple[Ask, bytes
     crossing, _ = Halves(engine).head(cut, engine.model.random_inputs(batch))
     heads, payloads = Codecs().dump("float32", crossing)
     total = sum(len(p) for p in payloads)
-    return Ask(cut=cut, batch=batch, total_bytes=total, tensors=heads), b"".join(payloads)
+    return Ask(cut=cut, batch=batch, total_bytes=total, tensors=[TensorHead(**h._asdict()) for h in heads]), b"".join(
+        payloads
+    )
 
 
 def reason_of(items: list[bytes | Job]) -> str:
@@ -56,13 +59,13 @@ def reason_of(items: list[bytes | Job]) -> str:
 def test_a_whole_request_becomes_a_job_with_its_arrival(engine: Engine) -> None:
     intake = intake_of(engine)
     ask, payload = ask_of(engine)
-    messages = list(Parcel(Kind.ASK, 5, ask.SerializeToString(), [payload], 1e6).frames())
+    messages = list(map(b"".join, Parcel(Kind.ASK, 5, ask.SerializeToString(), [payload], 1e6).frames()))
     items = [item for k, m in enumerate(messages) for item in intake.feed(m, 10.0 + k)]
     (job,) = items
     assert isinstance(job, Job)
     assert bytes(job.payload) == payload
-    assert job.arrival.seconds == len(messages) - 1
-    assert job.arrival.bytes_after_first == len(payload) - len(unpack(messages[0], 1 << 16).body)
+    assert job.came.seconds == len(messages) - 1
+    assert job.came.bytes_after_first == len(payload) - len(unpack(messages[0], 1 << 16).body)
 
 
 def test_nothing_goes_before_the_greeting(engine: Engine) -> None:
@@ -137,7 +140,7 @@ def test_a_payload_its_codec_cannot_hold_is_refused_when_it_is_read(engine: Engi
     ask, payload = ask_of(engine)
     ask.tensors[0].codec = "int8"
     with pytest.raises(BadFrame, match="bytes"):
-        desk.run(ask.cut, list(ask.tensors), memoryview(payload), 0.0)
+        desk.run(ask.cut, request_of(ask.SerializeToString()).heads, memoryview(payload), 0.0)
 
 
 @pytest.mark.parametrize("allowed", [0, 1])
@@ -147,10 +150,10 @@ def test_cuts_built_on_demand_are_bounded(engine: Engine, allowed: int) -> None:
     assert rare, "the tiny network has a cut that is not ready"
     ask, _ = ask_of(engine, rare[0])
     if allowed:
-        desk.check(ask.cut, 1, list(ask.tensors), ask.total_bytes)
+        desk.check(ask.cut, 1, request_of(ask.SerializeToString()).heads, ask.total_bytes)
         return
     with pytest.raises(Refused, match="not ready"):
-        desk.check(ask.cut, 1, list(ask.tensors), ask.total_bytes)
+        desk.check(ask.cut, 1, request_of(ask.SerializeToString()).heads, ask.total_bytes)
 
 
 def test_a_cancelled_upload_is_answered_with_what_had_come(engine: Engine) -> None:
@@ -169,7 +172,9 @@ def test_a_cancelled_upload_is_answered_with_what_had_come(engine: Engine) -> No
 
 def test_a_probe_is_counted_and_not_kept(engine: Engine) -> None:
     intake = intake_of(engine)
-    messages = list(Parcel(Kind.PROBE, 3, Probe(total_bytes=10_000).SerializeToString(), [bytes(10_000)]).frames())
+    messages = list(
+        map(b"".join, Parcel(Kind.PROBE, 3, Probe(total_bytes=10_000).SerializeToString(), [bytes(10_000)]).frames())
+    )
     answers = [item for k, m in enumerate(messages) for item in intake.feed(m, 0.5 * k)]
     (answer,) = answers
     assert isinstance(answer, bytes)

@@ -22,8 +22,8 @@ from isthmus.run.frame import Kind, read_header
 from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.policy import checked, within
-from isthmus.run.replies import outputs_of
-from isthmus.run.split_pb2 import Arrival, Hello, Reply
+from isthmus.run.replies import outputs_of, said_in
+from isthmus.run.split_pb2 import Arrival, Hello
 from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import PROTOCOL, Answer, Array, Arrays, Mode, Runner
 from isthmus.run.verify import Verifier
@@ -151,6 +151,7 @@ class Session:
         except Remote as e:
             return self._instead(trip, e, lambda: self._here(trip, inputs))
         keeper.busy(+1)
+        line.attend(+1)
         try:
             crossing, already = self._head(trip, inputs)
             try:
@@ -158,6 +159,7 @@ class Session:
             except (Remote, BadInput) as e:
                 rest = self._instead(trip, e, lambda: self._tail_here(trip, crossing))
         finally:
+            line.attend(-1)
             keeper.busy(-1)
         return {**already, **rest}
 
@@ -181,15 +183,15 @@ class Session:
             ticket = line.ask(trip.asked.cut, trip.batch, heads, payloads, keeper.rate_bps)
             trip.up_bytes = ticket.parcel.total
             heard = ticket.wait(left)
-            header = read_header(Reply, heard.frame)
-            outputs = outputs_of(heard.frame, header, self._halves.output_names(trip.asked.cut))
+            said = said_in(heard.frame)
+            outputs = outputs_of(heard.frame, self._halves.output_names(trip.asked.cut))
         except (Remote, BadInput) as e:
             why = e if isinstance(e, Remote) else Refused(str(e))
             keeper.struck(why, line, ticket if isinstance(e, Late) else None)
             raise
-        trip.cut, trip.codec, trip.header = trip.asked.cut, trip.asked.codec, header
+        trip.cut, trip.codec, trip.said = trip.asked.cut, trip.asked.codec, said
         trip.down_bytes = len(heard.frame.body)
-        trip.up_bps, trip.rtt_s = keeper.served(header.arrival), keeper.rtt_s
+        trip.up_bps, trip.rtt_s = keeper.served(said.arrival), keeper.rtt_s
         return outputs
 
     def _tail_here(self, trip: Trip, crossing: Arrays) -> dict[str, Array]:
@@ -233,9 +235,9 @@ class Session:
         keeper = self._keeper
         if keeper is None or heard.frame.kind not in (Kind.REPLY, Kind.CANCELLED):
             return
-        header = read_header(Reply, heard.frame) if heard.frame.kind is Kind.REPLY else None
-        arrival = header.arrival if header is not None else read_header(Arrival, heard.frame)
-        told = evidence(header, keeper.learn(arrival), keeper.rtt_s)
+        said = said_in(heard.frame) if heard.frame.kind is Kind.REPLY else None
+        arrival = said.arrival if said is not None else read_header(Arrival, heard.frame)
+        told = evidence(said, keeper.learn(arrival), keeper.rtt_s)
         self._tell(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))
 
 

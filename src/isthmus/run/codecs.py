@@ -13,7 +13,7 @@ from isthmus.codec.types import Codec
 from isthmus.errors import BadFrame, Refused
 from isthmus.graph import Tensor
 from isthmus.quant import ChannelClip
-from isthmus.run.split_pb2 import TensorHead
+from isthmus.run.heads import Head
 from isthmus.run.types import Array, Arrays
 
 RAW = "float32"
@@ -40,40 +40,33 @@ class Codecs:
         """The codec for a tensor. Raises BadInput for an unknown name, Missing where an extra is not installed."""
         return self._get(codec[:LONGEST_NAME], tensor, dtype)
 
-    def dump(self, codec: str, tensors: Arrays) -> tuple[list[TensorHead], list[bytes | memoryview]]:
+    def dump(self, codec: str, tensors: Arrays) -> tuple[tuple[Head, ...], list[bytes | memoryview]]:
         """Heads and payloads of the crossing tensors, in their order."""
-        heads: list[TensorHead] = []
+        heads: list[Head] = []
         payloads: list[bytes | memoryview] = []
         for name, array in tensors.items():
-            writer = self.get(codec, name, array.dtype.name)
+            dtype = array.dtype.name
+            writer = self.get(codec, name, dtype)
             payload = memoryview(writer.dump(array)).cast("B")
-            heads.append(
-                TensorHead(
-                    name=name,
-                    dtype=array.dtype.name,
-                    shape=array.shape,
-                    codec=writer.name,
-                    payload_bytes=len(payload),
-                )
-            )
+            heads.append(Head(name, dtype, array.shape, writer.name, len(payload)))
             payloads.append(payload)
-        return heads, payloads
+        return tuple(heads), payloads
 
-    def load(self, heads: Sequence[TensorHead], payload: memoryview) -> dict[str, Array]:
+    def load(self, heads: Sequence[Head], payload: memoryview) -> dict[str, Array]:
         """The tensors again. Raises BadFrame when a payload cannot hold what its head says."""
         tensors: dict[str, Array] = {}
         at = 0
         for head in heads:
             part = payload[at : at + head.payload_bytes]
             at += head.payload_bytes
-            tensors[head.name] = self.get(head.codec, head.name, head.dtype).load(part, tuple(head.shape), head.dtype)
+            tensors[head.name] = self.get(head.codec, head.name, head.dtype).load(part, head.shape, head.dtype)
         return tensors
 
     def _make(self, codec: str, tensor: str, dtype: str) -> Codec:
         return codec_for(codec, dtype, self._clips.get(tensor), self._pictures.get(tensor))
 
 
-def check_heads(heads: Sequence[TensorHead], expected: Sequence[Tensor], announced_bytes: int) -> None:
+def check_heads(heads: Sequence[Head], expected: Sequence[Tensor], announced_bytes: int) -> None:
     """Compare what a request announces with what the server's own graph knows, before anything is allocated.
 
     Raises Refused for wrong names, dtypes or shapes, BadFrame for sizes that cannot be.
@@ -82,7 +75,7 @@ def check_heads(heads: Sequence[TensorHead], expected: Sequence[Tensor], announc
         wanted = ", ".join(t.name for t in expected)
         raise Refused(f"this cut takes the tensors {wanted}, not {', '.join(h.name[:80] for h in heads) or 'none'}")
     for head, tensor in zip(heads, expected, strict=True):
-        if tuple(head.shape) != tensor.shape or head.dtype != tensor.dtype:
+        if head.shape != tensor.shape or head.dtype != tensor.dtype:
             raise Refused(f"{tensor.name} must be {tensor.dtype} {tensor.shape}, not {_shown(head)}")
         if head.payload_bytes > tensor.bytes + OVERHEAD_BYTES:
             raise BadFrame(f"{tensor.name} has {tensor.bytes} bytes; a payload of {head.payload_bytes} cannot be it")
@@ -90,20 +83,18 @@ def check_heads(heads: Sequence[TensorHead], expected: Sequence[Tensor], announc
         raise BadFrame(f"{announced_bytes} bytes are announced in all, but the tensors do not add up to them")
 
 
-def raw_heads(outputs: Arrays) -> tuple[list[TensorHead], list[memoryview]]:
+def raw_heads(outputs: Arrays) -> tuple[tuple[Head, ...], list[memoryview]]:
     """Outputs as they travel back: as they are."""
     heads, parts = [], []
     for name, array in outputs.items():
         whole = np.ascontiguousarray(array)
-        heads.append(
-            TensorHead(name=name, dtype=whole.dtype.name, shape=array.shape, codec=RAW, payload_bytes=whole.nbytes)
-        )
+        heads.append(Head(name, whole.dtype.name, array.shape, RAW, whole.nbytes))
         parts.append(whole.reshape(-1).view(np.uint8).data)
-    return heads, parts
+    return tuple(heads), parts
 
 
-def _shown(head: TensorHead) -> str:
-    return f"{head.dtype[:16]} {tuple(head.shape[:8])}"
+def _shown(head: Head) -> str:
+    return f"{head.dtype[:16]} {head.shape[:8]}"
 
 
 def _digest(clips: Mapping[str, ChannelClip], pictures: Mapping[str, PictureScale]) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
-from isthmus.run.frame import Frame, Kind, Parcel, read_header, unpack
-from isthmus.run.split_pb2 import Ask, Hello, Probe, Refusal, TensorHead, Welcome
+from isthmus.run.frame import Frame, Kind, Parcel, Parts, read_header, unpack
+from isthmus.run.heads import Head, Request, request_header
+from isthmus.run.sockets import Message
+from isthmus.run.split_pb2 import Hello, Probe, Refusal, Welcome
 from isthmus.run.transport import Transport
 
 _HEADER_BYTES = 1 << 20
@@ -28,8 +31,9 @@ class Heard:
 class Ticket:
     """Waits for the server's word on one request."""
 
-    def __init__(self, parcel: Parcel) -> None:
+    def __init__(self, parcel: Parcel, listen: Callable[[Callable[[], bool], float], None]) -> None:
         self.parcel = parcel
+        self._listen = listen
         self._box: queue.SimpleQueue[Heard | Remote] = queue.SimpleQueue()
 
     def put(self, word: Heard | Remote) -> None:
@@ -38,8 +42,10 @@ class Ticket:
 
     def wait(self, timeout_s: float) -> Heard:
         """The server's frame. Raises Late after `timeout_s`, Refused when it said no, Unreachable when it was lost."""
+        end = time.monotonic() + timeout_s
+        self._listen(self._heard, timeout_s)
         try:
-            word = self._box.get(timeout=max(0.0, timeout_s))
+            word = self._box.get(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
             raise Late(f"no answer within {timeout_s * 1e3:.0f} ms of sending") from None
         if isinstance(word, Remote):
@@ -47,6 +53,9 @@ class Ticket:
         if word.frame.kind is Kind.REFUSAL:
             raise Refused(read_header(Refusal, word.frame).reason)
         return word
+
+    def _heard(self) -> bool:
+        return not self._box.empty()
 
 
 class Connection:
@@ -75,7 +84,7 @@ class Connection:
         """what the server said of itself; empty before the greeting"""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
         self._sending = threading.Lock()
-        self._begun: Iterator[bytes] | None = None
+        self._begun: Iterator[Parts] | None = None
         """Frames of a parcel whose first went out from the thread of its request."""
         threading.Thread(target=self._read, daemon=True, name="isthmus-answers").start()
 
@@ -86,13 +95,13 @@ class Connection:
         return self.welcome
 
     def ask(
-        self, cut: str, batch: int, heads: Sequence[TensorHead], payloads: Sequence[bytes | memoryview],
+        self, cut: str, batch: int, heads: Sequence[Head], payloads: Sequence[bytes | memoryview],
         rate_bps: float | None,
     ) -> Ticket:  # fmt: skip
         """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
         total = sum(len(p) for p in payloads)
-        header = Ask(cut=cut, batch=batch, total_bytes=total, tensors=heads)
-        return self._post(Kind.ASK, header.SerializeToString(), payloads, rate_bps)
+        header = request_header(Request(cut, batch, total, tuple(heads)))
+        return self._post(Kind.ASK, header, payloads, rate_bps)
 
     def probe(self, size_bytes: int, rate_bps: float | None) -> Ticket:
         """Sends bytes that mean nothing, to be told how they came in."""
@@ -103,6 +112,10 @@ class Connection:
         """Round trip in seconds behind whatever is being sent. Raises Late or Unreachable."""
         sent = self._clock()
         return self._post(Kind.PING, b"", (), None).wait(timeout_s).at_s - sent
+
+    def attend(self, change: int) -> None:
+        """A request that will wait for its answer has begun (+1) or ended (-1)."""
+        self._transport.attend(change)
 
     def give_up(self, ticket: Ticket) -> None:
         """The answer is no longer wanted: what was not sent stays here, and the server is told."""
@@ -124,7 +137,7 @@ class Connection:
 
     def _post(self, kind: Kind, header: bytes, pieces: Sequence[bytes | memoryview], rate_bps: float | None) -> Ticket:
         parcel = Parcel(kind, next(self._ids), header, pieces, rate_bps)
-        ticket = Ticket(parcel)
+        ticket = Ticket(parcel, self._listen)
         with self._lock:
             if self._lost is not None:
                 raise self._lost
@@ -154,37 +167,52 @@ class Connection:
             self._sending.release()
         return True
 
-    def _messages(self) -> Iterator[bytes]:
+    def _messages(self) -> Iterator[Parts]:
         """What the sending thread of the transport takes, one frame at a time as the link accepts them."""
         while (parcel := self._outbox.get()) is not None:
             with self._sending:
                 begun, self._begun = self._begun, None
                 if begun is not None:
-                    yield b""  # the rest of the frame that was begun
+                    yield ()  # the rest of the frame that was begun
                     yield from begun
                 if not parcel.dropped:
                     yield from self._paced(parcel)
 
-    def _paced(self, parcel: Parcel) -> Iterator[bytes]:
+    def _paced(self, parcel: Parcel) -> Iterator[Parts]:
         for frame in parcel.frames():
             if self._pace is not None:
-                self._pace(len(frame))
+                self._pace(sum(map(len, frame)))
             yield frame
+
+    def _listen(self, heard: Callable[[], bool], timeout_s: float) -> None:
+        """Reads in the thread of a request until it has its answer, where no other thread reads."""
+
+        def hear(message: Message) -> bool:
+            self._deliver(message)
+            return heard()
+
+        try:
+            self._transport.listen(hear, timeout_s)
+        except IsthmusError as e:
+            self._fail(self._lost_by(e))
 
     def _read(self) -> None:
         lost: Remote = Unreachable(f"{self.address} ended the stream")
         try:
-            for message in self._transport.talk(self._messages()):
+            for message in self._transport.talk(self._messages(), lambda: bool(self._tickets)):
                 self._deliver(message)
-        except Remote as e:
-            lost = e
         except IsthmusError as e:
-            lost = Unreachable(f"{self.address} answers, but not as an isthmus server does: {e}")
+            lost = self._lost_by(e)
         finally:  # whatever happened, nobody may wait for this thread any longer
             self._fail(lost)
             self._outbox.put(None)
 
-    def _deliver(self, message: bytes) -> None:
+    def _lost_by(self, why: IsthmusError) -> Remote:
+        if isinstance(why, Remote):
+            return why
+        return Unreachable(f"{self.address} answers, but not as an isthmus server does: {why}")
+
+    def _deliver(self, message: Message) -> None:
         heard = Heard(unpack(message, _HEADER_BYTES), self._clock())
         frame = heard.frame
         if frame.kind is Kind.BYE:

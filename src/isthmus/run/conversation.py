@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from isthmus.errors import IsthmusError, Refused
-from isthmus.run.codecs import raw_heads
 from isthmus.run.desk import Desk, Done
 from isthmus.run.frame import Kind, pack
 from isthmus.run.intake import Intake, Job, refusal
-from isthmus.run.split_pb2 import Reply, Welcome
+from isthmus.run.replies import Said, reply_frame
+from isthmus.run.sockets import Message
+from isthmus.run.split_pb2 import Welcome
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Conversation:
         self,
         desk: Desk,
         welcome: Welcome,
-        messages: Iterator[bytes],
+        messages: Iterator[Message],
         *,
         say: Callable[[bytes], None],
         hang_up: Callable[[], None],
@@ -121,14 +122,7 @@ class Conversation:
 
 
 def reply(job: Job, done: Done, now_s: float) -> bytes:
-    """The answer to a request: outputs as they are, and the server's own times."""
-    heads, parts = raw_heads(done.outputs)
-    header = Reply(
-        outputs=heads,
-        queue_s=max(0.0, done.queue_s),
-        decode_s=done.decode_s,
-        compute_s=done.compute_s,
-        residence_s=max(0.0, now_s - job.last_s),
-        arrival=job.arrival,
-    )
-    return pack(Kind.REPLY, job.id, header.SerializeToString(), *parts)
+    """The answer to a request: outputs, and the server's own times."""
+    residence_s = max(0.0, now_s - job.last_s)
+    said = Said(max(0.0, done.queue_s), done.decode_s, done.compute_s, residence_s, job.came)
+    return reply_frame(job.id, done.outputs, said)

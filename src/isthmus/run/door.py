@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
-from isthmus.run.sockets import MAGIC, hang_up, messages, send, tune
+from isthmus.run.sockets import MAGIC, Inbox, Message, hang_up, send, tune
 
 _HTTP2 = b"PRI "
 _FIRST_WORD_S = 10.0
@@ -31,7 +31,7 @@ class Door:
         self,
         listening: socket.socket,
         *,
-        converse: Callable[[Iterator[bytes], Callable[[bytes], None], Callable[[], None]], None],
+        converse: Callable[[Iterator[Message], Callable[[bytes], None], Callable[[], None]], None],
         inner: Callable[[], socket.socket],
         longest: int,
         most: int,
@@ -103,7 +103,7 @@ class Door:
 
         with contextlib.suppress(OSError):
             peer.recv(len(MAGIC), socket.MSG_WAITALL)
-            self._converse(messages(peer, self._longest), say, lambda: hang_up(peer))
+            self._converse(iter(Inbox(peer, self._longest)), say, lambda: hang_up(peer))
 
     def _lead(self, peer: socket.socket) -> None:
         """Copies both ways until either side ends."""

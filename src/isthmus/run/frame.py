@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -19,12 +19,14 @@ from isthmus.link.probe import LEAD_BYTES, lead_bytes
 
 PREAMBLE = struct.Struct("<BQI")
 CHUNK_BYTES = 16384
-MAX_CHUNK_BYTES = 256 << 10
+MAX_CHUNK_BYTES = 640 << 10
 MAX_CHUNKS = 16
 CHUNK_S = 0.004
 """A frame costs some 0.1 ms of Python on either side, so on fast links frames grow until each lasts about this long."""
 
 _M = TypeVar("_M", bound=Message)
+Parts = tuple[bytes | memoryview, ...]
+"""One stream message in pieces: what it is made of is not copied before it is sent."""
 
 
 class Kind(IntEnum):
@@ -45,8 +47,10 @@ class Kind(IntEnum):
     BYE = 13
 
 
-@dataclass(frozen=True)
-class Frame:
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+class Frame(NamedTuple):
     """One stream message, taken apart."""
 
     kind: Kind
@@ -60,7 +64,7 @@ def pack(kind: Kind, request_id: int, header: bytes = b"", *bodies: bytes | memo
     return b"".join((PREAMBLE.pack(kind, request_id, len(header)), header, *bodies))
 
 
-def unpack(message: bytes, header_bytes: int) -> Frame:
+def unpack(message: bytes | memoryview, header_bytes: int) -> Frame:
     """The frame in a stream message. Raises BadFrame when it is cut short, of no known kind, or its header is longer
     than `header_bytes`."""
     if len(message) < PREAMBLE.size:
@@ -68,10 +72,11 @@ def unpack(message: bytes, header_bytes: int) -> Frame:
     kind, request_id, size = PREAMBLE.unpack_from(message)
     if size > header_bytes or PREAMBLE.size + size > len(message):
         raise BadFrame(f"a frame of {len(message)} bytes announces a header of {size}; {header_bytes} are allowed")
-    if kind not in Kind._value2member_map_:
+    known = _KINDS.get(kind)
+    if known is None:
         raise BadFrame(f"there is no frame of kind {kind}")
-    view = memoryview(message)[PREAMBLE.size :]
-    return Frame(Kind(kind), request_id, bytes(view[:size]), view[size:])
+    begin = PREAMBLE.size + size
+    return Frame(known, request_id, bytes(message[PREAMBLE.size : begin]), memoryview(message)[begin:])
 
 
 def read_header(kind: type[_M], frame: Frame) -> _M:
@@ -82,7 +87,7 @@ def read_header(kind: type[_M], frame: Frame) -> _M:
         raise BadFrame(f"the header of a {frame.kind.name} frame cannot be read") from None
 
 
-def request_id_of(message: bytes) -> int:
+def request_id_of(message: bytes | memoryview) -> int:
     """The request a broken message most likely belongs to; 0 when it is too short to say."""
     return int(PREAMBLE.unpack_from(message)[1]) if len(message) >= PREAMBLE.size else 0
 
@@ -111,16 +116,18 @@ class Parcel:
         """Payload bytes."""
         return sum(len(p) for p in self.pieces)
 
-    def frames(self) -> Iterator[bytes]:
-        """The stream messages, made one by one as the link takes them."""
+    def frames(self) -> Iterator[Parts]:
+        """The stream messages, made one by one as the link takes them, each in parts that make it when joined."""
         total = self.total
         sizes = _sizes(total, lead_bytes(total), chunk_bytes(total, self.rate_bps))
         walk = _Walk(self.pieces)
-        yield pack(self.kind, self.id, self.header, *walk.take(next(sizes)))
+        first = PREAMBLE.pack(self.kind, self.id, len(self.header)) + self.header
+        yield first, *walk.take(next(sizes))
+        more = PREAMBLE.pack(Kind.CHUNK, self.id, 0)
         for size in sizes:
             if self.dropped:
                 return
-            yield pack(Kind.CHUNK, self.id, b"", *walk.take(size))
+            yield more, *walk.take(size)
 
 
 def _sizes(total: int, lead: int, chunk: int) -> Iterator[int]:

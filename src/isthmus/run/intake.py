@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from isthmus.errors import BadFrame, IsthmusError, Refused
 from isthmus.run.desk import Desk
 from isthmus.run.frame import Frame, Kind, pack, read_header, request_id_of, unpack
-from isthmus.run.split_pb2 import Arrival, Ask, Hello, Probe, Refusal, TensorHead, Welcome
+from isthmus.run.heads import Head
+from isthmus.run.replies import Came
+from isthmus.run.split_pb2 import Arrival, Hello, Probe, Refusal, Welcome
 from isthmus.run.types import PROTOCOL, Bounds
 
 
@@ -23,7 +25,7 @@ class Job:
 
     id: int
     cut: str
-    heads: Sequence[TensorHead]
+    heads: Sequence[Head]
     total_bytes: int
     first_s: float
     first_bytes: int = 0
@@ -46,13 +48,10 @@ class Job:
         return self.received_bytes == self.total_bytes
 
     @property
-    def arrival(self) -> Arrival:
+    def came(self) -> Came:
         """How it came in so far."""
-        return Arrival(
-            bytes_after_first=self.received_bytes - self.first_bytes,
-            seconds=max(0.0, self.last_s - self.first_s),
-            bytes=self.received_bytes,
-        )
+        after = self.received_bytes - self.first_bytes
+        return Came(after, max(0.0, self.last_s - self.first_s), self.received_bytes)
 
 
 class Intake:
@@ -66,7 +65,7 @@ class Intake:
         self._open: Job | None = None
         self._pending: dict[int, Job] = {}
 
-    def feed(self, message: bytes, now_s: float) -> list[bytes | Job]:
+    def feed(self, message: bytes | memoryview, now_s: float) -> list[bytes | Job]:
         """Answers to send at once and requests to compute, in this order, for one stream message."""
         try:
             frame = unpack(message, self._bounds.header_bytes)
@@ -117,12 +116,11 @@ class Intake:
         if frame.kind is Kind.ASK:
             if not self._may_ask:
                 raise Refused("a client that names no model may probe, not ask")
-            ask = read_header(Ask, frame)
-            self._desk.check(ask.cut, ask.batch, ask.tensors, ask.total_bytes)
+            ask = self._desk.admit(frame.header)
             waiting = sum(len(j.payload) for j in self._pending.values()) + ask.total_bytes
             if frame.id in self._pending or waiting > self._bounds.message_bytes:
                 raise Refused(f"request {frame.id} is one too many: {len(self._pending)} of this stream are waiting")
-            job = Job(frame.id, ask.cut, ask.tensors, ask.total_bytes, now_s)
+            job = Job(frame.id, ask.cut, ask.heads, ask.total_bytes, now_s)
         else:
             total = read_header(Probe, frame).total_bytes
             if total > self._bounds.message_bytes:
@@ -141,7 +139,7 @@ class Intake:
             return []
         self._open = None
         if not job.cut:
-            return [pack(Kind.PROBED, job.id, job.arrival.SerializeToString())]
+            return [_arrival(Kind.PROBED, job)]
         self._pending[job.id] = job
         return [job]
 
@@ -154,7 +152,12 @@ class Intake:
             self._open = None
         job.cancelled = True
         self._desk.count("cancelled")
-        return [pack(Kind.CANCELLED, job.id, job.arrival.SerializeToString())]
+        return [_arrival(Kind.CANCELLED, job)]
+
+
+def _arrival(kind: Kind, job: Job) -> bytes:
+    """The frame that tells how a payload came in."""
+    return pack(kind, job.id, Arrival(**job.came._asdict()).SerializeToString())
 
 
 def refusal(request_id: int, reason: str) -> bytes:

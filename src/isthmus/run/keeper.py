@@ -14,6 +14,7 @@ from isthmus.link import dispersion_bps
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.health import Health
+from isthmus.run.replies import Came
 from isthmus.run.split_pb2 import Arrival
 
 _log = logging.getLogger(__name__)
@@ -103,12 +104,12 @@ class Keeper:
         with self._lock:
             self._under_way += change
 
-    def served(self, arrival: Arrival) -> float | None:
+    def served(self, arrival: Arrival | Came) -> float | None:
         """A request was answered in time; the uplink's rate in bit/s if it showed one."""
         self._health.served()
         return self.learn(arrival)
 
-    def learn(self, arrival: Arrival) -> float | None:
+    def learn(self, arrival: Arrival | Came) -> float | None:
         """Bits per second from receiver dispersion, None where too little came to tell."""
         if not arrival.seconds < math.inf:
             return None

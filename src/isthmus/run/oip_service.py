@@ -18,7 +18,7 @@ from isthmus.graph import INPUT
 from isthmus.run import oip_pb2 as oip
 from isthmus.run.codecs import RAW, raw_heads
 from isthmus.run.desk import Desk, Done
-from isthmus.run.split_pb2 import TensorHead
+from isthmus.run.heads import Head
 from isthmus.run.tensors import DATATYPES, described, parameter, typed_bytes
 from isthmus.version import __version__
 
@@ -95,7 +95,7 @@ class OipService:
         done = self._desk.run(cut, heads, memoryview(payload), self._clock())
         return self._response(ask, done, wanted)
 
-    def _inputs(self, ask: oip.ModelInferRequest, cut: str) -> tuple[list[TensorHead], bytes]:
+    def _inputs(self, ask: oip.ModelInferRequest, cut: str) -> tuple[list[Head], bytes]:
         """Heads and joined payload in the order the cut wants, checked against the model."""
         contents = list(ask.raw_input_contents)  # every access to the field copies it
         if contents and len(contents) != len(ask.inputs):

@@ -1,33 +1,75 @@
-"""A server's answer, read with the same distrust as a request."""
+"""A server's answer: how it is written, and how it is read, with the same distrust as a request.
+
+The header of a REPLY frame begins with seven numbers, packed as they are because they change with every answer; what
+tells of the outputs follows and stays the same, so that both sides remember it.
+"""
 
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from isthmus.codec import make_codec
 from isthmus.errors import BadFrame
-from isthmus.run.codecs import RAW
-from isthmus.run.frame import Frame, Kind
-from isthmus.run.split_pb2 import Reply
-from isthmus.run.types import Array
+from isthmus.run.codecs import RAW, raw_heads
+from isthmus.run.frame import Frame, Kind, pack
+from isthmus.run.heads import output_heads, outputs_header
+from isthmus.run.types import Array, Arrays
 
+_NUMBERS = struct.Struct("<5d2Q")
 _RAW = make_codec(RAW)
 
 
-def outputs_of(frame: Frame, header: Reply, wanted: Sequence[str]) -> dict[str, Array]:
-    """The outputs by name. Raises BadFrame when they are not the `wanted` ones or not what the header says."""
+class Came(NamedTuple):
+    """How a payload came in: see `Arrival` in split.proto."""
+
+    bytes_after_first: int
+    seconds: float
+    bytes: int
+
+
+class Said(NamedTuple):
+    """The server's own times, in seconds, and how the request came in. `residence_s`: last frame in → answer out."""
+
+    queue_s: float
+    decode_s: float
+    compute_s: float
+    residence_s: float
+    arrival: Came
+
+
+def reply_frame(request_id: int, outputs: Arrays, said: Said) -> bytes:
+    """The answer to a request: outputs as they are, and the server's own times."""
+    heads, parts = raw_heads(outputs)
+    came = said.arrival
+    numbers = _NUMBERS.pack(*said[:4], came.seconds, came.bytes_after_first, came.bytes)
+    return pack(Kind.REPLY, request_id, numbers + outputs_header(heads), *parts)
+
+
+def said_in(frame: Frame) -> Said:
+    """What a server says of an answer. Raises BadFrame when it is none, or reports times that cannot be."""
     if frame.kind is not Kind.REPLY:
         raise BadFrame(f"the server answered a request with a {frame.kind.name} frame")
-    if {h.name for h in header.outputs} != set(wanted):
-        raise BadFrame(f"the server sent {len(header.outputs)} outputs that are not {', '.join(wanted)}")
-    times = (header.queue_s, header.decode_s, header.compute_s, header.residence_s, header.arrival.seconds)
-    if not all(0 <= t < math.inf for t in times):
+    if len(frame.header) < _NUMBERS.size:
+        raise BadFrame(f"the header of an answer has {len(frame.header)} bytes; its numbers take {_NUMBERS.size}")
+    queue_s, decode_s, compute_s, residence_s, seconds, after, total = _NUMBERS.unpack_from(frame.header)
+    times = (queue_s, decode_s, compute_s, residence_s, seconds)
+    if not (min(times) >= 0 and sum(times) < math.inf):
         raise BadFrame(f"the server reports times that cannot be: {times}")
+    return Said(queue_s, decode_s, compute_s, residence_s, Came(after, seconds, total))
+
+
+def outputs_of(frame: Frame, wanted: Sequence[str]) -> dict[str, Array]:
+    """The outputs of an answer by name. Raises BadFrame when they are not the `wanted` ones or not what it says."""
+    heads = output_heads(frame.header[_NUMBERS.size :])
+    if {h.name for h in heads} != set(wanted):
+        raise BadFrame(f"the server sent {len(heads)} outputs that are not {', '.join(wanted)}")
     outputs: dict[str, Array] = {}
     at = 0
-    for head in header.outputs:
+    for head in heads:
         part = frame.body[at : at + head.payload_bytes]
         at += head.payload_bytes
-        outputs[head.name] = _RAW.load(part, tuple(head.shape), head.dtype)
+        outputs[head.name] = _RAW.load(part, head.shape, head.dtype)
     return outputs

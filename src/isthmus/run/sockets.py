@@ -10,14 +10,23 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from isthmus.errors import BadFrame
+
+Octets = bytes | memoryview
+Message = bytes | memoryview
+"""As it came in; a memoryview owns what it shows."""
 
 MAGIC = b"ISTM"
 """What a client says first, so that one port can serve this and gRPC (which begins with "PRI ")."""
 _LENGTH = struct.Struct("<I")
+_NEAR = 32 << 10
+"""Short messages are read several at a time; the first frame of a payload (8 kB) is one."""
 _PIECE = 1 << 20
+_NOTHING = memoryview(b"")
 _UNSENT_BYTES = 128 << 10
 """10 ms at 100 Mbit/s: less, and a busy machine lets the link run dry; more is lost when a request is given up."""
 _USER_TIMEOUT_MS = 5_000
@@ -43,52 +52,102 @@ def tune(peer: socket.socket) -> None:
                 peer.setsockopt(level, option, value)
 
 
-def send(peer: socket.socket, message: bytes) -> None:
-    """One message, whole. Raises OSError when the peer is gone."""
-    length = _LENGTH.pack(len(message))
-    sent = peer.sendmsg((length, message))
-    if sent < len(length):
-        peer.sendall(length[sent:] + message)
-    elif sent < len(length) + len(message):
-        peer.sendall(memoryview(message)[sent - len(length) :])
+def send(peer: socket.socket, *parts: Octets) -> None:
+    """One message, given in parts, whole. Raises OSError when the peer is gone."""
+    whole = _prefixed(parts)
+    sent = peer.sendmsg(whole)
+    if sent < sum(map(len, whole)):
+        peer.sendall(memoryview(b"".join(whole))[sent:])
 
 
-def send_now(peer: socket.socket, message: bytes) -> memoryview:
+def send_now(peer: socket.socket, parts: Sequence[Octets]) -> memoryview:
     """As much of a message as goes without waiting; the bytes that are left. Raises OSError when the peer is gone."""
-    length = _LENGTH.pack(len(message))
+    whole = _prefixed(parts)
     try:
-        sent = peer.sendmsg((length, message), (), socket.MSG_DONTWAIT)
+        sent = peer.sendmsg(whole, (), socket.MSG_DONTWAIT)
     except BlockingIOError:
         sent = 0
-    return memoryview(message)[sent - len(length) :] if sent >= len(length) else memoryview(length[sent:] + message)
+    return _NOTHING if sent == sum(map(len, whole)) else memoryview(b"".join(whole))[sent:]
 
 
-def messages(peer: socket.socket, longest: int) -> Iterator[bytes]:
-    """Message after message until the peer has no more. Raises BadFrame for one longer than `longest`, OSError when
-    the connection breaks; what an unfinished message had brought is dropped.
+def _prefixed(parts: Sequence[Octets]) -> list[Octets]:
+    """Length and parts, for one system call that gathers them without a copy of ours."""
+    return [_LENGTH.pack(sum(map(len, parts))), *parts]
+
+
+class Inbox:
+    """What a peer says, message by message. What has come of an unfinished one is kept for the next call.
 
     A length alone allocates nothing: a long message is read in pieces as they come.
     """
-    while len(head := _exactly(peer, _LENGTH.size)) == _LENGTH.size:
-        (size,) = _LENGTH.unpack(head)
-        if size > longest:
-            raise BadFrame(f"a message of {size} bytes is announced; at most {longest} are taken")
-        message = _exactly(peer, size)
-        if len(message) < size:
-            return
-        yield message
 
+    def __init__(self, peer: socket.socket, longest: int) -> None:
+        self._peer, self._longest = peer, longest
+        self._near = memoryview(bytearray(_NEAR))
+        self._at = self._end = 0
+        self._pieces: list[memoryview] = []
+        self._filled = self._missing = 0
 
-def _exactly(peer: socket.socket, size: int) -> bytes:
-    """That many bytes, fewer at the end of the stream."""
-    first = peer.recv(min(size, _PIECE), socket.MSG_WAITALL)
-    if len(first) == size or not first:
-        return first
-    parts, have = [first], len(first)
-    while have < size and (part := peer.recv(min(size - have, _PIECE), socket.MSG_WAITALL)):
-        parts.append(part)
-        have += len(part)
-    return b"".join(parts)
+    def take(self, flags: int = 0) -> Message | None:
+        """The next message, None when there are no more. Raises BadFrame for one longer than `longest`, OSError when
+        the connection breaks, and BlockingIOError where `flags` forbid to wait and it is not whole yet."""
+        while True:
+            if not self._pieces and (message := self._next_near()) is not None:
+                return message
+            if not (self._receive_far(flags) if self._pieces else self._receive_near(flags)):
+                return None
+            if self._pieces and not self._missing:
+                return self._far()
+
+    def __iter__(self) -> Iterator[Message]:
+        while (message := self.take()) is not None:
+            yield message
+
+    def _next_near(self) -> Message | None:
+        """A message that is in the near buffer wholly. One that does not fit there becomes pieces."""
+        have = self._end - self._at - _LENGTH.size
+        if have < 0:
+            return None
+        (size,) = _LENGTH.unpack_from(self._near, self._at)
+        if size > self._longest:
+            raise BadFrame(f"a message of {size} bytes is announced; at most {self._longest} are taken")
+        begin = self._at + _LENGTH.size
+        if have >= size:
+            self._at = begin + size
+            return bytes(self._near[begin : self._at])
+        if size > _NEAR - _LENGTH.size:
+            self._missing = size
+            self._grow()
+            self._pieces[0][:have] = self._near[begin : self._end]
+            self._filled, self._missing, self._at = have, size - have, self._end
+        return None
+
+    def _receive_near(self, flags: int) -> int:
+        """More into the near buffer, whose unread part moves to the front."""
+        left = self._end - self._at
+        if self._at:
+            self._near[:left] = bytes(self._near[self._at : self._end])
+            self._at, self._end = 0, left
+        got = self._peer.recv_into(self._near[left:], 0, flags)
+        self._end += got
+        return got
+
+    def _receive_far(self, flags: int) -> int:
+        """More of a long message, straight to where it stays."""
+        if self._filled == len(self._pieces[-1]):
+            self._grow()
+        got = self._peer.recv_into(self._pieces[-1][self._filled :], 0, flags or socket.MSG_WAITALL)
+        self._filled += got
+        self._missing -= got
+        return got
+
+    def _grow(self) -> None:
+        self._pieces.append(np.empty(min(self._missing, _PIECE), np.uint8).data)
+        self._filled = 0
+
+    def _far(self) -> Message:
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def hang_up(peer: socket.socket) -> None:

@@ -81,21 +81,11 @@ class Arrival(_message.Message):
     bytes: int
     def __init__(self, bytes_after_first: _Optional[int] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ...) -> None: ...
 
-class Reply(_message.Message):
-    __slots__ = ("outputs", "queue_s", "decode_s", "compute_s", "residence_s", "arrival")
-    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
-    QUEUE_S_FIELD_NUMBER: _ClassVar[int]
-    DECODE_S_FIELD_NUMBER: _ClassVar[int]
-    COMPUTE_S_FIELD_NUMBER: _ClassVar[int]
-    RESIDENCE_S_FIELD_NUMBER: _ClassVar[int]
-    ARRIVAL_FIELD_NUMBER: _ClassVar[int]
-    outputs: _containers.RepeatedCompositeFieldContainer[TensorHead]
-    queue_s: float
-    decode_s: float
-    compute_s: float
-    residence_s: float
-    arrival: Arrival
-    def __init__(self, outputs: _Optional[_Iterable[_Union[TensorHead, _Mapping]]] = ..., queue_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., residence_s: _Optional[float] = ..., arrival: _Optional[_Union[Arrival, _Mapping]] = ...) -> None: ...
+class Outputs(_message.Message):
+    __slots__ = ("tensors",)
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    tensors: _containers.RepeatedCompositeFieldContainer[TensorHead]
+    def __init__(self, tensors: _Optional[_Iterable[_Union[TensorHead, _Mapping]]] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("reason",)

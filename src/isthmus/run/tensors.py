@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from isthmus.errors import BadFrame, Refused
+from isthmus.run.heads import Head
 from isthmus.run.oip_pb2 import InferParameter, ModelInferRequest
-from isthmus.run.split_pb2 import TensorHead
 from isthmus.run.types import Array
 
 DATATYPES = {
@@ -54,7 +54,7 @@ def parameter(parameters: Mapping[str, InferParameter], name: str) -> str:
     return found.string_param
 
 
-def described(tensor: Input, payload_bytes: int, codec: str) -> TensorHead:
+def described(tensor: Input, payload_bytes: int, codec: str) -> Head:
     """What an input of a request announces.
 
     A tensor written by a codec travels as UINT8 bytes, with its true `shape` ("1,64,7,7") and `dtype` in parameters.
@@ -75,7 +75,7 @@ def described(tensor: Input, payload_bytes: int, codec: str) -> TensorHead:
         )
     if any(d < 0 for d in shape) or len(shape) > 32:
         raise BadFrame(f"{tensor.name[:80]} announces the shape {tuple(shape[:8])}")
-    return TensorHead(name=tensor.name, dtype=dtype, shape=shape, codec=codec, payload_bytes=payload_bytes)
+    return Head(tensor.name, dtype, tuple(shape), codec, payload_bytes)
 
 
 def typed_bytes(tensor: Input) -> bytes:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import grpc
 
 from isthmus.errors import Unreachable
+from isthmus.run.ear import Ear
+from isthmus.run.frame import Parts
 from isthmus.run.options import client_options, translated
-from isthmus.run.sockets import MAGIC, hang_up, messages, send, send_now, tune
+from isthmus.run.sockets import MAGIC, Message, send, send_now, tune
 from isthmus.run.types import STREAM_METHOD
 
 
@@ -22,14 +26,21 @@ class Transport(Protocol):
     def address(self) -> str:
         """Of the server, for messages to people."""
 
-    def talk(self, outgoing: Iterator[bytes]) -> Iterator[bytes]:
+    def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """Sends what `outgoing` yields, from a thread of its own, and yields what comes. Raises Remote or BadFrame
-        when it breaks. Called once."""
+        when it breaks. Called once. `needed()`: whether somebody waits for a message who cannot listen himself."""
 
-    def offer(self, message: bytes) -> bool | None:
+    def offer(self, message: Parts) -> bool | None:
         """Takes a message from the caller's thread, without ever waiting and while `outgoing` yields nothing. True:
         it is gone. False: the rest of it goes before the next message of `outgoing`, an empty one if need be, and
         nothing may be offered until then. None: this transport takes no offers."""
+
+    def attend(self, change: int) -> None:
+        """One thread more (+1) or less (-1) means to listen soon."""
+
+    def listen(self, hear: Callable[[Message], bool], timeout_s: float) -> None:
+        """Takes what comes in the caller's thread, in place of `talk`, until `hear` returns True or the time is up.
+        Returns at once where another thread listens or this transport has no such thing. Raises as `talk` does."""
 
     def close(self) -> None:
         """Ends the talk; may be called from any thread, and twice."""
@@ -43,16 +54,22 @@ class GrpcTransport:
         self._channel = grpc.insecure_channel(address, options=client_options(message_bytes))
         self._stream: Any = self._channel.stream_stream(STREAM_METHOD)
 
-    def talk(self, outgoing: Iterator[bytes]) -> Iterator[bytes]:
+    def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """See `Transport`."""
         try:
-            yield from self._stream(outgoing)
+            yield from self._stream(b"".join(parts) for parts in outgoing)
         except (grpc.RpcError, ValueError) as e:  # a ValueError: the channel was closed before it began
             raise translated(e, self.address) from e
 
-    def offer(self, message: bytes) -> bool | None:
+    def offer(self, message: Parts) -> bool | None:
         """See `Transport`: grpc sends from a thread of its own."""
         return None
+
+    def attend(self, change: int) -> None:
+        """See `Transport`: grpc listens in threads of its own."""
+
+    def listen(self, hear: Callable[[Message], bool], timeout_s: float) -> None:
+        """See `Transport`."""
 
     def close(self) -> None:
         """See `Transport`."""
@@ -64,7 +81,6 @@ class TcpTransport:
 
     def __init__(self, host: str, port: int, message_bytes: int, timeout_s: float) -> None:
         self.address = f"{host}:{port}"
-        self._longest = message_bytes
         try:
             self._socket = socket.create_connection((host, port), timeout_s)
             self._socket.sendall(MAGIC)
@@ -73,41 +89,67 @@ class TcpTransport:
         self._socket.settimeout(None)
         tune(self._socket)
         self._rest = memoryview(b"")
+        self._needed: Callable[[], bool] = lambda: False
+        self._ear = Ear(self._socket, message_bytes, lambda: self._needed())
 
-    def talk(self, outgoing: Iterator[bytes]) -> Iterator[bytes]:
+    def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """See `Transport`."""
+        self._needed = needed
         threading.Thread(target=self._send, args=(outgoing,), daemon=True, name="isthmus-send").start()
         try:
-            yield from messages(self._socket, self._longest)
+            yield from self._ear.stand()
         except OSError as e:
             raise Unreachable(f"{self.address} broke off: {e}") from e
         finally:
             self.close()
+            with self._ear.last():  # nobody may wait on a socket whose number another one may get
+                self._socket.close()
 
     @property
     def behind(self) -> bool:
         """Whether a message that was offered is not wholly sent yet."""
         return bool(self._rest)
 
-    def offer(self, message: bytes) -> bool | None:
+    def offer(self, message: Parts) -> bool | None:
         """See `Transport`."""
         try:
             self._rest = send_now(self._socket, message)
         except OSError:
             self.close()
-        return not self.behind
+        return not self._rest
+
+    def attend(self, change: int) -> None:
+        """See `Transport`."""
+        self._ear.attend(change)
+
+    def listen(self, hear: Callable[[Message], bool], timeout_s: float) -> None:
+        """See `Transport`."""
+        if not self._ear.take_turn():
+            return
+        end = time.monotonic() + timeout_s
+        try:
+            while (message := self._ear.hear(end - time.monotonic())) is not None and not hear(message):
+                pass
+        except EOFError:
+            raise Unreachable(f"{self.address} ended the stream") from None
+        except OSError as e:
+            raise Unreachable(f"{self.address} broke off: {e}") from e
+        finally:
+            self._ear.leave()
 
     def close(self) -> None:
         """See `Transport`."""
-        hang_up(self._socket)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._ear.end()
 
-    def _send(self, outgoing: Iterator[bytes]) -> None:
+    def _send(self, outgoing: Iterator[Parts]) -> None:
         try:
             for message in outgoing:
                 if self._rest:
                     self._socket.sendall(self._rest)
                     self._rest = memoryview(b"")
                 if message:
-                    send(self._socket, message)
+                    send(self._socket, *message)
         except OSError:
             self.close()  # whoever reads will say what happened

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.record.types import Choice, Evidence, Ran, Seconds, Step
 from isthmus.run.codecs import RAW
-from isthmus.run.split_pb2 import Reply
+from isthmus.run.replies import Said
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Trip:
     down_bytes: int = 0
     ended_s: float = 0.0
     trouble: str = ""
-    header: Reply | None = None
+    said: Said | None = None
     """What the server said, when it answered in time."""
     up_bps: float | None = None
     rtt_s: float | None = None
@@ -35,7 +35,7 @@ class Trip:
     @property
     def ran(self) -> Ran:
         """Where the answer was computed."""
-        if self.header is None:
+        if self.said is None:
             return "device"
         return "server" if self.cut == INPUT else "split"
 
@@ -48,11 +48,11 @@ class Trip:
         """
         total = self.ended_s - self.started_s
         mine = self.head_s + self.encode_s
-        if self.header is None:
+        if self.said is None:
             lost = max(0.0, total - mine - self.local_s) if self.trouble else 0.0
             local = self.local_s if self.trouble else total - mine
             return Seconds(total=total, head=self.head_s, encode=self.encode_s, lost=lost, local=local)
-        theirs = self.header.queue_s + self.header.decode_s + self.header.compute_s
+        theirs = self.said.queue_s + self.said.decode_s + self.said.compute_s
         left = max(0.0, total - mine - theirs)
         down = min(left, self.rtt_s or 0.0) / 2
         return Seconds(
@@ -60,9 +60,9 @@ class Trip:
             head=self.head_s,
             encode=self.encode_s,
             up=left - down,
-            queue=self.header.queue_s,
-            decode=self.header.decode_s,
-            tail=self.header.compute_s,
+            queue=self.said.queue_s,
+            decode=self.said.decode_s,
+            tail=self.said.compute_s,
             down=down,
         )
 
@@ -72,13 +72,13 @@ class Trip:
             id=request_id,
             t_s=self.started_s - zero_s,
             ran=self.ran,
-            cut=self.cut if self.header is not None else OUTPUT,
-            codec=self.codec if self.header is not None else RAW,
+            cut=self.cut if self.said is not None else OUTPUT,
+            codec=self.codec if self.said is not None else RAW,
             batch=self.batch,
             seconds=self.seconds(),
             up_bytes=self.up_bytes,
             down_bytes=self.down_bytes,
-            evidence=evidence(self.header, self.up_bps, self.rtt_s),
+            evidence=evidence(self.said, self.up_bps, self.rtt_s),
             asked=self.asked.cut if self.trouble else "",
             trouble=self.trouble,
             predicted_s=self.asked.predicted_s,
@@ -88,11 +88,11 @@ class Trip:
         )
 
 
-def evidence(header: Reply | None, up_bps: float | None, rtt_s: float | None) -> Evidence:
+def evidence(said: Said | None, up_bps: float | None, rtt_s: float | None) -> Evidence:
     """What an answer (or only an arrival) told about link and server."""
-    if header is None:
+    if said is None:
         return Evidence(up_bps=up_bps, rtt_s=rtt_s) if up_bps is not None else Evidence()
-    return Evidence(up_bps=up_bps, rtt_s=rtt_s, server_s=header.compute_s, queue_s=header.queue_s)
+    return Evidence(up_bps=up_bps, rtt_s=rtt_s, server_s=said.compute_s, queue_s=said.queue_s)
 
 
 def learning_step(request_id: int, t_s: float, total_s: float, up_bytes: int, told: Evidence, cut: str = INPUT) -> Step:

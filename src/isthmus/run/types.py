@@ -27,8 +27,8 @@ MODES: tuple[Mode, ...] = (
     "private",
 )
 
-PROTOCOL = 1
-"""Version of the fast path. Both sides must speak the same one."""
+PROTOCOL = 2
+"""Version of the fast path. Both sides must speak the same one. 2: an answer begins with packed numbers."""
 STREAM_METHOD = "/isthmus.v1.Split/Stream"
 
 
