@@ -17,7 +17,20 @@ import pytest
 from isthmus.cli import main
 
 Call = Callable[..., tuple[int, str, str]]
-VERBS = ["inspect", "profile", "probe", "plan", "pack", "serve", "run", "simulate", "report", "demo", "doctor"]
+VERBS = [
+    "inspect",
+    "train-exits",
+    "profile",
+    "probe",
+    "plan",
+    "pack",
+    "serve",
+    "run",
+    "simulate",
+    "report",
+    "demo",
+    "doctor",
+]
 
 
 @pytest.fixture

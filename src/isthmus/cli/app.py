@@ -18,6 +18,7 @@ from isthmus.cli.report import report
 from isthmus.cli.run import run
 from isthmus.cli.serve import serve
 from isthmus.cli.simulate import simulate
+from isthmus.cli.train_exits import train_exits
 from isthmus.version import __version__
 
 app = typer.Typer(
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (inspect, profile, probe, plan, pack, serve, run, simulate, report, demo, doctor):
+for verb in (inspect, train_exits, profile, probe, plan, pack, serve, run, simulate, report, demo, doctor):
     app.command()(verb)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from isthmus.cli.common import Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.computing import Bits, DeviceName, computed
+from isthmus.cli.exits import DataOption, LossOption, RuleOption, ScaleOption, judge_exits, show_exits
 from isthmus.cli.planning import codecs_of, slowed, timed_codecs
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
@@ -20,10 +21,12 @@ from isthmus.profile import Profile
 from isthmus.profile.measure import Measuring, measure
 from isthmus.units import seconds, show_seconds
 
+_PROFILE = Path("profile.json")
+
 
 def profile(
     model: ModelArg,
-    to: Annotated[Path, typer.Option("--out", help="The profile file to write.")] = Path("profile.json"),
+    to: Annotated[Path, typer.Option("--out", help="The profile file to write.")] = _PROFILE,
     batches: Annotated[str, typer.Option(help="Batch sizes, as 1,4,16.")] = "1",
     runs: Annotated[int, typer.Option(min=1, help="Runs of every part.")] = 8,
     threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
@@ -36,6 +39,11 @@ def profile(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an incomplete profile in --out.")] = False,
     device: DeviceName = None,
     bits: Bits = None,
+    exits: Annotated[bool, typer.Option("--exits", help="Judge the early exits on --data; writes exits.json.")] = False,
+    data: DataOption = "",
+    scale: ScaleOption = "",
+    rule: RuleOption = "entropy",
+    loss: LossOption = 0.005,
     json: Json = False,
 ) -> None:
     """Time a model here: whole, every ready head and tail, every node and codec. The file can be used elsewhere.
@@ -43,8 +51,18 @@ def profile(
     Example: isthmus profile zoo:mobilenet_v2 --out pi.json --batches 1,4
 
     Of a machine that is not here: isthmus profile zoo:resnet50 --device eyeriss --bits 8 --out eyeriss.json
+
+    Early exits instead of seconds: isthmus profile zoo:digits --exits --data digits --json
     """
     at = batches_of(batches)
+    if exits:
+        table = judge_exits(model, data, scale=scale, rule=rule, loss=loss, batch=max(at), threads=threads)
+        to = Path("exits.json") if to == _PROFILE else to
+        write_json(to, table)
+        emit(table, as_json=json, show=lambda: show_exits(table, to))
+        return
+    if data or scale:
+        raise BadInput("--data and --scale are for judging early exits: give --exits too")
     if device is None:
         if bits is not None:
             raise BadInput("--bits is for a device that is computed: give --device too")

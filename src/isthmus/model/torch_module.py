@@ -31,7 +31,7 @@ def from_torch(
     open). Inputs keep the names of `forward`'s parameters; `outputs` names what it returns; the outputs of the module's
     blocks are recorded. Raises BadModel when torch cannot export the module and Missing without the extra.
     """
-    torch = _torch()
+    torch = need_torch()
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
     shapes = None
     if dynamic_batch:
@@ -53,7 +53,7 @@ def from_torch(
 def settle_batchnorm(module: Any, batches: Iterable[Any]) -> None:
     """Replace the running statistics of every batch norm in `module` by those of `batches` (input tensors, batch
     first). The module's mode is left as it was."""
-    torch = _torch()
+    torch = need_torch()
     norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     momenta = [m.momentum for m in norms]
     training = module.training
@@ -73,7 +73,7 @@ def settle_batchnorm(module: Any, batches: Iterable[Any]) -> None:
 
 def from_library(scheme: str, name: str, *, seed: int = 0) -> Model:
     """`torchvision:NAME` or `timm:NAME`, untrained (nothing is downloaded), its batch norms settled on random input."""
-    torch = _torch()
+    torch = need_torch()
     torch.manual_seed(seed)
     side = 224
     if scheme == "torchvision":
@@ -91,7 +91,8 @@ def from_library(scheme: str, name: str, *, seed: int = 0) -> Model:
     return from_torch(module, torch.randn(2, 3, side, side), name=f"{scheme}:{name}")
 
 
-def _torch() -> Any:
+def need_torch() -> Any:
+    """The package `torch`. Raises Missing with how to install it where it, or what exports from it, is absent."""
     _package("onnxscript")
     return _package("torch")
 

@@ -25,11 +25,13 @@ _SLACK = 1e-9
 def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     """The temperature T for which softmax(logits / T) gives the labels the highest likelihood, 0.05 … 20.
 
-    Guo et al., On Calibration of Modern Neural Networks (ICML 2017), §4.2. The negative log-likelihood is convex in
-    1 / T, so its slope is brought to zero by halving.
+    Guo et al., On Calibration of Modern Neural Networks (ICML 2017), §4.2. One label is taken to be uniform, so that
+    an exit without a single error does not pass for infinitely sure (as Platt smooths his targets). The negative
+    log-likelihood is convex in 1 / T, so its slope is brought to zero by halving.
     """
     z = np.asarray(logits, np.float64)
-    right = z[np.arange(len(z)), labels]
+    unknown = 1 / (len(z) + 1)
+    right = (1 - unknown) * z[np.arange(len(z)), labels] + unknown * z.mean(axis=1)
     low, high = 1 / _HOTTEST, 1 / _COLDEST
     for _ in range(60):
         middle = (low + high) / 2

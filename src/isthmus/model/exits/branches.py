@@ -28,9 +28,16 @@ class Branched(nn.Module):  # type: ignore[misc, unused-ignore]
         self.net = net
         self.places = tuple(branches)
         self.branches = nn.ModuleList(branches.values())
-        self.frozen = frozen
-        for parameter in net.parameters():
-            parameter.requires_grad_(not frozen)
+        self.frozen = False
+        if frozen:
+            self.freeze()
+
+    def freeze(self) -> None:
+        """From now on only the branches learn."""
+        self.frozen = True
+        for parameter in self.net.parameters():
+            parameter.requires_grad_(False)
+        self.train(self.training)
 
     @property
     def outputs(self) -> tuple[str, ...]:
