@@ -61,8 +61,12 @@ def _stored(path: Path) -> Any:
         if size <= _MAX_BYTES:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds, among them those of its unpickler
-        raise BadInput(f"{path} is no checkpoint that can be read: {str(error).strip().splitlines()[0]}") from error
+        raise BadInput(f"{path} is no checkpoint that can be read: {_first_line(error)}") from error
     raise BadInput(f"{path} is {size} bytes; a checkpoint has at most {_MAX_BYTES}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _same(path: Path, found: Checkpoint, like: Checkpoint) -> None:
