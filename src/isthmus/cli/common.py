@@ -88,8 +88,10 @@ def today() -> str:
 
 def run_app(app: typer.Typer) -> NoReturn:
     """Run the command line: failures of ours become one sentence on stderr and their exit code."""
+    code = 0
     try:
-        app(standalone_mode=False)
+        left = app(standalone_mode=False)
+        code = left if isinstance(left, int) else 0  # what a verb said by typer.Exit comes back as a value
     except IsthmusError as error:
         _complain(str(error))
         _leave(error.exit_code)
@@ -99,8 +101,6 @@ def run_app(app: typer.Typer) -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         _leave(0)
-    except typer.Exit as stop:
-        _leave(stop.exit_code)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the option parser
             error.show()
@@ -109,7 +109,7 @@ def run_app(app: typer.Typer) -> NoReturn:
             raise
         _complain(f"{type(error).__name__}: {error} (a bug of isthmus; ISTHMUS_TRACEBACK=1 shows where)")
         _leave(70)
-    _leave(0)
+    _leave(code)
 
 
 def _complain(sentence: str) -> None:

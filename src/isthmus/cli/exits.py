@@ -15,11 +15,13 @@ from isthmus.cli.accuracy import scale_of
 from isthmus.cli.common import err, out, progress_bar
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
+from isthmus.graph import graph_of
 from isthmus.model import Model, digits_test, load_model
 from isthmus.profile import ExitTable
 from isthmus.profile.accuracy import Samples, load_samples
 from isthmus.profile.datasets import Dataset, load_dataset
 from isthmus.profile.exit_measure import measure_exits
+from isthmus.profile.exit_table import early_exits
 from isthmus.profile.exits import Rule
 
 RuleOption = Annotated[Rule, typer.Option("--rule", help="Leave by the entropy of the answer or by its confidence.")]
@@ -43,6 +45,7 @@ def dataset(what: str, *, side: int | None = None, seed: int = 0) -> Dataset:
 def judge_exits(name: str, data: str, *, scale: str, rule: Rule, loss: float, batch: int, threads: int) -> ExitTable:
     """The table of exits of a model that has them as outputs."""
     model = load_model(name)
+    early_exits(graph_of(model))
     samples, label = _samples(model, data, scale)
     engine = Engine.open(model, threads=threads, cuts="none")
     with progress_bar("judging exits") as progress:

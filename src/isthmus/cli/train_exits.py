@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NetName = Literal["b_lenet", "b_alexnet", "b_resnet"]
 _FEW = 500
 """Pictures of a class below which a trained network is no measure of its architecture."""
+_SHIFTED = 14
+"""A picture of so many pixels a side is moved by one: two for MNIST and CIFAR, one for digits."""
 _COMPARED = 256
 """Test pictures on which the exported network is held against torch."""
 _FILES = {"checkpoint": "checkpoint.pt", "exits": "exits.json", "training": "training.json"}
@@ -67,6 +69,10 @@ def train_exits(
     optimiser: Annotated[Literal["adam", "sgd"], typer.Option(help="How to step.")] = "adam",
     weights: Annotated[str, typer.Option(help="Weight of each exit's loss, as 1,0.5; all alike without.")] = "",
     patience: Annotated[int, typer.Option(min=1, help="Epochs without gain before it ends.")] = 10,
+    shift: Annotated[
+        int | None,
+        typer.Option(min=0, max=16, help="Pixels that pictures are moved by at most; else a 14th of a side."),
+    ] = None,
     at: Annotated[str, typer.Option(help="Other places: shares of the work, as 0.15,0.3, or module names.")] = "",
     depth: Annotated[int | None, typer.Option(help="Layers of b_resnet: 8, 14, 20 … 110.")] = None,
     frozen: Annotated[bool, typer.Option("--frozen", help="Train the network alone first, then its exits.")] = False,
@@ -98,7 +104,7 @@ def train_exits(
         )  # fmt: skip
         how = Training(
             epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, weights=_numbers(weights), patience=patience,
-            seed=seed, shift=0 if pictures.shape[1] < 8 else 1,
+            shift=max(1, pictures.shape[1] // _SHIFTED) if shift is None else shift, seed=seed,
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
