@@ -1,0 +1,94 @@
+"""What do early exits cost the last one, and how many inputs do they save the rest of the network?
+
+B-LeNet is trained twice in one run, with the same pictures, first weights, order, steps and settings: with its exits,
+all together, and without them. Reported: the last exit's test accuracy against that of the network alone; the share of
+test inputs that leave at the first exit when thresholds chosen on the validation part may cost at most `--loss`, what
+it costs them on the test part, and the mean work against that of the whole network. Data: scikit-learn's digits, and
+MNIST's pictures where ISTHMUS_DATA names a folder that has them. Threads: 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from isthmus.graph import graph_of
+from isthmus.model.exits.branches import Branched
+from isthmus.model.exits.export import to_model
+from isthmus.model.exits.recipe import Recipe, make, trained
+from isthmus.model.exits.train import Labelled, Training, answers_of, train
+from isthmus.profile.datasets import Dataset, apart, load_dataset
+from isthmus.profile.exit_table import Answers, exit_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--data", default="digits,mnist", help="names or folders, comma between")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--loss", type=float, default=0.002, help="accuracy that leaving early may cost, validation")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    root = os.environ.get("ISTHMUS_DATA")
+    names = [n for n in asked.data.split(",") if root or n != "mnist"]
+    rows = []
+    for name in names:
+        pictures = load_dataset(name, data_folder=Path(root) if root else None, seed=asked.seed)
+        shift = max(1, pictures.shape[1] // 14)
+        how = Training(epochs=asked.epochs, rate=asked.rate, shift=shift, patience=asked.epochs, seed=asked.seed)
+        rows.append(compared(pictures, how, asked.loss))
+    print(json.dumps({"epochs": asked.epochs, "rows": rows}) if asked.json else "\n".join(map(line, rows)))
+
+
+def compared(pictures: Dataset, how: Training, loss: float) -> dict[str, Any]:
+    """Both trainings on one data set."""
+    learn, validate = apart(pictures.train, 1 / 6, how.seed)
+    parts = [Labelled(pictures.floats(p), p.labels) for p in (learn, validate, pictures.test)]
+    recipe = Recipe(net="b_lenet", shape=pictures.shape, classes=len(pictures.classes), seed=how.seed)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        net, _ = trained(recipe, parts[0], parts[1], how, Path(folder))
+    seconds = time.perf_counter() - start
+    alone = Branched(make(recipe).net, {})
+    train(alone, parts[0], parts[1], how)
+    answers = [Answers(answers_of(net, p.pictures), p.labels) for p in parts[1:]]
+    graph = graph_of(to_model(net, pictures.shape, name=recipe.net))
+    table = exit_table(graph, *answers, data=pictures.name, allowed_loss=loss)
+    without = float((answers_of(alone, parts[2].pictures)["exit1"].argmax(1) == parts[2].labels).mean())
+    last = table.rows[-1]
+    return {
+        "data": pictures.name,
+        "learnt_from": len(learn),
+        "tested_on": len(pictures.test),
+        "train_s": seconds,
+        "without_exits": without,
+        "last_exit": last.accuracy,
+        "points_lost_at_the_last_exit": 100 * (without - last.accuracy),
+        "first_exit": table.rows[0].accuracy,
+        "leaving_at_the_first_exit": table.rows[0].share,
+        "leaving_early": table.accuracy,
+        "points_lost_by_leaving_early": 100 * (last.accuracy - table.accuracy),
+        "work_over_whole": table.mean_macs / last.macs,
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['data']}: without exits {row['without_exits']:.2%}, last exit {row['last_exit']:.2%} "
+        f"({row['points_lost_at_the_last_exit']:+.2f} points lost); {row['leaving_at_the_first_exit']:.1%} leave at "
+        f"the first exit, {row['leaving_early']:.2%} right, {row['work_over_whole']:.0%} of the work; "
+        f"{row['train_s']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
