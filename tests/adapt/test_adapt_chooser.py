@@ -89,15 +89,44 @@ def test_every_place_is_best_somewhere() -> None:
     assert {settled(bps).choose(5).cut for bps in (1e9, 60e6, 5e6, 0.2e6)} == {INPUT, "early", "late", OUTPUT}
 
 
-def test_a_drop_of_the_link_is_believed_at_the_second_sample() -> None:
+def test_a_drop_of_the_link_is_avoided_at_the_first_sample_and_believed_at_the_second() -> None:
     chooser = settled(100e6)
     before = chooser.choose(5).cut
     chooser.observe(step(5, up_bps=1e6))
-    assert chooser.choose(6).cut == before  # it may be a stall
+    assert chooser.beliefs[0] == pytest.approx(100e6, rel=0.05)  # it may be a stall
+    assert chooser.choose(6).cut != before  # but if it is none, sending costs 1.6 s
     assert chooser.probe_bytes(6.0) > 0  # so ask at once
     chooser.observe(step(6, probe=True, up_bps=1.1e6))
     assert chooser.choose(7).cut == OUTPUT
     assert chooser.beliefs[0] == pytest.approx(1.05e6, rel=0.05)
+
+
+def test_a_stall_is_forgotten_when_a_probe_says_so() -> None:
+    chooser = settled(100e6)
+    before = chooser.choose(5).cut
+    chooser.observe(step(5, up_bps=1e6))
+    chooser.choose(6)
+    chooser.observe(step(6, probe=True, up_bps=99e6))
+    assert chooser.choose(6.1).cut == before
+
+
+def test_a_wavering_link_is_worth_less_than_its_mean() -> None:
+    """In turns 60 and 4 Mbit/s: the mean of the logarithm is 15, but a bit takes as long as at 7.5."""
+    chooser = TableChooser(TABLE)
+    for t in range(60):
+        chooser.observe(step(t, up_bps=60e6 if t % 2 else 4e6))
+    expected = [TABLE.latency_s(r, r, 5 * MS) for r in (60e6, 4e6)]
+    best = int(np.argmin(np.mean(expected, axis=0)))
+    assert chooser.choose(60).cut == TABLE.cuts[best]
+    assert chooser._bandwidth.worth_bps(60) == pytest.approx(7.5e6, rel=0.25)
+
+
+def test_a_small_gain_is_taken_once_staying_has_cost_as_much() -> None:
+    near = table_of(("a", 50, 10, 10), ("b", 50, 10, 11), (OUTPUT, 500, 0, 0))
+    chooser = settled(20e6, near, Habits(patience=0.08))
+    assert chooser.choose(5).cut == "a"
+    chooser._sizes.at(1).table = replace(near, device_s=np.array([0.053, 0.05, 0.5]))  # 3.4 % for b
+    assert [chooser.choose(5 + t).cut for t in range(6)] == ["a", "a", "a", "b", "b", "b"]
 
 
 def test_small_gains_are_not_worth_a_move() -> None:
@@ -227,6 +256,8 @@ def test_absurd_habits_are_refused() -> None:
     for habits in (
         {"deadline_s": 0},
         {"margin": 1},
+        {"patience": -0.1},
+        {"patience": math.nan},
         {"probe_every_s": 0},
         {"probe_bytes": -1},
         {"deadline_s": math.nan},

@@ -38,6 +38,7 @@ class Bandwidth:
             raise BadInput(f"a link cannot start at {start_bps:g} bit/s; take {LOWEST_BPS:g} to {HIGHEST_BPS:g}")
         self._start = start_bps
         self._changes = ChangePoints(prior)
+        self._inverse = 1 / start_bps
         self.samples = 0
         self.last_s: float | None = None
         """when the last sample came"""
@@ -48,12 +49,29 @@ class Bandwidth:
             return False
         self.samples += 1
         self.last_s = now_s
-        return self._changes.update(math.log(up_bps))
+        changed = self._changes.update(math.log(up_bps))
+        self._inverse = self._changes.expected_inverse
+        return changed
 
     @property
     def bps(self) -> float:
         """The believed rate, bit/s."""
         return math.exp(self._changes.mean) if self.samples else self._start
+
+    def worth_bps(self, now_s: float) -> float:
+        """The steady rate that costs as much as the next transfer is expected to: 1 / the expected seconds a bit. Below
+        `bps` where the rate wavers, for a slow transfer loses more than a fast one wins.
+
+        >>> wavering = Bandwidth(10e6)
+        >>> for t in range(40):
+        ...     _ = wavering.observe(20e6 if t % 2 else 2e6, t)
+        >>> wavering.worth_bps(40) < 0.8 * wavering.bps
+        True
+        """
+        if not self.samples:
+            return self._start
+        drifted = 0.5 * DRIFT**2 * min(self.age_s(now_s), (MAX_SD / DRIFT) ** 2)
+        return max(LOWEST_BPS, math.exp(-drifted) / self._inverse)
 
     @property
     def doubt(self) -> float:

@@ -22,6 +22,10 @@ from isthmus.errors import BadInput
 
 Floats = NDArray[np.float64]
 
+_MOST_SPREAD = 1.0
+"""Variance of the logarithm up to which a run's spread is believed: a run of a single sample knows nothing of its own,
+and e^(variance / 2) has no upper end. Between 1 and 3 the mean latency over real traces is the same."""
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -93,6 +97,21 @@ class ChangePoints:
     def sd_of_mean(self) -> float:
         """How far the segment's mean itself may be off."""
         return self.sd / math.sqrt(max(self.samples, 0.5))
+
+    @property
+    def expected_inverse(self) -> float:
+        """The expected e^(−x) of the next sample, over every run length there may be; 1 / e^mean before any sample.
+
+        Of log bandwidth it is the expected seconds a bit, which is what a transfer costs: a rate that is half the time
+        10 and half the time 1 costs as much as one of 1.8 all the time, not of 3.2. It moves with every doubt about
+        the present segment, where the mean waits for the second sample. A run's spread counts up to `_MOST_SPREAD`.
+        """
+        last = self._n - 1
+        if last < 1:
+            return math.exp(-self.mean)
+        p, mu, kappa, alpha, beta = self._state[:, :last]
+        variance = np.minimum(beta / (alpha - 1) * (1 + 1 / kappa), _MOST_SPREAD)
+        return float(np.exp(variance / 2 - mu) @ p) / float(p.sum())
 
     def update(self, x: float) -> bool:
         """One more sample. True when another segment than before has become the most probable (not for the first

@@ -30,21 +30,26 @@ DOUBT = 0.3
 @dataclass(frozen=True)
 class Habits:
     """How the chooser behaves. deadline_s: the answer is wanted within this long, None for as soon as possible.
-    margin: another choice must be this much cheaper before it is taken (0.05 is 5 %; the cost model itself errs by 2
-    to 4 %, and two cuts that close are not worth a change). probe_every_s: without a bandwidth sample for this long, a
+    margin: another choice must be this much cheaper before it is taken at once (0.05 is 5 %; the cost model itself errs
+    by 2 to 4 %, and two cuts that close are not worth a change). patience: but when staying has cost this share of a
+    request in all, the cheaper one is taken however close they are, so that no small difference is paid for ever.
+    probe_every_s: without a bandwidth sample for this long, a
     probe of `probe_bytes` is asked for; it must leave 8 kB after its first chunk for dispersion to say anything.
     """
 
     deadline_s: float | None = None
     margin: float = 0.05
+    patience: float = 0.1
     probe_every_s: float = 2.0
     probe_bytes: int = 16_384
 
     def __post_init__(self) -> None:
         if self.deadline_s is not None and not self.deadline_s > 0:
             raise BadInput(f"a deadline must be above zero, not {self.deadline_s}")
-        if not 0 <= self.margin < 1 or not self.probe_every_s > 0 or not 0 <= self.probe_bytes <= 1_000_000:
-            raise BadInput("a chooser needs 0 ≤ margin < 1, probe_every_s above zero and probe_bytes within 0…1000000")
+        if not 0 <= self.margin < 1 or not self.patience >= 0:
+            raise BadInput("a chooser needs 0 ≤ margin < 1 and a patience of at least 0")
+        if not self.probe_every_s > 0 or not 0 <= self.probe_bytes <= 1_000_000:
+            raise BadInput("a chooser needs probe_every_s above zero and probe_bytes within 0…1000000")
 
 
 class TableChooser:
@@ -79,7 +84,7 @@ class TableChooser:
         """Where the request of `batch` samples that starts now should run."""
         self._now_s = now_s
         size = self._size = self._sizes.at(batch)
-        latency = self._latency_s(size, self._bandwidth.bps, now_s)
+        latency = self._latency_s(size, self._bandwidth.worth_bps(now_s), now_s)
         at, why = self._pick(size, latency, now_s)
         size.current = at
         return Choice(cut=size.table.cuts[at], codec=size.table.codecs[at], predicted_s=float(latency[at]), why=why)
@@ -128,10 +133,13 @@ class TableChooser:
         best = int(allowed[np.argmin(latency[allowed])])
         current = size.current
         if current is None or current == best:
+            size.forgone = 0.0
             return best, why
         gain = 1 - float(latency[best]) / max(float(latency[current]), 1e-12)
-        if gain <= self.habits.margin and current in allowed:
-            return current, f"kept: {gain:.1%} is too little to move for"
+        if gain <= self.habits.margin and size.forgone <= self.habits.patience and current in allowed:
+            size.forgone += gain
+            return current, f"kept: {gain:.1%} is too little to move for yet"
+        size.forgone = 0.0
         return best, why
 
     def _in_time(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:

@@ -26,6 +26,8 @@ class Size:
         """the row that needs no server"""
         self.current: int | None = None
         """the row chosen last at this batch size: a margin compares with that, for the best cut moves with the batch"""
+        self.forgone = 0.0
+        """what staying there has cost since, in requests of the best choice: 0.1 is a tenth of one"""
 
 
 class Sizes:
