@@ -33,7 +33,6 @@ from isthmus.model import load_model
 from isthmus.plan import Problem
 from isthmus.plan.closure import START, Closure
 from isthmus.plan.layers import Layers
-from isthmus.plan.shrink import shrink
 from isthmus.profile import BatchProfile, Machine, Profile, Times, Timing
 
 COUNT = 1000
@@ -207,7 +206,6 @@ def _measure_one(problem: Problem, rate: float, head: int, runs: int) -> dict[st
     return {
         "rate_mbit": rate,
         "head": head,
-        "left_over": len(shrink(closure.weights, closure.needs, closure.parcels).groups()),
         "solve_ms": round(solve_ms, 2),
         "all_ms": round(fastest_ms(lambda: Layers(problem, "float32").cheapest(), runs), 2),
         "scipy_ms": round(peer_ms, 2),
@@ -232,12 +230,10 @@ def main() -> None:
     if asked.json:
         print(json.dumps({"target_ms": TARGET_MS, "rows": rows}))
         return
-    print(
-        f"{'network':20} {'nodes':>5} {'Mbit/s':>7} {'head':>5} {'left':>5} {'solve':>8} {'all':>8} {'scipy':>8}  exact"
-    )
+    print(f"{'network':20} {'nodes':>5} {'Mbit/s':>7} {'head':>5} {'solve':>8} {'all':>8} {'scipy':>8}  exact")
     for r in rows:
         print(
-            f"{r['network']:20} {r['nodes']:5d} {r['rate_mbit']:7.4g} {r['head']:5d} {r['left_over']:5d} "
+            f"{r['network']:20} {r['nodes']:5d} {r['rate_mbit']:7.4g} {r['head']:5d} "
             f"{r['solve_ms']:5.1f} ms {r['all_ms']:5.1f} ms {r['scipy_ms']:5.1f} ms  {r['exact']}"
         )
 

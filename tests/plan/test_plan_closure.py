@@ -14,7 +14,6 @@ from scipy.sparse.csgraph import maximum_flow
 
 from isthmus.plan.closure import START, Closure
 from isthmus.plan.maxflow import Flow
-from isthmus.plan.shrink import shrink
 
 
 def random_closure(rng: random.Random, count: int) -> Closure:
@@ -99,20 +98,21 @@ def test_a_single_unit_decides(seed: int, count: int) -> None:
     assert closure.value(chosen) == least(closure)
 
 
-def test_large_problems_agree_with_another_maximum_flow() -> None:
-    inside = left_over = 0
+@pytest.mark.parametrize("scale", [1, 10**15])
+def test_large_problems_agree_with_another_maximum_flow(scale: int) -> None:
+    """Scaled, the numbers are too large for a float to hold: an answer a unit off is seen."""
+    inside = 0
     for seed in range(25):
-        closure = random_closure(random.Random(seed), 300)
-        chosen = closure.cheapest()
-        assert closed(closure, chosen)
-        assert closure.value(chosen) == flow_value(closure)
+        made = random_closure(random.Random(seed), 300)
+        parcels = [(maker, readers, price * scale) for maker, readers, price in made.parcels]
+        chosen = Closure([w * scale for w in made.weights], made.needs, parcels).cheapest()
+        assert closed(made, chosen)
+        assert made.value(chosen) == flow_value(made)
         inside += 10 < len(chosen) < 290
-        left_over += len(shrink(closure.weights, closure.needs, closure.parcels).groups()) > 50
     assert inside >= 10, inside
-    assert left_over > 15, left_over  # shrinking alone does not solve them: the flow is really tested
 
 
-def test_a_chain_and_a_dense_block_dissolve_without_any_flow() -> None:
+def test_a_chain_and_dense_blocks() -> None:
     rng = random.Random(3)
     count = 200
     chain = [[i - 1] if i else [] for i in range(count)]
@@ -124,38 +124,38 @@ def test_a_chain_and_a_dense_block_dissolve_without_any_flow() -> None:
                 readers[p].append(i)
         parcels = [(m, r, rng.randint(1, 10_000)) for m, r in readers.items() if r]
         closure = Closure([rng.randint(-20, 100) for _ in range(count)], needs, parcels)
-        assert not shrink(closure.weights, closure.needs, closure.parcels).groups()
         assert closure.value(closure.cheapest()) == flow_value(closure)
 
 
-def test_ties_are_settled_the_same_way_every_time() -> None:
-    closure = Closure([0, 0, 0], [[], [0], [1]], [(START, [0], 5), (0, [1], 5), (1, [2], 5)])
-    assert len({closure.cheapest() for _ in range(5)}) == 1
+def test_of_equals_the_smallest_is_taken_every_time() -> None:
+    closure = Closure([5, 0, 0], [[], [0], [1]], [(START, [0], 5), (0, [1], 5), (1, [2], 5)])
+    assert closure.value(frozenset()) == closure.value(frozenset({0, 1, 2})) == least(closure)
+    assert [closure.cheapest() for _ in range(5)] == [frozenset()] * 5
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_the_flow_alone_is_maximal(seed: int) -> None:
     rng = random.Random(seed)
     count = rng.randint(3, 40)
-    edges = [(a, b, rng.randint(0, 50)) for a, b in pairwise(range(count))]
+    supplies = {v: rng.randint(1, 60) for v in rng.sample(range(1, count), rng.randint(1, count - 1))}
+    edges = [(b, a, rng.randint(0, 50)) for a, b in pairwise(range(count))]
     for _ in range(count * 3):
         a, b = rng.sample(range(count), 2)
-        if b != 0 and a != count - 1:
-            edges.append((a, b, rng.randint(0, 50)))
-    flow, bounded, hopeless = (Flow(count) for _ in range(3))
+        edges.append((a, b, rng.randint(0, 50)))
+    flow, source = Flow(count), count
     summed: dict[tuple[int, int], int] = {}
+    for v, amount in supplies.items():
+        flow.supply(v, amount)
+        summed[source, v] = amount
     for a, b, room in edges:
-        for each in (flow, bounded, hopeless):
-            each.add(a, b, room)
+        flow.add(a, b, room)
         summed[a, b] = summed.get((a, b), 0) + room
-    side = flow.source_side()
+    side = flow.sink_side()
     rows, columns = zip(*summed, strict=True)
-    matrix = csr_matrix((np.array(list(summed.values()), dtype=np.int32), (rows, columns)), shape=(count, count))
-    expected = int(maximum_flow(matrix, 0, count - 1).flow_value)
+    size = count + 1
+    matrix = csr_matrix((np.array(list(summed.values()), dtype=np.int32), (rows, columns)), shape=(size, size))
+    expected = int(maximum_flow(matrix, source, 0).flow_value)
     assert flow.value == expected
     assert side[0]
-    assert not side[count - 1]
-    assert sum(room for a, b, room in edges if side[a] and not side[b]) == expected
-    assert bounded.source_side(enough=expected + 1) == side  # there is a cut below that: it must be found
-    hopeless.source_side(enough=expected // 2)
-    assert expected // 2 <= hopeless.value <= expected
+    paid = sum(room for (a, b), room in summed.items() if side[b] and (a == source or not side[a]))
+    assert paid == expected
