@@ -12,6 +12,7 @@ from isthmus.codec.types import Array
 from isthmus.engine.check import Shapes, shapes_of
 from isthmus.engine.core import Core
 from isthmus.engine.halves import Halves, Maker, run_part
+from isthmus.engine.middles import Middles
 from isthmus.engine.prepare import Prepared, prepare
 from isthmus.engine.sessions import RUNTIME, Part
 from isthmus.engine.slow import SlowDown, wait_s
@@ -46,7 +47,8 @@ class Engine:
         self._ready = {c.id: c for c in prepared.cuts}
         self._pairs: dict[str, Halves] = {}
         self._rare: OrderedDict[str, Halves] = OrderedDict()
-        self._exits: dict[str, Engine] = {}
+        self._middles = Middles(prepared, self._maker)
+        self._exits: dict[tuple[str, ...], Engine] = {}
         self._lock = threading.RLock()
         self._whole = self._maker.whole()
         self._make_ready(ready)
@@ -150,14 +152,28 @@ class Engine:
     def at_exit(self, output: str) -> Engine:
         """This engine for the part of the network that one output (an early exit) needs: same weights in memory, its
         own cuts. Right-sizing: nothing else of the network is run. Raises BadInput for an output that is none."""
+        return self.at_exits((output,))
+
+    def at_exits(self, outputs: Sequence[str]) -> Engine:
+        """This engine for the part of the network that some outputs need; otherwise as `at_exit`."""
+        wanted = tuple(name for name in self.graph.outputs if name in outputs)
         with self._lock:
-            if self.graph.outputs == (output,):
+            if self.graph.outputs == wanted == tuple(outputs):
                 return self
-            if output not in self._exits:
-                prepared = self._prepared.at_exit(output)
+            if wanted not in self._exits or len(wanted) != len(outputs):
+                prepared = self._prepared.at_exits(outputs)
                 made = Engine(prepared, threads=self.threads, slow=self._slow, ready=[c.id for c in prepared.cuts])
-                self._exits[output] = made
-            return self._exits[output]
+                self._exits[wanted] = made
+            return self._exits[wanted]
+
+    def middle(self, start: Cut, end: Cut, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """What lies between two cuts, from the crossing tensors of the first: the crossing tensors of the second that
+        did not cross before, and the outputs made on the way. Made when first used, from the shared weights wherever
+        that is possible. Raises BadInput for wrong tensors and for cuts that do not follow one another."""
+        with self._lock:
+            part = self._middles.between(start, end)
+        self._shapes.check(f"{self.model.name} from {start.id} on", start.crossing, tensors)
+        return self._slow.run(lambda: part.run(tensors))
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> None:
         """Raise BadInput unless these are the model's inputs: names, element types, shapes, one batch."""

@@ -46,7 +46,7 @@ class Maker:
     def whole(self) -> Part:
         """The whole network, from the optimised core."""
         outputs = tuple(o.name for o in self._prepared.model.outputs)
-        return self._from_core(self._inputs, outputs)
+        return self.from_core(self._inputs, outputs)
 
     def ready(self, cut: Cut) -> Halves:
         """Both halves of a fusion-safe cut, sharing the core's weights: a few milliseconds."""
@@ -54,8 +54,8 @@ class Maker:
         head = tuple(t for t in ends.head_gives if t not in self._inputs)
         return Halves(
             ends,
-            self._from_core(self._inputs, head) if head else None,
-            self._from_core(ends.crossing, ends.late) if ends.late else None,
+            self.from_core(self._inputs, head) if head else None,
+            self.from_core(ends.crossing, ends.late) if ends.late else None,
         )
 
     def on_demand(self, cut: Cut) -> Halves:
@@ -63,21 +63,18 @@ class Maker:
 
         Raises BadInput when the crossing tensors do not bound the tail.
         """
-        if not self._source_checked:
-            check_file(self._prepared.folder, SOURCE_WEIGHTS)
-            self._source_checked = True
         ends = self._prepared.ends(cut)
         head = tuple(t for t in ends.head_gives if t not in self._inputs)
         return Halves(
             ends,
-            self._from_source(self._inputs, head) if head else None,
-            self._from_source(ends.crossing, ends.late) if ends.late else None,
+            self.from_source(self._inputs, head) if head else None,
+            self.from_source(ends.crossing, ends.late) if ends.late else None,
         )
 
     def profiled(self, prefix: Path) -> Part:
         """The whole network, timing itself node by node into a file whose name begins with `prefix`."""
         outputs = tuple(o.name for o in self._prepared.model.outputs)
-        return self._from_core(self._inputs, outputs, profile=prefix)
+        return self.from_core(self._inputs, outputs, profile=prefix)
 
     def in_advance(self) -> int:
         """How many pairs may be made in advance: until mappings, or time spent on repacking weights, run out."""
@@ -86,7 +83,8 @@ class Maker:
             return _MAPPINGS // max(1, len(files))
         return _REPACKED_BYTES // max(1, sum(4 * math.prod(t.dims) for t in files))
 
-    def _from_core(self, takes: Sequence[str], gives: Sequence[str], profile: Path | None = None) -> Part:
+    def from_core(self, takes: Sequence[str], gives: Sequence[str], profile: Path | None = None) -> Part:
+        """A piece of the optimised core, sharing its weights. Raises BadInput where the core has no such piece."""
         at = self._prepared
         proto = at.core.part([(t, at.kind(t)) for t in takes], [(t, at.kind(t)) for t in gives])
         prepack = at.core.packing != "none"
@@ -94,7 +92,11 @@ class Maker:
         session = finished_session(model, at.folder, self._threads, prepack=prepack, profile=profile)
         return Part(tuple(takes), tuple(gives), session)
 
-    def _from_source(self, takes: Sequence[str], gives: Sequence[str]) -> Part:
+    def from_source(self, takes: Sequence[str], gives: Sequence[str]) -> Part:
+        """A piece of the model as it was given, optimised by itself. Raises BadInput where `takes` do not suffice."""
+        if not self._source_checked:
+            check_file(self._prepared.folder, SOURCE_WEIGHTS)
+            self._source_checked = True
         proto = self._prepared.model.proto
         whole = ir.from_proto(proto)
         try:

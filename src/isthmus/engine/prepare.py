@@ -7,7 +7,7 @@ Both stand in one cache entry: `core.onnx` + `weights.bin` (for every fusion-saf
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from isthmus.engine.store import cpu, entry, key_of
 from isthmus.engine.weights import externalise, without_defaults
 from isthmus.errors import BadInput
 from isthmus.graph.cuts import narrow_cuts
-from isthmus.graph.exits import at_exit
+from isthmus.graph.exits import at_exits
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
 from isthmus.model.types import Model
 
@@ -50,16 +50,16 @@ class Prepared:
         """What goes in and out of both halves."""
         return ends_of(self.graph, tuple(o.name for o in self.model.outputs), cut)
 
-    def at_exit(self, output: str) -> Prepared:
-        """The same core, for the part of the network that one output needs. Ready are the narrow places of that part
+    def at_exits(self, outputs: Sequence[str]) -> Prepared:
+        """The same core, for the part of the network that some outputs need. Ready are the narrow places of that part
         whose tensor the core kept. Raises BadInput for an output that is none."""
-        graph = at_exit(self.graph, output)
-        model = replace(self.model, outputs=tuple(o for o in self.model.outputs if o.name == output))
+        graph = at_exits(self.graph, outputs)
+        model = replace(self.model, outputs=tuple(o for o in self.model.outputs if o.name in outputs))
         model.__dict__["fingerprint"] = self.model.fingerprint
         kinds = {t: self.kind(t) for t in graph.tensors}
 
         def ready(cut: Cut) -> bool:
-            return cut.id in self.core.producer and _can_be_cut(self.core, ends_of(graph, (output,), cut), kinds)
+            return cut.id in self.core.producer and _can_be_cut(self.core, ends_of(graph, graph.outputs, cut), kinds)
 
         cuts = tuple(cut for cut in narrow_cuts(graph) if cut.id in (INPUT, OUTPUT) or ready(cut))
         return replace(self, model=model, graph=graph, cuts=cuts)

@@ -6,6 +6,7 @@ branches of the other exits, are not run at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from isthmus.errors import BadInput
@@ -17,22 +18,29 @@ def at_exit(graph: Graph, output: str) -> Graph:
 
     Blocks that this exit does not reach are forgotten; the inputs stay all. Raises BadInput for an output that is none.
     """
-    if output not in graph.outputs:
-        raise BadInput(f"{graph.name} has no output '{output[:80]}'; its outputs are {', '.join(graph.outputs)}")
-    if graph.outputs == (output,):
+    return at_exits(graph, (output,))
+
+
+def at_exits(graph: Graph, outputs: Sequence[str]) -> Graph:
+    """The graph of some of its outputs, in the order of `graph.outputs`; otherwise as `at_exit`."""
+    for output in outputs:
+        if output not in graph.outputs:
+            raise BadInput(f"{graph.name} has no output '{output[:80]}'; its outputs are {', '.join(graph.outputs)}")
+    wanted = tuple(name for name in graph.outputs if name in outputs)
+    if graph.outputs == wanted:
         return graph
-    needed = {output}
+    needed = set(wanted)
     kept = []
     for node in reversed(graph.nodes):
         if not needed.isdisjoint(node.outputs):
             needed.update(node.inputs)
             kept.append(node)
-    known = {*graph.inputs, output, *(t for node in kept for t in node.outputs)}
+    known = {*graph.inputs, *wanted, *(t for node in kept for t in node.outputs)}
     return replace(
         graph,
         nodes=tuple(reversed(kept)),
         tensors={name: tensor for name, tensor in graph.tensors.items() if name in known},
-        outputs=(output,),
+        outputs=wanted,
         blocks=tuple(b for b in graph.blocks if b in known),
     )
 
