@@ -166,6 +166,13 @@ def test_every_exit_teaches_what_lies_before_it() -> None:
     assert net.net.layer3[0].conv1.weight.grad is None
 
 
+def test_a_layer_that_is_overwritten_can_be_left_and_learnt_from() -> None:
+    """The sum of a residual block is written over what its last batch norm gave."""
+    net: Any = attach(resnet(), ["layer1.0.bn2"], EXAMPLE).train()
+    sum(a.sum() for a in net(torch.randn(4, 3, 16, 16))).backward()
+    assert net.net.layer1[0].conv2.weight.grad.abs().sum() > 0
+
+
 def test_sequences_and_features_can_be_left_too() -> None:
     class Tokens(nn.Module):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
@@ -249,6 +256,22 @@ def test_training_is_the_same_each_time() -> None:
     assert same(copy_of(nets[0]), copy_of(nets[1]))
     assert not same(copy_of(nets[0]), copy_of(nets[2]))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_every_epoch_goes_through_all_pictures_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    import isthmus.model.exits.train as training
+
+    seen: list[float] = []
+
+    def noted(batch: Any, _most: int) -> Any:
+        seen.extend(batch.sum((1, 2, 3)).tolist())
+        return batch
+
+    monkeypatch.setattr(training, "_shifted", noted)
+    train(branched(), pictures(32), pictures(8), Training(epochs=2, batch=16))
+    assert sorted(seen[:32]) == sorted(seen[32:])
+    assert len(set(seen[:32])) == 32
+    assert seen[:32] != seen[32:]
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])

@@ -186,6 +186,13 @@ def test_the_stated_accuracy_is_kept(exits: int, samples: int, seed: int, loss: 
     assert cost <= last[0]
 
 
+def test_samples_of_equal_doubt_leave_together_or_not_at_all() -> None:
+    right = np.array([[True, False, True], [True, True, True]])
+    problem = Cascade(np.array([[0.2, 0.2, 0.1]]), right, (1.0, 5.0))
+    assert problem.score(choose_limits(problem, 1.0)) == pytest.approx((11 / 3, 1.0))
+    assert problem.score(choose_limits(problem, 0.6)) == pytest.approx((1.0, 2 / 3))
+
+
 def test_a_better_early_exit_is_used() -> None:
     right = np.array([[True, True, True, True], [True, False, True, False]])
     problem = Cascade(np.array([[0.1, 0.2, 0.3, 0.4]]), right, (1.0, 5.0))
