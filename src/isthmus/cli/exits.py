@@ -54,7 +54,7 @@ def judge_exits(name: str, data: str, *, scale: str, rule: Rule, loss: float, ba
 
 def show_exits(table: ExitTable, to: Path) -> None:
     """The table, and what stands out in it."""
-    shown = Table("exit", "accuracy", "threshold", "temperature", "leave here", "right of those", "work")
+    shown = Table("exit", "accuracy", "threshold", "temperature", "leave here", "right of those", "MMAC")
     for row in table.rows:
         shown.add_row(
             row.output,
@@ -63,7 +63,7 @@ def show_exits(table: ExitTable, to: Path) -> None:
             f"{row.temperature:.2f}",
             f"{row.share:.1%}",
             "" if row.leaving_accuracy is None else f"{row.leaving_accuracy:.2%}",
-            f"{row.macs / 1e6:.2f} MMAC",
+            f"{row.macs / 1e6:.2f}",
         )
     out.print(f"[bold]{table.model}[/] on {table.samples} samples of {table.data}, leaving by {table.rule}")
     out.print(shown)
