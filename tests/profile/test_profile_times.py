@@ -60,7 +60,7 @@ def test_slowdown_and_load_multiply_everything() -> None:
     plain = Times(profile_of({1: ONE}), graph)
     first, last = cut_at(graph, "@input"), cut_at(graph, "@output")
     assert slow.part_s(first, last) == pytest.approx(6 * plain.part_s(first, last))
-    assert slow.node_s(2) == pytest.approx(6 * plain.node_s(2))
+    assert slow.nodes_s()[2] == pytest.approx(6 * plain.nodes_s()[2])
     assert slow.codec_s("int8", 1000, encode=True) == pytest.approx(6 * (1e-3 + 1e-3))
     assert slow.codec_s("int8", 1000, encode=False) == pytest.approx(6 * (1e-3 + 2e-3))
     assert slow.codec_s("never timed", 1000, encode=True) == 0.0
@@ -71,7 +71,7 @@ def test_additive_times_are_plain_sums() -> None:
     times = Times(profile_of({1: ONE}), graph, additive=True)
     first = cut_at(graph, "@input")
     assert times.part_s(first, cut_at(graph, "t2")) == pytest.approx(0.003)
-    assert times.part_s(first, cut_at(graph, "@output")) == pytest.approx(sum(times.node_s(i) for i in range(6)))
+    assert times.part_s(first, cut_at(graph, "@output")) == pytest.approx(sum(times.nodes_s()))
 
 
 @pytest.mark.parametrize(("batch", "wanted"), [(1, 0.022), (2, 0.044), (3, 0.066), (4, 0.088), (8, 0.176)])

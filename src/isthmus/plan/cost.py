@@ -46,12 +46,14 @@ class Parcel:
 
     def bytes(self, codec: str) -> int:
         """Bytes on the wire."""
-        if not self.coded:
-            return self.tensor.bytes
-        count = written_bytes(codec, self.tensor.shape, self.tensor.itemsize)
+        count = self.written(codec)
         if count is None:
             raise BadInput(f"{codec} cannot write {self.tensor.name}, a tensor of shape {self.tensor.shape}")
         return count
+
+    def written(self, codec: str) -> int | None:
+        """The same, None where the codec cannot write the tensor."""
+        return written_bytes(codec, self.tensor.shape, self.tensor.itemsize) if self.coded else self.tensor.bytes
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,16 @@ def parts(problem: Problem, cuts: Sequence[Cut], codec: str) -> Parts:
 
 def coding_s(problem: Problem, j: int, parcel: Parcel, codec: str, *, up: bool) -> tuple[tuple[int, float], ...]:
     """(machine, seconds) of writing and of reading one parcel on link j."""
+    return codec_s(problem, j, codec if parcel.coded else RAW, parcel.tensor.elements, up=up)
+
+
+def codec_s(problem: Problem, j: int, codec: str, elements: Any, *, up: bool) -> tuple[tuple[int, Any], ...]:
+    """(machine, seconds) of writing and of reading so many elements on link j, for one tensor or an array of them."""
     far, near = (j + 1, j) if problem.home <= j else (j, j + 1)
     sender, receiver = (near, far) if up else (far, near)
-    written, count = codec if parcel.coded else RAW, parcel.tensor.elements
     return (
-        (sender, problem.machines[sender].codec_s(written, count, encode=True)),
-        (receiver, problem.machines[receiver].codec_s(written, count, encode=False)),
+        (sender, problem.machines[sender].codec_s(codec, elements, encode=True)),
+        (receiver, problem.machines[receiver].codec_s(codec, elements, encode=False)),
     )
 
 

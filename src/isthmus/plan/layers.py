@@ -9,11 +9,14 @@ Light-load DADS (Hu et al., INFOCOM 2019) is the case of one link, with the inpu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
 
 from isthmus.graph import INPUT
 from isthmus.plan.closure import START, Closure
-from isthmus.plan.cost import Parcel, can_write, coding_s, parcel_of
+from isthmus.plan.cost import RAW, codec_s, parcel_of
 from isthmus.plan.types import Problem
 
 Pin = tuple[int, int, bool]
@@ -37,7 +40,8 @@ class Layers:
         self._before = [
             [graph.producer[t] for t in dict.fromkeys(node.inputs) if t in graph.producer] for node in graph.nodes
         ]
-        self._node_ns = [[_ns(m.node_s(v)) for v in range(self.nodes)] for m in problem.machines]
+        self._node_ns = [[_ns(s) for s in m.nodes_s()] for m in problem.machines]
+        self._made = [(v, name) for v, node in enumerate(graph.nodes) for name in node.outputs]
         for j in range(len(problem.links) - 1, -1, -1):
             if problem.home <= j:
                 self._add_layer_after_home(j)
@@ -67,16 +71,13 @@ class Layers:
         graph, link = self.problem.graph, self.problem.links[j]
         self._add_nodes(j, [[] for _ in range(self.nodes)])
         first = self._first[j]
-        for name in graph.inputs:
-            self._add_parcel(j, START, name, self._seconds(j, parcel_of(graph.tensors[name]), up=True))
-        for v, node in enumerate(graph.nodes):
-            for name in node.outputs:
-                self._add_parcel(j, first + v, name, self._seconds(j, parcel_of(graph.tensors[name]), up=True))
-        makers = [graph.producer[t] for t in graph.outputs if t in graph.producer]
-        for name in dict.fromkeys(graph.outputs):
-            if name in graph.producer:
-                answer = parcel_of(graph.tensors[name], answer=True)
-                self._weights[first + graph.producer[name]] -= self._seconds(j, answer, up=False)
+        carried = [*((START, name) for name in graph.inputs), *((first + v, name) for v, name in self._made)]
+        for (maker, name), price in zip(carried, self._prices(j, [name for _, name in carried], up=True), strict=True):
+            self._add_parcel(j, maker, name, price)
+        answers = [name for name in dict.fromkeys(graph.outputs) if name in graph.producer]
+        makers = [graph.producer[name] for name in answers]
+        for v, price in zip(makers, self._prices(j, answers, up=False), strict=True):
+            self._weights[first + v] -= price
         last = [v for v, node in enumerate(graph.nodes) if not any(graph.consumers[t] for t in node.outputs)]
         self._add_item(-_ns(link.up_s(0) + link.fixed_s), [first + v for v in last])
         self._add_item(-_ns(link.down_s(0)), [first + v for v in makers])
@@ -85,21 +86,18 @@ class Layers:
         """Home lies behind the link: inputs go up (backwards), tensors and answers made before it come down."""
         graph, link = self.problem.graph, self.problem.links[j]
         gate = self._add_item(_ns(link.up_s(0) + link.fixed_s + link.down_s(0)), [])
-        uploads = {
-            name: self._add_item(self._seconds(j, parcel_of(graph.tensors[name]), up=True), []) for name in graph.inputs
-        }
+        sent = self._prices(j, graph.inputs, up=True)
+        uploads = {name: self._add_item(price, []) for name, price in zip(graph.inputs, sent, strict=True)}
         extra = [[uploads[t] for t in dict.fromkeys(node.inputs) if t in uploads] for node in graph.nodes]
         self._add_nodes(
             j, [[*more, gate] if not before else more for more, before in zip(extra, self._before, strict=True)]
         )
-        answers = set(graph.outputs)
-        for v, node in enumerate(graph.nodes):
-            for name in node.outputs:
-                seconds = self._seconds(j, parcel_of(graph.tensors[name], answer=name in answers), up=False)
-                if name in answers:
-                    self._weights[self._first[j] + v] += seconds
-                else:
-                    self._add_parcel(j, self._first[j] + v, name, seconds)
+        prices = self._prices(j, [name for _, name in self._made], up=False)
+        for (v, name), price in zip(self._made, prices, strict=True):
+            if name in graph.outputs:
+                self._weights[self._first[j] + v] += price
+            else:
+                self._add_parcel(j, self._first[j] + v, name, price)
 
     def _add_nodes(self, j: int, extra: list[list[int]]) -> None:
         self._first[j] = first = len(self._weights)
@@ -122,15 +120,21 @@ class Layers:
             first = self._first[j]
             self._parcels.append((maker, [first + c for c in readers], price))
 
-    def _seconds(self, j: int, parcel: Parcel, *, up: bool) -> int:
-        """Nanoseconds that one parcel adds to a link that is in use anyway."""
-        if parcel.coded and not can_write(self.codec, parcel.tensor):
-            return FORBIDDEN
-        if not parcel.tensor.bytes:
-            return 0
-        travel = self.problem.links[j].up_s if up else self.problem.links[j].down_s
-        coding = sum(seconds for _, seconds in coding_s(self.problem, j, parcel, self.codec, up=up))
-        return _ns(travel(parcel.bytes(self.codec)) - travel(0) + coding)
+    def _prices(self, j: int, names: Sequence[str], *, up: bool) -> list[int]:
+        """Nanoseconds that each tensor adds to a link that is in use anyway. Answers, which travel home raw, are what
+        the outputs are on the way `down`."""
+        graph, link = self.problem.graph, self.problem.links[j]
+        answers = () if up else graph.outputs
+        parcels = [parcel_of(graph.tensors[name], answer=name in answers) for name in names]
+        written = [parcel.written(self.codec) for parcel in parcels]
+        sizes: Any = np.array([count or 0 for count in written], dtype=np.float64)
+        elements = np.array([parcel.tensor.elements for parcel in parcels], dtype=np.float64)
+        travel = link.up_s if up else link.down_s
+        seconds = travel(sizes) - travel(0.0)
+        raw, coded = (sum(s for _, s in codec_s(self.problem, j, name, elements, up=up)) for name in (RAW, self.codec))
+        seconds += np.where([parcel.coded for parcel in parcels], coded, raw)
+        prices = [_ns(s) for s in np.where(elements > 0, seconds, 0.0).tolist()]
+        return [FORBIDDEN if count is None else price for count, price in zip(written, prices, strict=True)]
 
     def _standing_pins(self) -> Iterator[Pin]:
         """private: readers of the raw input stay at home. Before home, a codec not allowed for the raw input keeps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
@@ -33,14 +34,14 @@ class Times:
             return 0.0
         return self._scale * (self._measured_s(first, last) or self._fitted_s(first, last, inside))
 
-    def node_s(self, index: int) -> float:
-        """Seconds of one node as a share of the whole, after the fit's slope (kernel time; no fixed part)."""
-        node = self.graph.nodes[index].name
-        slope = 1.0 if self.additive else self._batch.head_fit.a
-        return self._scale * slope * self._batch.nodes.get(node, 0.0)
+    def nodes_s(self) -> list[float]:
+        """Seconds of every node as a share of the whole, after the fit's slope (kernel time; no fixed part)."""
+        times, scale = self._batch.nodes, self._scale * (1.0 if self.additive else self._batch.head_fit.a)
+        return [scale * times.get(node.name, 0.0) for node in self.graph.nodes]
 
-    def codec_s(self, codec: str, elements: int, *, encode: bool) -> float:
-        """Seconds to write (or read) `elements` with a codec; 0 where this profile has not timed it."""
+    def codec_s(self, codec: str, elements: Any, *, encode: bool) -> Any:
+        """Seconds to write (or read) `elements` with a codec, for one number or an array of them; 0 where this profile
+        has not timed it."""
         timing = self.profile.codecs.get(codec, _UNTIMED)
         per = timing.encode_s_per_element if encode else timing.decode_s_per_element
         return self._scale * (timing.fixed_s + per * elements)
