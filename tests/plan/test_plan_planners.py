@@ -9,14 +9,15 @@ import pytest
 from plan_worlds import Op, diamond, diamond_problem, graph, random_problem, times
 
 from isthmus.errors import BadInput, NoPlan
-from isthmus.graph import INPUT, OUTPUT, all_cuts, cut_at
+from isthmus.graph import INPUT, OUTPUT, all_cuts, cut_at, tensors_before
 from isthmus.link.types import Link
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, candidates_for, price
 from isthmus.plan.limits import home_bytes, sends_input
 from isthmus.plan.planners import exhaustive
 
 SEEDS = range(500)
-TWO_MACHINES = {"edgent_map", "edgent_map_accuracy"}
+DEVICE_FIRST = {"dynamic", "dynamic_narrow"}
+TWO_MACHINES = {"edgent_map", "edgent_map_accuracy"} | DEVICE_FIRST
 """Planners for a device and a server only."""
 
 
@@ -28,6 +29,7 @@ def cost_of(problem: Problem, plan: Plan) -> float:
 def test_a_planner_is_deterministic_and_priced_by_the_one_cost_function(name: str) -> None:
     for seed in range(25):
         problem = random_problem(random.Random(seed), most=6, machines=2 if name in TWO_MACHINES else None)
+        problem = replace(problem, home=0) if name in DEVICE_FIRST else problem
         plan = PLANNERS[name](problem)
         assert plan == PLANNERS[name](problem)
         assert plan.planner == name
@@ -205,3 +207,44 @@ def test_ready_cuts_only() -> None:
     ]
     with pytest.raises(BadInput, match="no tensor"):
         candidates_for(problem, ready=["nonsense"])
+
+
+def test_what_is_made_before_a_node_stays_at_home_and_the_best_of_the_rest_is_found() -> None:
+    """`private_until`: the minimum cut against trying everything, in every kind of world."""
+    moved = refused = elsewhere = 0
+    for seed in range(200):
+        rng = random.Random(seed)
+        made = random_problem(rng, most=7)
+        node = rng.choice(made.graph.nodes).name
+        problem = replace(made, limits=Limits(private_until=node))
+        hidden = tensors_before(made.graph, node)
+        best = PLANNERS["exhaustive"](problem)
+        found = PLANNERS["mincut"](problem)
+        assert found.cost.total_s <= best.cost.total_s + 2e-7, f"seed {seed}"
+        for plan in (best, found):
+            cuts = [cut_at(made.graph, c) for c in plan.cuts]
+            for j, cut in enumerate(cuts):
+                if made.home <= j:
+                    assert hidden.isdisjoint(cut.crossing), f"seed {seed}"
+                else:
+                    assert not any(i in cut.head for x in made.graph.inputs for i in made.graph.consumers[x])
+        free = PLANNERS["mincut"](made)
+        dearer = found.cost.total_s > free.cost.total_s + 1e-6
+        moved += dearer
+        elsewhere += dearer and made.home > 0
+        refused += len(PLANNERS["exhaustive"](problem).candidates) < len(PLANNERS["exhaustive"](made).candidates)
+    assert moved > 40, moved
+    assert refused > 100, refused
+    assert elsewhere > 20, elsewhere
+
+
+def test_private_until_by_hand() -> None:
+    """a feeds b and c: with b the first that may leave, neither x nor a may, so b+c is the first cut allowed."""
+    link = (Link(1e9, 1e9),)
+    for node, cut in (("a", "a"), ("b", "b+c"), ("c", "b+c"), ("d", "d"), ("e", OUTPUT)):
+        plan = PLANNERS["mincut"](diamond_problem(links=link, limits=Limits(private_until=node)))
+        assert plan.cuts == (cut,)
+    with pytest.raises(NoPlan, match=r"server_only would send what is made before d, which is to stay private"):
+        PLANNERS["server_only"](diamond_problem(limits=Limits(private_until="d")))
+    with pytest.raises(BadInput, match=r"made has no node 'bb'; did you mean b\?"):
+        diamond_problem(limits=Limits(private_until="bb"))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.common import BatchOption, Json, ModelArg, emit, out, progress_bar
+from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar
 from isthmus.cli.computing import DeviceName, ServerName
 from isthmus.cli.planning import (
     Codecs,
@@ -17,6 +17,7 @@ from isthmus.cli.planning import (
     Memory,
     Planner,
     Private,
+    PrivateUntil,
     Rtt,
     Runs,
     ServerProfile,
@@ -30,6 +31,7 @@ from isthmus.cli.planning import (
     make_plan,
 )
 from isthmus.cli.retiming import timer
+from isthmus.errors import BadInput
 from isthmus.files import write_json
 from isthmus.plan import plan_json, retime, show_plan
 
@@ -46,10 +48,15 @@ def plan(
     down: Down = "",
     rtt: Rtt = "10ms",
     batch: BatchOption = 1,
+    batches: Annotated[
+        str, typer.Option(help="More batch sizes to prepare for, as 1,2,4: a switch table each, by `dynamic`.")
+    ] = "",
     codecs: Codecs = "float32,float16,int8",
     private: Private = False,
+    private_until: PrivateUntil = None,
     deadline: Deadline = None,
     memory: Memory = None,
+    load: Annotated[float, typer.Option(help="The server is this many times as slow as its profile says.")] = 1.0,
     best: Annotated[
         int, typer.Option("--retime", min=0, help="Time the best so many choices here before answering.")
     ] = 0,
@@ -62,13 +69,28 @@ def plan(
 
     Example: isthmus plan zoo:mobilenet_v2 --up 8Mbit --slowdown 6
 
+    For every rate and batch at once: isthmus plan zoo:efficientnet_b0 --planner dynamic --batches 1,4,16
+
     Without either machine at hand: isthmus plan zoo:resnet50 --device eyeriss --server tpu --up 3Mbit
     """
-    link, limits, names = link_of(up, down, rtt), limits_of(private, deadline, memory), codecs_of(codecs)
+    link, limits, names = link_of(up, down, rtt), limits_of(private, deadline, memory, private_until), codecs_of(codecs)
+    sizes = batches_of(batches) if batches else ()
+    if not 0 < load < float("inf"):
+        raise BadInput(f"a server's load is a number above zero, not {load:g}")
     machines = machines_of(
-        model, batch, device_profile, server_profile, slowdown, runs, threads, names=(device, server), codecs=names
+        model,
+        batch,
+        device_profile,
+        server_profile,
+        slowdown,
+        runs,
+        threads,
+        batches=sizes,
+        names=(device, server),
+        codecs=names,
+        limits=limits,
     )
-    found = make_plan(machines, link, limits, names, batch, planner, {})
+    found = make_plan(machines, link, limits, names, batch, planner, {}, batches=sizes, load=load)
     if best:
         with progress_bar("re-timing"):
             found = retime(found, timer(machines, link, batch, runs), best=best)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ from isthmus.cli.computing import computed
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import read_json
-from isthmus.graph import INPUT, graph_of
+from isthmus.graph import INPUT, graph_of, tensors_before
 from isthmus.link import Link
 from isthmus.model import Model, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, problem_for
@@ -28,7 +28,7 @@ DEFAULT_SLOWDOWN = 4.0
 
 DeviceProfile = Annotated[Path | None, typer.Option(help="Profile of the device; measured here where absent.")]
 ServerProfile = Annotated[Path | None, typer.Option(help="Profile of the server; measured here where absent.")]
-PlannerName = Literal["device_only", "server_only", "neurosurgeon", "mincut", "exhaustive"]
+PlannerName = Literal["device_only", "server_only", "neurosurgeon", "dynamic", "dynamic_narrow", "mincut", "exhaustive"]
 Planner = Annotated[PlannerName, typer.Option(help="How to search; see docs/planners.md.")]
 Slowdown = Annotated[
     float | None,
@@ -39,6 +39,9 @@ Down = Annotated[str, typer.Option(help="Rate back; as --up where absent.")]
 Rtt = Annotated[str, typer.Option(help="Round trip, as 10ms.")]
 Codecs = Annotated[str, typer.Option(help="How crossing tensors may be written, as float32,int8.")]
 Private = Annotated[bool, typer.Option("--private", help="The raw input never leaves the device.")]
+PrivateUntil = Annotated[
+    str | None, typer.Option(help="Neither the input nor any tensor made on the way to this node leaves the device.")
+]
 Deadline = Annotated[str | None, typer.Option(help="Greatest latency allowed, as 200ms.")]
 Memory = Annotated[str | None, typer.Option(help="Greatest memory of the device part, as 64MiB.")]
 Runs = Annotated[int, typer.Option(min=1, help="Runs of every part where a profile is measured here.")]
@@ -69,12 +72,13 @@ def link_of(up: str, down: str, rtt: str) -> Link:
     return Link(up_bps=rate_bps(up), down_bps=rate_bps(down or up), rtt_s=seconds(rtt))
 
 
-def limits_of(private: bool, deadline: str | None, memory: str | None) -> Limits:
+def limits_of(private: bool, deadline: str | None, memory: str | None, private_until: str | None = None) -> Limits:
     """The limits as the options say them."""
     return Limits(
         latency_s=None if deadline is None else seconds(deadline),
         home_memory_bytes=None if memory is None else size_bytes(memory),
         private=private,
+        private_until=private_until,
     )
 
 
@@ -102,17 +106,22 @@ def machines_of(
     batches: Sequence[int] = (),
     names: tuple[str | None, str | None] = (None, None),
     codecs: Sequence[str] = (),
+    limits: Limits | None = None,
 ) -> Machines:
     """Load the model, read the profiles that are given, compute those of the devices that are named (`names`: device,
-    server), and measure the others here, at `batch` and at `batches`; `codecs` are timed besides the usual ones."""
+    server), and measure the others here, at `batch` and at `batches`; `codecs` are timed besides the usual ones. What
+    the model does not allow (a batch, a node that `limits` name) is refused before anything is measured."""
     paths = {"device": device, "server": server}
     named = {which: text for which, text in zip(paths, names, strict=True) if text is not None}
     for which in named:
         if paths[which] is not None:
             raise BadInput(f"give --{which} or --{which}-profile, not both")
     model = load_model(name)
-    opened = None if len(named) == 2 else _opened(model, threads)
     at = tuple(sorted({batch, *batches}))
+    for graph in [graph_of(model, size) for size in at]:
+        if limits is not None and limits.private_until is not None:
+            tensors_before(graph, limits.private_until)
+    opened = None if len(named) == 2 else _opened(model, threads)
     given = {which: computed(model, text, at) for which, text in named.items()}
     given |= {which: read_profile(which, path, model) for which, path in paths.items() if path is not None}
     how = Measuring(at, runs, timed_codecs(codecs))
@@ -167,8 +176,12 @@ def make_plan(
     batch: int,
     planner: str,
     codecs: Mapping[str, tuple[str, ...]],
+    *,
+    batches: Sequence[int] = (),
+    load: float = 1.0,
 ) -> Plan:
-    """Ask a planner; the codecs are `names` wherever `codecs` says nothing (pictures at the input only)."""
+    """Ask a planner; the codecs are `names` wherever `codecs` says nothing (pictures at the input only). `batches`:
+    sizes that switch tables are wanted for; `load` multiplies the server's times."""
     problem = problem_for(
         graph_of(machines.model, batch),
         machines.device,
@@ -176,10 +189,12 @@ def make_plan(
         link,
         codecs={INPUT: names, **codecs},
         default_codecs=features_only(names),
+        load=load,
         limits=limits,
         ready=None if machines.opened is None else [c.id for c in machines.opened.cuts],
     )
-    return PLANNERS[planner](problem)
+    others = tuple(graph_of(machines.model, size) for size in sorted({*batches} - {batch}))
+    return PLANNERS[planner](replace(problem, batches=others))
 
 
 def features_only(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from isthmus.graph.blocks import block_cuts
 from isthmus.graph.bottlenecks import Bottleneck, Granularity, bottlenecks
-from isthmus.graph.cuts import all_cuts, cut_at, cut_of, narrow_cuts, prefix_cuts
+from isthmus.graph.cuts import all_cuts, cut_at, cut_of, narrow_cuts, prefix_cuts, tensors_before
 from isthmus.graph.describe import Description, describe
 from isthmus.graph.exits import at_exit, exits_of
 from isthmus.graph.from_onnx import graph_of
@@ -30,4 +30,5 @@ __all__ = [
     "graph_of",
     "narrow_cuts",
     "prefix_cuts",
+    "tensors_before",
 ]

@@ -9,7 +9,7 @@ that picture only c < 1/4 saves bytes, unless a codec writes the feature smaller
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,14 +33,17 @@ class Bottleneck:
     compressive: bool
 
 
-def bottlenecks(graph: Graph, granularity: Granularity = "narrow") -> tuple[Bottleneck, ...]:
-    """Every cut between the input and the output at this granularity, with its ratio, in running order.
+def bottlenecks(
+    graph: Graph, granularity: Granularity = "narrow", allowed: Callable[[Cut], bool] | None = None
+) -> tuple[Bottleneck, ...]:
+    """Every cut between the input and the output at this granularity, with its ratio, in running order; those that are
+    not `allowed` are left out before the others are judged.
 
     `node`: after every node of the running order (several tensors may cross). `narrow`: one tensor crosses.
     `block`: one tensor crosses and a block closes there (`block_cuts`).
     """
     cuts = {"node": prefix_cuts, "narrow": narrow_cuts, "block": block_cuts}[granularity](graph)
-    inner = [c for c in cuts if c.id not in (INPUT, OUTPUT)]
+    inner = [c for c in cuts if c.id not in (INPUT, OUTPUT) and (allowed is None or allowed(c))]
     return tuple(_judge(graph, inner))
 
 

@@ -8,6 +8,7 @@ made in the tail unless the id says otherwise: "t!exit1" cuts at t and makes exi
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 
 from isthmus.errors import BadInput
@@ -118,6 +119,18 @@ def _ready(graph: Graph, head: frozenset[int]) -> Iterator[int]:
     for i, node in enumerate(graph.nodes):
         if i not in head and all(graph.producer.get(t, i) in head or t not in graph.producer for t in node.inputs):
             yield i
+
+
+def tensors_before(graph: Graph, name: str) -> frozenset[str]:
+    """The graph's inputs and all that is made on the way to node `name` (called by any of its outputs), but nothing
+    that it makes itself. Raises BadInput for an unknown name, with those nearest to it."""
+    at = graph.producer.get(name)
+    if at is None:
+        near = difflib.get_close_matches(name, [n.name for n in graph.nodes], n=3, cutoff=0.3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"the first is {graph.nodes[0].name}"
+        raise BadInput(f"{graph.name} has no node '{name}'; {hint}")
+    needed = _ancestors(graph, list(graph.nodes[at].inputs))
+    return frozenset(graph.inputs).union(*(graph.nodes[i].outputs for i in needed))
 
 
 def _crossing(graph: Graph, head: frozenset[int]) -> tuple[str, ...]:

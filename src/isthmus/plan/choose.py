@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from isthmus.errors import NoPlan
 from isthmus.graph import INPUT, OUTPUT, Cut
 from isthmus.plan.cost import Option, priced, row
-from isthmus.plan.limits import home_bytes, sends_input
+from isthmus.plan.limits import home_bytes, keeps_private
 from isthmus.plan.types import Candidate, Cost, Plan, Problem
 from isthmus.units import show_bytes, show_seconds
 
@@ -39,7 +39,7 @@ def choose(problem: Problem, planner: str, options: Iterable[Option], note: str 
     Raises NoPlan with the nearest miss when none does.
     """
     every = priced_options(problem, options)
-    kept = _kept_private(problem, every)
+    kept = _kept_private(every)
     fitting = _fitting(problem, kept)
     latency = problem.limits.latency_s
     meeting = [p for p in fitting if latency is None or p.cost.total_s <= latency]
@@ -62,11 +62,11 @@ def choose(problem: Problem, planner: str, options: Iterable[Option], note: str 
 
 def within_limits(problem: Problem, options: Iterable[Option]) -> list[Priced]:
     """The options that keep privacy and memory, priced, in running order; some may be later than the deadline."""
-    return _fitting(problem, _kept_private(problem, priced_options(problem, options)))
+    return _fitting(problem, _kept_private(priced_options(problem, options)))
 
 
-def _kept_private(problem: Problem, options: Sequence[Priced]) -> list[Priced]:
-    return [p for p in options if p.private or not problem.limits.private]
+def _kept_private(options: Sequence[Priced]) -> list[Priced]:
+    return [p for p in options if p.private]
 
 
 def _fitting(problem: Problem, options: Sequence[Priced]) -> list[Priced]:
@@ -83,7 +83,7 @@ def priced_options(problem: Problem, options: Iterable[Option]) -> list[Priced]:
             codec=codec,
             cost=priced(problem, cuts, codec),
             memory_bytes=home_bytes(problem, cuts) if problem.limits.home_memory_bytes is not None else 0,
-            private=not problem.limits.private or not sends_input(problem, cuts),
+            private=keeps_private(problem, cuts),
         )
         for cuts, codec in reversed(list(unique.values()))
     ]
@@ -137,7 +137,11 @@ def _miss(
     if not every:
         return f"{planner} has nothing to choose from: no codec is allowed at any cut; allow float32"
     if not kept:
-        return f"{planner} would send the raw input, which private forbids; allow that, or use mincut or device_only"
+        node = limits.private_until
+        what = "the raw input, which private forbids"
+        if node is not None:
+            what = f"what is made before {node}, which is to stay private"
+        return f"{planner} would send {what}; allow that, or use mincut or device_only"
     if not fitting:
         least = min(kept, key=lambda p: p.memory_bytes)
         return (

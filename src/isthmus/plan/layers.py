@@ -17,6 +17,7 @@ import numpy as np
 from isthmus.graph import INPUT
 from isthmus.plan.closure import START, Closure
 from isthmus.plan.cost import RAW, codec_s, parcel_of
+from isthmus.plan.limits import must_stay
 from isthmus.plan.types import Problem
 
 Pin = tuple[int, int, bool]
@@ -137,14 +138,14 @@ class Layers:
         return [FORBIDDEN if count is None else price for count, price in zip(written, prices, strict=True)]
 
     def _standing_pins(self) -> Iterator[Pin]:
-        """private: readers of the raw input stay at home. Before home, a codec not allowed for the raw input keeps
-        everything at home too."""
+        """Readers of private tensors stay at home. Before home, a codec not allowed for the raw input keeps everything
+        at home too."""
         graph, home = self.problem.graph, self.problem.home
+        stay = must_stay(self.problem)
         fed = {c for name in graph.inputs for c in graph.consumers[name]}
-        stay = self.problem.limits.private or self.codec not in self.problem.codecs_at(INPUT)
+        raw = fed if self.codec not in self.problem.codecs_at(INPUT) else set()
         for j in range(len(self.problem.links)):
-            if self.problem.limits.private if home <= j else stay:
-                yield from ((v, j, home <= j) for v in sorted(fed))
+            yield from ((v, j, home <= j) for v in sorted(stay if home <= j else stay | raw))
 
 
 def _ns(seconds: float) -> int:

@@ -19,6 +19,21 @@ def sends_input(problem: Problem, cuts: Sequence[Cut]) -> bool:
     return False
 
 
+def keeps_private(problem: Problem, cuts: Sequence[Cut]) -> bool:
+    """Does all stay at home that `private` and `private_until` keep there (`Problem.private_tensors`)?"""
+    hidden = problem.private_tensors
+    if not hidden:
+        return True
+    loads = (traffic(problem.graph, cut, forward_is_up=problem.home <= j).up for j, cut in enumerate(cuts))
+    return not any(parcel.tensor.name in hidden for load in loads for parcel in load)
+
+
+def must_stay(problem: Problem) -> frozenset[int]:
+    """The nodes that have to run at home so that no private tensor leaves it: those that read one."""
+    readers = problem.graph.consumers
+    return frozenset(i for name in problem.private_tensors for i in readers.get(name, ()))
+
+
 def home_bytes(problem: Problem, cuts: Sequence[Cut]) -> int:
     """Memory of home's part: its weights, and the most activations alive at once while it runs in running order.
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.plan.choose import name_of
+from isthmus.plan.show_switch import switch_view
 from isthmus.plan.types import Candidate, CostRow, Plan
 from isthmus.units import show_bytes, show_seconds
 
@@ -23,8 +24,12 @@ _CAUSES = (("█", "cyan"), ("░", "yellow"), ("▓", "magenta"), ("▒", "gree
 
 
 def show_plan(plan: Plan, names: Sequence[str] = ("device", "server"), width: int = WIDTH) -> Group:
-    """The whole picture: summary, cost by cause, bars over all cuts. `names`: what to call the machines, in order."""
-    return Group(plan_summary(plan), Text(), cost_table(plan, names), Text(), plan_bars(plan, names, width))
+    """The whole picture: summary, cost by cause, bars over all cuts, switch tables. `names`: what to call the machines,
+    in order."""
+    parts = [plan_summary(plan), Text(), cost_table(plan, names), Text(), plan_bars(plan, names, width)]
+    if plan.switch:
+        parts += [Text(), switch_view(plan.switch)]
+    return Group(*parts)
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

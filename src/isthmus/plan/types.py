@@ -13,7 +13,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from isthmus.errors import BadInput, NoPlan
-from isthmus.graph.cuts import narrow_cuts
+from isthmus.graph.cuts import narrow_cuts, tensors_before
 from isthmus.graph.exits import at_exit
 from isthmus.graph.types import INPUT, OUTPUT, Graph
 from isthmus.link.types import Link
@@ -22,11 +22,13 @@ from isthmus.profile.times import Times
 
 @dataclass(frozen=True)
 class Limits:
-    """What a plan must respect; None means no limit. `private`: the raw input never leaves home."""
+    """What a plan must respect; None means no limit. `private`: the raw input never leaves home. `private_until`: nor
+    does any tensor made on the way to the node of this name; what that node makes is the first that may."""
 
     latency_s: float | None = None
     home_memory_bytes: int | None = None
     private: bool = False
+    private_until: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Problem:
     a profile has measured); planners that list cuts list these, or every narrow one where it is None. exits: the early
     exits in running order, the main output last; planners that do not choose among them run the whole network.
     states_bps: uplink rates to prepare for (`isthmus.adapt.bandwidth_states`), rising; planners that make a
-    configuration map take a range of their own where there are none.
+    configuration map take a range of their own where there are none. batches: the same network at other batch sizes to
+    prepare for; planners that make switch tables make one for each. whole: the network that this is one exit of.
     """
 
     graph: Graph
@@ -61,16 +64,30 @@ class Problem:
     ready: tuple[str, ...] | None = None
     exits: tuple[Exit, ...] = ()
     states_bps: tuple[float, ...] = ()
+    batches: tuple[Graph, ...] = ()
+    whole: Graph | None = None
 
     def __post_init__(self) -> None:
         if len(self.machines) != len(self.links) + 1:
             raise BadInput(f"{len(self.machines)} machines need {len(self.machines) - 1} links, not {len(self.links)}")
         if not 0 <= self.home < len(self.machines):
             raise BadInput(f"home={self.home} names none of the {len(self.machines)} machines")
+        self.private_tensors  # noqa: B018 - an unknown node is refused here, by name
 
     def codecs_at(self, cut_id: str) -> tuple[str, ...]:
         """Names of the codecs allowed where this cut crosses."""
         return self.codecs.get(cut_id, self.default_codecs)
+
+    @cached_property
+    def private_tensors(self) -> frozenset[str]:
+        """Tensors that the limits keep at home."""
+        if self.limits.private_until is not None:
+            return tensors_before(self.whole or self.graph, self.limits.private_until)
+        return frozenset(self.graph.inputs) if self.limits.private else frozenset()
+
+    def at_batch(self, graph: Graph) -> Problem:
+        """The same problem for the same network at the batch size of `graph` (one of `batches`)."""
+        return replace(self, graph=graph, machines=tuple(replace(m, graph=graph) for m in self.machines), batches=())
 
     def at_exit(self, output: str) -> Problem:
         """The same problem for the part of the network that one exit needs. Raises BadInput for an unknown output."""
@@ -85,7 +102,8 @@ class Problem:
         elif ready is not None:
             narrow = {cut.id for cut in narrow_cuts(graph)}
             ready = tuple(cut_id for cut_id in ready if cut_id in narrow)
-        return replace(self, graph=graph, machines=machines, ready=ready, exits=())
+        whole = self.whole or self.graph
+        return replace(self, graph=graph, machines=machines, ready=ready, exits=(), batches=(), whole=whole)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from isthmus.plan.planners import device_only as _device_only
+from isthmus.plan.planners import dynamic as _dynamic
 from isthmus.plan.planners import edgent as _edgent
 from isthmus.plan.planners import edgent_map as _edgent_map
 from isthmus.plan.planners import exhaustive as _exhaustive
@@ -18,6 +19,8 @@ PLANNERS: dict[str, Callable[[Problem], Plan]] = {
     "server_only": _server_only.server_only,
     "neurosurgeon": _neurosurgeon.neurosurgeon,
     "mincut": _mincut.mincut,
+    "dynamic": _dynamic.dynamic,
+    "dynamic_narrow": _dynamic.dynamic_narrow,
     "edgent": _edgent.edgent,
     "edgent_mincut": _edgent.edgent_mincut,
     "edgent_map": _edgent_map.edgent_map,
