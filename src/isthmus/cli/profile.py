@@ -12,6 +12,7 @@ from rich.table import Table
 from isthmus.cli.common import Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.computing import Bits, DeviceName, computed
 from isthmus.cli.exits import DataOption, LossOption, RuleOption, ScaleOption, judge_exits, show_exits
+from isthmus.cli.laws import Laws, Shapes, Tables, fit_laws
 from isthmus.cli.planning import codecs_of, slowed, timed_codecs
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
@@ -25,7 +26,7 @@ _PROFILE = Path("profile.json")
 
 
 def profile(
-    model: ModelArg,
+    model: ModelArg = "",
     to: Annotated[Path, typer.Option("--out", help="The profile file to write.")] = _PROFILE,
     batches: Annotated[str, typer.Option(help="Batch sizes, as 1,4,16.")] = "1",
     runs: Annotated[int, typer.Option(min=1, help="Runs of every part.")] = 8,
@@ -44,6 +45,9 @@ def profile(
     scale: ScaleOption = "",
     rule: RuleOption = "entropy",
     loss: LossOption = 0.005,
+    regression: Laws = False,
+    shapes: Shapes = 60,
+    tables: Tables = None,
     json: Json = False,
 ) -> None:
     """Time a model here: whole, every ready head and tail, every node and codec. The file can be used elsewhere.
@@ -53,7 +57,19 @@ def profile(
     Of a machine that is not here: isthmus profile zoo:resnet50 --device eyeriss --bits 8 --out eyeriss.json
 
     Early exits instead of seconds: isthmus profile zoo:digits --exits --data digits --json
+
+    Latency laws of this machine, for any model: isthmus profile --regression --out device.json
     """
+    if regression:
+        if model or device:
+            raise BadInput("--regression fits laws for any model: leave the model and --device out")
+        to = Path("device.json") if to == _PROFILE else to
+        fit_laws(to, tables or [], shapes=shapes, runs=runs, threads=threads, machine=machine, resume=resume, json=json)
+        return
+    if tables:
+        raise BadInput("--table is for fitting laws: give --regression too")
+    if not model:
+        raise BadInput("say which model, as zoo:mobilenet_v2; or --regression for the laws of this machine")
     at = batches_of(batches)
     if exits:
         table = judge_exits(model, data, scale=scale, rule=rule, loss=loss, batch=max(at), threads=threads)

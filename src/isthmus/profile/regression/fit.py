@@ -23,7 +23,7 @@ from isthmus.profile.regression.types import (
 )
 
 HELD_OUT = 0.25
-_FEWEST = 8
+_FEWEST = 6
 """Shapes of a type below which nothing can be said about it."""
 _LEAST_S = 1e-7
 """A layer that takes less than this counts as this: clocks of kernels tick in microseconds."""

@@ -26,7 +26,7 @@ def shape_grid(per_type: int, *, seed: int = 0) -> list[Spec]:
     rng = np.random.default_rng(seed)
     found: dict[Spec, None] = {}
     for kind, draw in _DRAWS.items():
-        wanted = len(found) + round(per_type * _SHARES.get(kind, 0.5))
+        wanted = len(found) + round(per_type * _SHARES.get(kind, 0.8))
         tries = 0
         while len(found) < wanted and tries < 100 * per_type:
             tries += 1

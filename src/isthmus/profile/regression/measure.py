@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from isthmus.engine import Engine, kernel_times, owners
 from isthmus.engine.core import LAYOUT_OPS
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.model import Model
-from isthmus.profile.measure import machine_here, timing_of
+from isthmus.profile.measure import Measuring, machine_here, measure_codecs, timing_of
 from isthmus.profile.regression.fit import Sample, fit_loading, fit_types
 from isthmus.profile.regression.grid import grouped, shape_grid
 from isthmus.profile.regression.layers import layers_of
 from isthmus.profile.regression.solve import nnls
 from isthmus.profile.regression.specimens import Spec, write_chain, write_specimens
 from isthmus.profile.regression.types import Call, Regression
-from isthmus.profile.types import Machine
+from isthmus.profile.types import CodecTiming, Machine
 
 Clock = Callable[[], float]
 Progress = Callable[[int, int, str], None]
@@ -48,20 +48,30 @@ class LayerTimes(_Strict):
     taken: str
     seed: int
     per_type: int
-    groups_done: int = 0
-    samples: tuple[Sample, ...] = ()
+    groups: tuple[tuple[Sample, ...], ...] = ()
+    """the layers of every group of shapes, the quickest of the passes so far"""
+    done: int = 0
+    """groups timed, over all passes"""
     loading: tuple[tuple[float, float], ...] = ()
     """(bytes of weights, seconds until the network is ready to run)"""
     call: Call | None = None
+    codecs: dict[str, CodecTiming] = Field(default_factory=dict)
     complete: bool = False
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All layers timed."""
+        return tuple(s for group in self.groups for s in group)
 
 
 @dataclass(frozen=True)
 class LayerMeasuring:
-    """How to measure: about so many shapes a type, `runs` of each, on one thread; the grid depends on the seed."""
+    """How to measure: about so many shapes a type, in `passes` over the grid (a slow moment of the machine then costs
+    a shape one pass), `runs` of each in a pass; the grid depends on the seed."""
 
-    per_type: int = 40
-    runs: int = 12
+    per_type: int = 60
+    passes: int = 2
+    runs: int = 15
     seed: int = 0
     threads: int = 1
     machine: str = ""
@@ -69,8 +79,8 @@ class LayerMeasuring:
     def __post_init__(self) -> None:
         if self.per_type < 24:
             raise BadInput(f"{self.per_type} shapes a type are too few for a law; give at least 24")
-        if self.runs < 2:
-            raise BadInput(f"{self.runs} runs show no spread; give at least 2")
+        if self.runs < 2 or self.passes < 1:
+            raise BadInput(f"{self.passes} passes of {self.runs} runs are too few; give at least 1 of 2")
 
 
 def measure_layers(
@@ -88,23 +98,20 @@ def measure_layers(
     """
     so_far = _start(how, taken, resume)
     groups = grouped(shape_grid(how.per_type, seed=how.seed), seed=how.seed)
-    for done in range(so_far.groups_done, len(groups)):
+    total = how.passes * len(groups)
+    for done in range(so_far.done, total):
+        at = done % len(groups)
         if progress is not None:
-            progress(done, len(groups) + 1, f"{len(groups[done])} layers")
-        samples, loaded = _measure_group(groups[done], how, clock, large=done % 3 == 0)
-        so_far = so_far.model_copy(
-            update={
-                "groups_done": done + 1,
-                "samples": (*so_far.samples, *samples),
-                "loading": (*so_far.loading, loaded),
-            }
-        )
+            progress(done, total + 1, f"{len(groups[at])} layers")
+        found, loaded = _measure_group(groups[at], how, clock, large=at % 3 == 0)
+        so_far = _with_group(so_far, at, found, loaded)
         if checkpoint is not None:
             checkpoint(so_far)
     if not so_far.complete:
-        so_far = so_far.model_copy(update={"call": measure_call(how, clock), "complete": True})
+        codecs = measure_codecs(Measuring().codecs, how.runs, clock)
+        so_far = so_far.model_copy(update={"call": measure_call(how, clock), "codecs": codecs, "complete": True})
     if progress is not None:
-        progress(len(groups) + 1, len(groups) + 1, "calls and cuts")
+        progress(total + 1, total + 1, "calls and cuts")
     return so_far
 
 
@@ -113,12 +120,13 @@ def regression_of(times: LayerTimes, *, seed: int = 0) -> Regression:
     if not times.complete or times.call is None:
         raise BadInput("this measurement is not finished; go on with --resume")
     return Regression(
-        machine=times.machine.model_copy(update={"kind": "regression"}),
+        machine=times.machine.model_copy(update={"kind": "regression", "runtime": f"laws of {times.machine.runtime}"}),
         taken=times.taken,
         source=f"{len(times.samples)} layers timed with {times.machine.runtime}, {times.machine.threads} thread",
         layers=fit_types(times.samples, seed=seed),
         call=times.call,
         loading=fit_loading(times.loading, seed=seed),
+        codecs=times.codecs,
     )
 
 
@@ -143,6 +151,19 @@ def _start(how: LayerMeasuring, taken: str, resume: LayerTimes | None) -> LayerT
     if (resume.machine, resume.seed, resume.per_type) != (machine, how.seed, how.per_type):
         raise BadInput("the measurement to resume is of another machine or grid; give a new --out or delete it")
     return resume
+
+
+def _with_group(so_far: LayerTimes, at: int, found: Sequence[Sample], loaded: tuple[float, float]) -> LayerTimes:
+    """One more group; where an earlier pass was quicker, that stays."""
+    groups = list(so_far.groups)
+    if at < len(groups):
+        pairs = zip(groups[at], found, strict=True)
+        groups[at] = tuple(min(pair, key=lambda s: s.seconds) for pair in pairs)
+    else:
+        groups.append(tuple(found))
+    return so_far.model_copy(
+        update={"groups": tuple(groups), "done": so_far.done + 1, "loading": (*so_far.loading, loaded)}
+    )
 
 
 def _measure_group(

@@ -14,6 +14,7 @@ from isthmus.profile.regression.predict import predict
 from isthmus.profile.regression.types import Regression, VariableSet
 from isthmus.profile.types import Profile
 
+_NEARLY = 0.8
 _FOLDER = Path(__file__).with_name("data")
 
 
@@ -23,8 +24,8 @@ def shipped_regressions() -> tuple[str, ...]:
 
 
 def is_regression(text: str) -> bool:
-    """Does `text` name a regression (a shipped one, or a .json file), and not a device of figures?"""
-    return text.endswith(".json") or text in shipped_regressions()
+    """Does `text` name a regression (a shipped one or nearly so, or a .json file), and not a device of figures?"""
+    return text.endswith(".json") or bool(get_close_matches(text, shipped_regressions(), 1, _NEARLY))
 
 
 def load_regression(text: str | Path) -> Regression:

@@ -69,6 +69,7 @@ def predict(
         machine=regression.machine,
         taken=taken,
         batches={g.batch: _batch(g, regression, fingerprint, taken, variables) for g in at},
+        codecs=regression.codecs,
     )
 
 

@@ -9,6 +9,8 @@ from isthmus.profile.regression.types import LayerType, VariableSet
 _MULTIPLY = ("convolution", "depthwise_convolution", "fully_connected")
 _BLOCK = 8
 """Convolutions whose channels are no multiple of this cannot read the blocked memory layout."""
+_CACHES = {"256k": 2**18, "1m": 2**20, "4m": 2**22, "16m": 2**24}
+"""Sizes near those of the caches of common processors, where seconds a byte change."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def variables_of(shape: LayerShape, which: VariableSet, kind: LayerType | None =
         return {"macs": shape.macs} if kind in _MULTIPLY else {"bytes_in": shape.in_bytes}
     if which == "paper":
         return _paper(shape, kind)
-    return _EXTENDED.get(kind, _moved)(shape)
+    return _EXTENDED.get(kind, _streamed)(shape)
 
 
 def _paper(shape: LayerShape, kind: LayerType) -> dict[str, float]:
@@ -63,6 +65,12 @@ def _paper(shape: LayerShape, kind: LayerType) -> dict[str, float]:
 
 def _moved(shape: LayerShape) -> dict[str, float]:
     return {"bytes_in": shape.in_bytes, "bytes_out": shape.out_bytes}
+
+
+def _streamed(shape: LayerShape) -> dict[str, float]:
+    """What only moves numbers slows down in steps, cache by cache: bytes beyond each of some sizes."""
+    moved = shape.in_bytes + shape.out_bytes
+    return {**_moved(shape), **{f"bytes_over_{name}": max(0.0, moved - size) for name, size in _CACHES.items()}}
 
 
 def _convolution(shape: LayerShape) -> dict[str, float]:
@@ -96,11 +104,21 @@ def _depthwise(shape: LayerShape) -> dict[str, float]:
 
 def _windowed(shape: LayerShape) -> dict[str, float]:
     """A pooling reads every window: kernel area × outputs."""
-    return {"windows": shape.kernel**2 * shape.out_bytes, **_moved(shape)}
+    return {
+        "windows": shape.kernel**2 * shape.out_bytes,
+        "rows": shape.out_bytes / max(1, shape.columns),
+        **_streamed(shape),
+    }
 
 
 def _product(shape: LayerShape) -> dict[str, float]:
-    return {"macs": shape.macs, "weight_bytes": shape.weight_bytes, **_moved(shape)}
+    """One row reads every weight once and waits for memory; several rows compute."""
+    return {
+        "macs_of_rows": shape.macs * (shape.places > 1),
+        "weight_bytes": shape.weight_bytes,
+        **{f"weights_over_{name}": max(0.0, shape.weight_bytes - size) for name, size in _CACHES.items()},
+        **_moved(shape),
+    }
 
 
 _EXTENDED = {

@@ -164,14 +164,14 @@ class _Writer:
         return self.op("Relu" if spec.type == "relu" else "Sigmoid", [x])
 
     def _flat(self, spec: Spec) -> str:
-        x = self._input([spec.channels])
+        x = self.op("Abs", [self._input([spec.channels])])  # so that the layer reads what a layer has just written
         if spec.type == "softmax":
             made = self.op("Softmax", [x], axis=-1)
         else:
             weight, bias = self._weights((spec.filters, spec.channels)), self._weights((spec.filters,))
             made = self.op("Gemm", [x, weight, bias], transB=1)
             made = self.op("Relu", [made]) if spec.followers else made
-        self.output(made)
+        self.output(self.op("Neg", [made]))
         return made
 
     def _twin(self, spec: Spec) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt
 
-from isthmus.profile.types import Machine
+from isthmus.profile.types import CodecTiming, Machine
 
 LayerType = Literal[
     "convolution",
@@ -110,3 +110,4 @@ class Regression(_Strict):
     call: Call = Call()
     loading: Law | None = None
     loads_each_request: bool = False
+    codecs: dict[str, CodecTiming] = Field(default_factory=dict)
