@@ -37,7 +37,7 @@ def simulate(
     policies: Annotated[
         str,
         typer.Option(
-            help="dynamic, table, static, device, server[/CODEC], clairvoyant, cut:ID[/CODEC]; cuts: each of them."
+            help=r"dynamic, table, static, device, server\[/CODEC], clairvoyant, cut:ID\[/CODEC]; cuts: each of them."
         ),
     ] = "dynamic,static,device,server,clairvoyant",
     device_profile: Annotated[Path | None, typer.Option(help="Profile of the device.")] = None,
