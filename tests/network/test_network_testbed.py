@@ -49,9 +49,9 @@ def names() -> set[str]:
     return {name for name in listed if name.startswith("isthmus-")}
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.01])
-def test_everything_arrives_no_faster_than_the_link_and_nothing_stays_behind(delay_s: float) -> None:
-    with ShapedNetwork("8Mbit", delay_s=delay_s) as net:
+@pytest.mark.parametrize(("delay_s", "mtu"), [(0.0, 1500), (0.01, 1500), (0.0, 576), (0.01, 576)])
+def test_everything_arrives_no_faster_than_the_link_and_nothing_stays_behind(delay_s: float, mtu: int) -> None:
+    with ShapedNetwork("8Mbit", delay_s=delay_s, mtu=mtu) as net:
         here = set(net.namespaces.values())
         assert here <= names()
         begin = time.monotonic()
@@ -60,11 +60,18 @@ def test_everything_arrives_no_faster_than_the_link_and_nothing_stays_behind(del
             sender.sendall(bytes(200_000))
         assert sum(size for _, size in arrivals) == 200_000
         spent_s = arrivals[-1][0] - begin
-        free = 2 * testbed.BURST_BYTES  # what a full bucket lets through at once
-        assert (200_000 - free) * 8 <= 8e6 * GOODPUT * (spent_s - 2 * delay_s)
-        assert net.true_bps() == 8e6 * GOODPUT
+        free = 2 * testbed.BURST_BYTES * mtu / 1500  # what a full bucket lets through at once
+        share = {1500: GOODPUT, 576: 524 / 590}[mtu]
+        assert (200_000 - free) * 8 <= 8e6 * share * (spent_s - 2 * delay_s)
+        assert net.true_bps() == 8e6 * share
     assert not here & names()
     net.close()
+
+
+def test_packets_of_a_size_that_cannot_be_are_refused() -> None:
+    for mtu in (575, 1501):
+        with pytest.raises(BadInput, match=rf"576 to 1500 bytes, not {mtu}"):
+            ShapedNetwork("8Mbit", mtu=mtu)
 
 
 def test_an_outage_holds_and_the_next_rate_releases() -> None:
