@@ -52,7 +52,7 @@ def main() -> None:
     names = [name for name in options.models.split(",") if name]
     # one network after the other, then all once more: a slow moment of the machine costs a network one pass
     profiles = [[_measured(name) for name in names] for _ in range(options.passes)]
-    nets = [_of_net(name, regression, times.samples, list(p)) for name, p in zip(names, zip(*profiles), strict=True)]
+    nets = [_of_net(name, regression, times.samples, [p[i] for p in profiles]) for i, name in enumerate(names)]
     result = {"machine": times.machine.model_dump(), "types": list(_of_types(regression)), "nets": nets}
     result |= _summary(result["types"], nets)
     if options.json:
