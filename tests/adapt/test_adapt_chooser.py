@@ -166,10 +166,23 @@ def test_a_plan_that_sends_nothing_still_learns() -> None:
     assert chooser.choose(5).cut == OUTPUT
     assert chooser.probe_bytes(5.0) == 0  # the last sample is young
     asked = [t / 10 for t in range(50, 150) if chooser.probe_bytes(t / 10)]
-    assert asked == [6.1, 8.1, 10.1, 12.1, 14.1]  # every 2 s once the sample is 2 s old
-    for t in asked[-2:]:
-        chooser.observe(step(t, probe=True, up_bps=100e6))
-    assert chooser.choose(15).cut != OUTPUT
+    assert np.diff(asked) == pytest.approx(1.25, abs=0.11)  # five samples are five eighths of the way to every 2 s
+    for at in range(15, 20):
+        chooser.observe(step(at, probe=True, up_bps=0.2e6))
+    later = [t / 10 for t in range(200, 300) if chooser.probe_bytes(t / 10)]
+    assert np.diff(later) == pytest.approx(2.0, abs=0.11)
+    for at_s in later[-2:]:
+        chooser.observe(step(at_s, probe=True, up_bps=100e6))
+    assert chooser.choose(30).cut != OUTPUT
+
+
+def test_news_is_checked_soon() -> None:
+    """What has just changed changes again: the first probes after a change come a quarter of a second apart."""
+    chooser = settled(0.2e6)
+    for t in (5.0, 5.1):
+        chooser.observe(step(t, probe=True, up_bps=1e6))
+    asked = [t / 100 for t in range(520, 620) if chooser.probe_bytes(t / 100)]
+    assert len(asked) >= 2
 
 
 def test_no_probe_where_nothing_could_change() -> None:

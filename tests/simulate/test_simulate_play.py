@@ -51,7 +51,7 @@ worlds = st.builds(
 plans = st.sampled_from(
     [
         Requests(count=60),
-        Requests(until_s=8.0),
+        Requests(until_s=8.0, from_s=0.7),
         Requests(count=40, every_s=0.3, batches=(1, 4, 1)),
         Requests(until_s=12.0, moments_s=tuple(np.linspace(0, 14, 50))),
     ]
@@ -298,6 +298,7 @@ def test_a_chooser_that_wants_the_unknown_is_told() -> None:
         ({"count": 0}, r"1 to 10000000 requests, not 0"),
         ({"until_s": 0.0}, r"for a time above zero, not 0\.0 s"),
         ({"count": 1, "every_s": -1.0}, r"at least zero, not -1\.0 s"),
+        ({"count": 1, "from_s": -1.0}, r"from 0 on, not at -1\.0 s"),
         ({"count": 1, "batches": ()}, r"at least one sample, not 0"),
         ({"count": 1, "batches": (4, 0)}, r"at least one sample, not 0"),
         ({"moments_s": (1.0, 0.5)}, r"number 1 is 0\.5 s"),

@@ -78,6 +78,11 @@ class Bandwidth:
         """0…1: how likely it is that the rate has just changed although the belief has not."""
         return self._changes.doubt
 
+    @property
+    def seen(self) -> float:
+        """How many samples speak for the present rate: few after a change, up to the memory of the prior."""
+        return self._changes.samples if self.samples else 0.0
+
     def age_s(self, now_s: float) -> float:
         """Seconds since the last sample; inf before the first."""
         return math.inf if self.last_s is None else max(0.0, now_s - self.last_s)

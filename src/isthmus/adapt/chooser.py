@@ -25,6 +25,8 @@ from isthmus.record.types import Choice, Step
 
 DOUBT = 0.3
 """Above this probability of an unseen change a probe is sent at once instead of waiting for the next request."""
+SETTLED = 8.0
+"""Samples of a rate after which probes are as rare as `Habits.probe_every_s`; after a quarter, four times as often."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class TableChooser:
         self._now_s = now_s
         if not self.habits.probe_bytes or now_s < self._asked_s + self._gap_s():
             return 0
-        if not self._unsure() and self._bandwidth.age_s(now_s) < self.habits.probe_every_s:
+        if not self._unsure() and self._bandwidth.age_s(now_s) < self._gap_s():
             return 0
         if not self._worth_knowing(now_s):
             return 0
@@ -159,8 +161,11 @@ class TableChooser:
         return self._health.down or self._bandwidth.doubt > DOUBT
 
     def _gap_s(self) -> float:
-        """The least time between two probes."""
-        return self._health.probe_gap_s if self._unsure() else self.habits.probe_every_s
+        """The least time between two probes: short while the present rate is news, for what has just changed changes
+        again, and the whole `probe_every_s` once it has been seen `SETTLED` times."""
+        if self._unsure():
+            return self._health.probe_gap_s
+        return self.habits.probe_every_s * min(1.0, max(1.0, self._bandwidth.seen) / SETTLED)
 
     def _worth_knowing(self, now_s: float) -> bool:
         """Could any news of link or server make it worth sending something? On a perfect link to an idle server, at the

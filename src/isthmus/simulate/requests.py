@@ -30,6 +30,7 @@ class Requests:
     every_s: from one start to the next; 0 starts each when the last has ended. moments_s: instead, the moments at which
     they come. count: how many at most; until_s: none is started from then on. batches: samples a request, taken in
     turn. rule: instead, single samples come at the moments (or every `every_s`) and leave as batches by this rule.
+    from_s: the first comes due then and not at 0, so that who probes knows the link by then.
     """
 
     count: int | None = None
@@ -38,6 +39,7 @@ class Requests:
     moments_s: tuple[float, ...] = ()
     batches: tuple[int, ...] = (1,)
     rule: Batching | None = None
+    from_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.count is None and self.until_s is None and not self.moments_s:
@@ -46,6 +48,8 @@ class Requests:
             raise BadInput(f"a simulation runs 1 to {MOST} requests, not {self.count}")
         if self.until_s is not None and not 0 < self.until_s < math.inf:
             raise BadInput(f"requests must be made for a time above zero, not {self.until_s} s")
+        if not 0 <= self.from_s < math.inf:
+            raise BadInput(f"the first request must come at a finite time from 0 on, not at {self.from_s} s")
         if not 0 <= self.every_s < math.inf:
             raise BadInput(f"the time from request to request must be finite and at least zero, not {self.every_s} s")
         if not self.batches or min(self.batches) < 1:
@@ -64,7 +68,7 @@ class Requests:
             return math.inf
         if self.moments_s:
             return self.moments_s[number] if number < len(self.moments_s) else math.inf
-        return number * self.every_s
+        return self.from_s + number * self.every_s
 
     @property
     def sizes(self) -> tuple[int, ...]:
