@@ -189,9 +189,9 @@ def test_an_outage_with_a_deadline_falls_back_and_without_one_waits(simulate: Ca
     late = rows_of(simulate(*trace, "--deadline", "500ms")[1])["server/int8"]
     assert late["fallbacks"] > 3
     assert late["lost"] == 0
-    waits = rows_of(simulate(*trace)[1])["server/int8"]
+    waits = rows_of(simulate(*trace, "--deadline", "never")[1])["server/int8"]
     assert waits["fallbacks"] == 0
-    few = rows_of(simulate(*trace, "--every", "4s")[1])["server/int8"]
+    few = rows_of(simulate(*trace, "--every", "4s", "--deadline", "never")[1])["server/int8"]
     assert few["p99_s"] > 1.9
 
 
@@ -212,7 +212,6 @@ def test_a_bundle_brings_its_own_tables(call: Call, tmp_path: Path) -> None:
         ("", r"holds no trace: it is empty"),
         ("0 5\n1 -3\n2 4\n", r"line 2: '-3' is negative"),
         ("0 5\n1 nan\n", r"line 2: 'nan' is not a finite number"),
-        ("0 0\n1 0\n2 0\n", r"the trace's rate is 0 all along: what is sent never arrives; give a deadline"),
         ("0 5\n2 6\n1 5\n", r"time runs backwards at sample 3"),
         ("0 5\n1 5\n2 5\n3 5\n4 5\n900 5\n", r"the trace has no samples for 896 s of its 901 s: take a part of it"),
         ("hello\n", r"looks like none of the trace formats"),
@@ -226,6 +225,20 @@ def test_bad_traces_are_one_sentence(simulate: Call, tmp_path: Path, text: str, 
     assert sentence in " ".join(err.split())
     assert not out
     assert "Traceback" not in err
+
+
+def test_a_link_that_is_never_there(simulate: Call, tmp_path: Path) -> None:
+    path = tmp_path / "trace.txt"
+    path.write_text("0 0\n1 0\n2 0\n3 0\n")
+    code, out, err = simulate("--trace", path, "--json", "--policies", "dynamic,server,device")
+    assert code == 0
+    assert "trace: no link for 100 % of the time" in " ".join(err.split())
+    rows = rows_of(out)
+    assert all(row["shares"]["ran"]["device"] == 1 for row in rows.values())
+    code, out, err = simulate("--trace", path, "--deadline", "never")
+    assert code == 2
+    assert "the trace's rate is 0 all along: what is sent never arrives; give a deadline" in " ".join(err.split())
+    assert not out
 
 
 def test_a_gap_is_told(simulate: Call, tmp_path: Path) -> None:

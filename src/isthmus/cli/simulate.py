@@ -25,6 +25,7 @@ from isthmus.units import seconds, show_seconds
 BELIEVED_BPS = 20e6
 """What is believed of a link before anything is known, where no bundle says it."""
 DEFAULT_RTT = "10ms"
+NEVER = "never"
 LONGEST_TRACE_S = 86_400.0
 """A journal of a given number of requests shows at most this much of the link."""
 
@@ -68,9 +69,7 @@ def simulate(
         str, typer.Option(help="Requests of others that ours queue behind: PER_SECOND:WORK, as 5:40ms.")
     ] = "",
     away: Annotated[str, typer.Option(help="When the server is away: FROM:TO, as 10s:20s,40s:41s.")] = "",
-    deadline: Annotated[
-        str | None, typer.Option(help="After this the device finishes by itself; never without.")
-    ] = None,
+    deadline: Annotated[str, typer.Option(help="After this the device finishes by itself; or never.")] = "2s",
     noise: Annotated[float, typer.Option(help="Noise on compute: standard deviation of log time, as 0.1.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise and of others' arrivals.")] = 0,
     journal: Annotated[Path | None, typer.Option(help="Write POLICY.jsonl of each into this folder.")] = None,
@@ -105,7 +104,7 @@ def simulate(
         load=Load.constant() if load is None else read_load(load, loop=loop),
         away=away_of(away),
         others=others_of(others, seed),
-        deadline_s=None if deadline is None else seconds(deadline),
+        deadline_s=None if deadline == NEVER else seconds(deadline),
         noise=noise,
         seed=seed,
     )

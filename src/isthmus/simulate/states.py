@@ -52,7 +52,7 @@ class States:
     def grid(cls, rates_bps: Sequence[float] = PAPER_RATES_BPS, batches: Sequence[int] = PAPER_BATCHES) -> Self:
         """Every batch with every rate, the rates of the first batch first.
 
-        >>> len(States.grid()), States.grid().rates_bps[:2]
+        >>> len(States.grid().rates_bps), States.grid().rates_bps[:2]
         (56, (8000000.0, 16000000.0))
         """
         return cls(tuple(b for b in batches for _ in rates_bps), tuple(r for _ in batches for r in rates_bps))
@@ -61,7 +61,7 @@ class States:
     def of_trace(cls, trace: Trace, *, every_s: float = 1.0, batches: Sequence[int] = (1,)) -> Self:
         """One state every so many seconds of a trace, the batches in turn; moments without a link are left out.
 
-        >>> States.of_trace(Trace.of([0, 2, 3], [8e6, 0, 4e6]), batches=(1, 4))
+        >>> States.of_trace(Trace.of([0, 2, 3], [8e6, 0, 4e6], duration_s=4), batches=(1, 4))
         States(batches=(1, 4, 1), rates_bps=(8000000.0, 8000000.0, 4000000.0))
         """
         if not 0 < every_s < math.inf or trace.duration_s / every_s > 10_000_000:

@@ -23,9 +23,8 @@ def usable(trace: Trace) -> list[str]:
     ['1 gap of 16 s in all, from 5 s on: the last value holds', 'no link for 2.5 % of the time']
     """
     steps = np.diff(trace.times_s)
-    if not steps.size:
-        return []
-    gaps = np.flatnonzero(steps > max(GAP_S, GAP_STEPS * float(np.median(steps))))
+    typical_s = float(np.median(steps)) if steps.size else 0.0
+    gaps = np.flatnonzero(steps > max(GAP_S, GAP_STEPS * typical_s))
     unknown_s = float(steps[gaps].sum())
     if unknown_s > MOST_UNKNOWN * trace.duration_s:
         raise BadInput(
@@ -40,6 +39,6 @@ def usable(trace: Trace) -> list[str]:
             f"{gaps.size} gap{plural} of {show_seconds(unknown_s)} in all, from {first} on: the last value holds"
         )
     outage = trace.summary()["outage_share"]
-    if 0 < outage < 1:
-        notes.append(f"no link for {100 * outage:.2g} % of the time")
+    if outage > 0:
+        notes.append(f"no link for {100 * outage:.3g} % of the time")
     return notes
