@@ -86,9 +86,8 @@ def _depthwise(rng: _Rng, kind: LayerType) -> Spec:
 
 
 def _product(rng: _Rng, kind: LayerType) -> Spec:
-    inputs = round(float(np.exp(rng.uniform(np.log(64), np.log(9216)))))
-    outputs = round(float(np.exp(rng.uniform(np.log(10), np.log(4096)))))
-    return Spec(kind, inputs, 1, outputs, followers=int(rng.choice([0, 1])))
+    outputs = int(rng.choice([10, 100, 1000])) if rng.random() < 0.3 else _channels(rng, 16, 4096)
+    return Spec(kind, _channels(rng, 64, 9216), 1, outputs, followers=int(rng.choice([0, 1])))
 
 
 def _map(rng: _Rng, kind: LayerType) -> Spec:

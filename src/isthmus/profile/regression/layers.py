@@ -120,7 +120,6 @@ def _shape(graph: Graph, lead: int, nodes: Sequence[int]) -> LayerShape:
     in_bytes = sum(graph.tensors[t].bytes for t in reads)
     product = node.product
     window = 1.0 * math.prod(node.kernel), 1.0 * math.prod(node.strides)
-    # what exporters call a mean over both axes is a pooling over all places
     return LayerShape(
         type=_type(graph, node, len(nodes)),
         map_bytes=first.bytes,
@@ -139,6 +138,7 @@ def _shape(graph: Graph, lead: int, nodes: Sequence[int]) -> LayerShape:
         stride=window[1] ** (1 / max(1, len(node.strides))),
         groups=product.count if product else 1,
         columns=last.shape[-1] if len(last.shape) > 2 else 1,
+        reads=len(reads),
         places=last.elements / max(1, product.columns * product.count) if product else last.elements,
     )
 

@@ -36,6 +36,8 @@ class LayerShape:
     """places in a row of the output"""
     places: float = 1.0
     """places of the output, over the batch"""
+    reads: int = 1
+    """activations it reads"""
 
 
 def variables_of(shape: LayerShape, which: VariableSet, kind: LayerType | None = None) -> dict[str, float]:
@@ -89,7 +91,7 @@ def _convolution(shape: LayerShape) -> dict[str, float]:
         **{name: shape.macs * is_so for name, is_so in kinds.items()},
         "macs_border": shape.macs * border / max(1, shape.columns),
         "weight_bytes": shape.weight_bytes,
-        **_moved(shape),
+        **_streamed(shape),
     }
 
 
@@ -98,7 +100,7 @@ def _depthwise(shape: LayerShape) -> dict[str, float]:
         "macs": shape.macs,
         "macs_border": shape.macs / max(1, shape.columns),
         "weight_bytes": shape.weight_bytes,
-        **_moved(shape),
+        **_streamed(shape),
     }
 
 
@@ -109,6 +111,10 @@ def _windowed(shape: LayerShape) -> dict[str, float]:
         "rows": shape.out_bytes / max(1, shape.columns),
         **_streamed(shape),
     }
+
+
+def _joined(shape: LayerShape) -> dict[str, float]:
+    return {"tensors": shape.reads, **_streamed(shape)}
 
 
 def _product(shape: LayerShape) -> dict[str, float]:
@@ -125,6 +131,7 @@ _EXTENDED = {
     "convolution": _convolution,
     "depthwise_convolution": _depthwise,
     "fully_connected": _product,
+    "concat": _joined,
     "max_pooling": _windowed,
     "average_pooling": _windowed,
 }

@@ -2,7 +2,8 @@
 
 A layer alone in a model pays for changes of memory layout at its ends that it does not pay in a network, and finds its
 weights in the cache, which it does not either. So a specimen is `input → convolution → layer → convolution → mean`,
-and a model holds many unconnected specimens, which run one after the other.
+and a model holds many unconnected specimens. Each has one output only: an engine that works its way back from the
+outputs then runs one specimen after the other, and a layer finds in the cache what was written just before.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class _Writer:
     rng: np.random.Generator
     graph: onnx.GraphProto = field(default_factory=lambda: onnx.GraphProto(name="specimens"))
     prefix: str = ""
+    watched: list[str] = field(default_factory=list)
+    """means of tensors that need a second reader, so that nothing is fused into what makes them"""
 
     def specimen(self, prefix: str, spec: Spec) -> str:
         self.prefix = prefix
@@ -82,11 +85,12 @@ class _Writer:
             x = self.conv(x, _NARROW, spec.channels)
         made = self._layer(spec, x)
         if spec.type == "reshape":
-            self.output(made)
+            self.output(self.op("Neg", [made]))
             return made
         width = spec.channels * spec.filters if spec.type == "concat" else (spec.filters or spec.channels)
         end = made if spec.type == "global_pooling" else self.op("GlobalAveragePool", [self.conv(made, width, _NARROW)])
-        self.output(end)
+        self.output(self.op("Concat", [end, *self.watched], axis=1) if self.watched else end)
+        self.watched = []
         return made
 
     def input(self, prefix: str, channels: int, size: int) -> str:
@@ -116,7 +120,7 @@ class _Writer:
                 return self._convolution(spec, x)
             case "relu" | "sigmoid" | "clip" | "activation" | "batch_norm" | "lrn" | "copy":
                 if spec.type not in ("lrn", "copy"):
-                    self._watch(x)  # a second reader, so that nothing is fused
+                    self._watch(x)
                 return self._single(spec, x)
             case "silu":
                 return self.op("Mul", [x, self.op("Sigmoid", [x])])
@@ -178,7 +182,7 @@ class _Writer:
         return self.conv(self._input([_NARROW, spec.size, spec.size]), _NARROW, spec.channels)
 
     def _watch(self, tensor: str) -> None:
-        self.output(self.op("GlobalAveragePool", [tensor]))
+        self.watched.append(self.op("GlobalAveragePool", [tensor]))
 
     def _input(self, shape: list[int]) -> str:
         name = f"{self.prefix}_input_{len(self.graph.input)}"
