@@ -19,18 +19,19 @@ from isthmus.run.frame import Kind, Parcel, pack, read_header, unpack
 from isthmus.run.halves import Halves
 from isthmus.run.heads import request_of
 from isthmus.run.intake import Intake, Job, welcome
+from isthmus.run.places import Places
 from isthmus.run.split_pb2 import Arrival, Ask, Hello, Probe, Refusal, TensorHead
 
 BOUNDS = Bounds(batch=2, message_bytes=1 << 20)
 
 
 def desk_of(engine: Engine, bounds: Bounds = BOUNDS) -> Desk:
-    return Desk(Halves(engine), Codecs(), bounds, time.perf_counter)
+    return Desk(Places(Halves(engine)), Codecs(), bounds, time.perf_counter)
 
 
 def intake_of(engine: Engine, *, greeted: bool = True) -> Intake:
     model = engine.model
-    intake = Intake(desk_of(engine), welcome("tiny", model.fingerprint, "", [c.id for c in engine.cuts], BOUNDS))
+    intake = Intake(desk_of(engine), welcome("tiny", model.fingerprint, "", "", [c.id for c in engine.cuts], BOUNDS))
     if greeted:
         hello = Hello(protocol=PROTOCOL, model="tiny", fingerprint=model.fingerprint)
         (answer,) = intake.feed(pack(Kind.HELLO, 1, hello.SerializeToString()), 0.0)
@@ -146,7 +147,7 @@ def test_a_payload_its_codec_cannot_hold_is_refused_when_it_is_read(engine: Engi
 @pytest.mark.parametrize("allowed", [0, 1])
 def test_cuts_built_on_demand_are_bounded(engine: Engine, allowed: int) -> None:
     desk = desk_of(engine, replace(BOUNDS, unready_cuts=allowed))
-    rare = [c.id for c in prefix_cuts(engine.graph) if c.id not in desk.halves.ready]
+    rare = [c.id for c in prefix_cuts(engine.graph) if c.id not in desk.places.ready]
     assert rare, "the tiny network has a cut that is not ready"
     ask, _ = ask_of(engine, rare[0])
     if allowed:

@@ -16,7 +16,7 @@ _KEPT_ON_DEMAND = 4
 
 
 class Middles:
-    """Makes the pieces of one network between two of its cuts, and keeps the latest. Not for several threads at once."""
+    """Makes the pieces of one network between two of its cuts, and keeps the latest. For one thread at a time."""
 
     def __init__(self, prepared: Prepared, maker: Maker) -> None:
         self._prepared, self._maker = prepared, maker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isthmus.record.batching import Batching
 from isthmus.record.journal import Header, Journal, check_step, read_journal
-from isthmus.record.summary import CAUSES, Place, Summary, fell_back, in_order, summarise, true_rate_bps
+from isthmus.record.summary import CAUSES, ExitUse, Place, Summary, fell_back, in_order, summarise, true_rate_bps
 from isthmus.record.types import Choice, Chooser, Evidence, Ran, Seconds, Step
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Choice",
     "Chooser",
     "Evidence",
+    "ExitUse",
     "Header",
     "Journal",
     "Place",

@@ -37,6 +37,19 @@ class Place(BaseModel):
     down_bytes: int
 
 
+class ExitUse(BaseModel):
+    """The samples that left at one exit. Seconds are those of the requests they came in, from call to answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exit: str
+    samples: int
+    share: float
+    """of all samples that some exit answered"""
+    p50_s: float
+    p99_s: float
+
+
 class Summary(BaseModel):
     """What a run comes down to. Times are seconds as the caller waited, quantiles linear between neighbours; None
     where nothing was recorded. Errors of estimates are medians of |said - true| / true."""
@@ -76,6 +89,8 @@ class Summary(BaseModel):
     """greatest absolute difference from the whole model's answers, where verified"""
     places: tuple[Place, ...]
     """most used first"""
+    exits: tuple[ExitUse, ...] = ()
+    """most used first; empty where the whole model answered"""
 
 
 def summarise(
@@ -126,6 +141,7 @@ def summarise(
         estimate_error=_median_error((s.estimate_bps, true_rate_bps(s, link_trace)) for s in asked),
         greatest_error=max((s.error for s in asked if s.error is not None), default=None),
         places=_places(asked),
+        exits=_exits(asked),
     )
 
 
@@ -135,8 +151,8 @@ def in_order(steps: Iterable[Step]) -> list[Step]:
 
 
 def fell_back(step: Step) -> bool:
-    """Did the request run elsewhere than asked, or go wrong on the way?"""
-    return bool(step.trouble) or step.asked not in ("", step.cut)
+    """Did the request run elsewhere than asked, or go wrong on the way? To leave early on the device is neither."""
+    return bool(step.trouble) or (not step.exits and step.asked not in ("", step.cut))
 
 
 def true_rate_bps(step: Step, link_trace: Sequence[tuple[float, float]]) -> float | None:
@@ -177,4 +193,19 @@ def _places(steps: Sequence[Step]) -> tuple[Place, ...]:
                 p50_s=p50_s, p99_s=p99_s, up_bytes=up_bytes, down_bytes=down_bytes,
             )
         )  # fmt: skip
+    return tuple(rows)
+
+
+def _exits(steps: Sequence[Step]) -> tuple[ExitUse, ...]:
+    """Who left where: sample by sample, or the batch as one where it was sent to one exit."""
+    took: dict[str, list[float]] = {}
+    samples: Counter[str] = Counter()
+    for step in steps:
+        for name, count in (step.exits or ({} if step.exit is None else {step.exit: step.batch})).items():
+            took.setdefault(name, []).append(step.seconds.total)
+            samples[name] += count
+    rows = []
+    for name, count in samples.most_common():
+        p50_s, p99_s = np.quantile(took[name], (0.5, 0.99)).tolist()
+        rows.append(ExitUse(exit=name, samples=count, share=count / samples.total(), p50_s=p50_s, p99_s=p99_s))
     return tuple(rows)

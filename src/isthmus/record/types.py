@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 Ran = Literal["device", "split", "server"]
 
@@ -70,7 +70,9 @@ class Step(BaseModel):
     codec: str
     batch: int = Field(default=1, ge=1)
     exit: str | None = None
-    """the early exit that answered; None: the model's last output, or all of them"""
+    """the exit that answered, the deepest of a batch; None: the whole model did"""
+    exits: dict[str, PositiveInt] = Field(default_factory=dict)
+    """where samples may leave early: how many of the batch left at which exit"""
     seconds: Seconds
     up_bytes: int = 0
     down_bytes: int = 0

@@ -136,8 +136,10 @@ class Batcher:
             for one in group:
                 one.answer.set_exception(error)
             return
+        exits = iter(answer.exits)
         for one, outputs in zip(group, parts, strict=True):
-            one.answer.set_result(Answer(outputs, answer.step, max(0.0, begun_s - one.at_s)))
+            left_at = tuple(islice(exits, one.samples))
+            one.answer.set_result(Answer(outputs, answer.step, max(0.0, begun_s - one.at_s), left_at))
 
 
 @dataclass(frozen=True)
@@ -178,5 +180,6 @@ class Seams:
         if len(samples) == 1:
             return [dict(outputs)]
         ends = np.cumsum(samples)[:-1]
-        pieces = {name: np.split(outputs[name], ends * length, axis) for name, (axis, length) in self.outputs.items()}
+        seams = {name: self.outputs[name] for name in outputs}
+        pieces = {name: np.split(outputs[name], ends * length, axis) for name, (axis, length) in seams.items()}
         return [{name: piece[at] for name, piece in pieces.items()} for at in range(len(samples))]

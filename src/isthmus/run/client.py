@@ -12,22 +12,25 @@ from typing import Protocol, Self
 from isthmus.codec import PictureScale
 from isthmus.errors import BadInput, IsthmusError, Late, Refused, Remote
 from isthmus.graph import INPUT, OUTPUT
+from isthmus.profile import ExitTable
 from isthmus.quant import ChannelClip
 from isthmus.record.batching import Batching
 from isthmus.record.types import Choice, Chooser, Step
 from isthmus.run.batcher import Batcher
 from isthmus.run.codecs import Codecs
 from isthmus.run.connection import Connection, Heard, Ticket
+from isthmus.run.early import Early, digest_of
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.policy import checked, within
-from isthmus.run.replies import outputs_of, said_in
+from isthmus.run.replies import said_in
 from isthmus.run.split_pb2 import Arrival, Hello
 from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import PROTOCOL, Answer, Array, Arrays, Mode, Runner
 from isthmus.run.verify import Verifier
 from isthmus.run.way import GREETING_S, Way
+from isthmus.run.work import Leaving, Plain, Work
 
 
 class StepWriter(Protocol):
@@ -51,7 +54,9 @@ class Session:
         journal: StepWriter | None,
         true_bps: Callable[[float], float | None] | None,
         verifier: Verifier | None,
+        early: Early | None = None,
     ) -> None:
+        self._early = early
         self._halves, self._codecs, self._chooser = halves, codecs, chooser
         self._mode, self._deadline_s, self._clock = mode, deadline_s, clock
         self._journal, self._true_bps, self._verifier = journal, true_bps, verifier
@@ -68,16 +73,21 @@ class Session:
         return self._keeper
 
     def infer(self, inputs: Mapping[str, Array]) -> Answer:
-        """The model's outputs for these inputs, by name, with the shapes and dtypes of the model's signature.
+        """The model's outputs for these inputs, by name, with the shapes and dtypes of the model's signature; that of
+        one exit, where the choice names one or inputs may leave early.
 
         Raises BadInput for inputs the model does not take. The network raises nothing, except in the mode
         `only_on_server`: Unreachable, Late or Refused.
         """
-        trip = self._begin(inputs)
-        outputs = self._here(trip, inputs) if trip.asked.cut == OUTPUT else self._there(trip, inputs)
+        trip, work = self._begin(inputs)
+        if work.cut == OUTPUT:
+            work = self._here(trip, work, inputs)
+        else:
+            self._there(trip, work)
         trip.ended_s = self._clock()
-        outputs = self._halves.in_order(outputs)
-        return Answer(outputs, self._record(trip, inputs, outputs))
+        trip.exit, trip.exits = work.exit, work.exits
+        outputs = work.outputs()
+        return Answer(outputs, self._record(trip, inputs, outputs), exits=work.exits)
 
     def batched(self, max_batch: int = 8, max_delay_s: float = 0.01, *, most_waiting: int = 1024) -> Batcher:
         """Gathers requests of any number of callers into batches of up to `max_batch` samples; none waits longer than
@@ -122,26 +132,39 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _begin(self, inputs: Arrays) -> Trip:
+    def _begin(self, inputs: Arrays) -> tuple[Trip, Work]:
         batch = self._halves.batch_of(inputs)
         started = self._clock()
         with self._deciding:
-            choice = within(self._mode, self._chooser.choose(started - self._zero_s, batch), self._halves)
-            return Trip(started, choice, batch, self._chooser.beliefs)
+            choice = self._chooser.choose(started - self._zero_s, batch)
+            beliefs = self._chooser.beliefs
+        choice = within(self._mode, choice, self._network(choice))
+        return Trip(started, choice, batch, beliefs), self._work(choice, inputs, batch)
 
-    def _here(self, trip: Trip, inputs: Arrays) -> dict[str, Array]:
-        begun = self._clock()
+    def _network(self, choice: Choice) -> Halves:
+        """What of the model is run for a choice. Raises BadInput for an exit that is none."""
+        if self._early is not None:
+            return self._early.to(choice.exit).halves
+        return self._halves if choice.exit is None else self._halves.at_exits((choice.exit,))
+
+    def _work(self, choice: Choice, inputs: Arrays, batch: int) -> Work:
+        if self._early is None:
+            return Plain(self._network(choice), choice, inputs, batch)
+        return Leaving(self._early.to(choice.exit), choice, inputs, batch, self._clock)
+
+    def _here(self, trip: Trip, work: Work, inputs: Arrays) -> Work:
+        """All of it here. What the device cannot do, the server may be asked for: other work."""
         try:
-            outputs = self._halves.whole(inputs)
+            self._finish(trip, work)
         except (MemoryError, IsthmusError):
             if self._mode != "prefer_on_device" or trip.asked.cut != OUTPUT:
                 raise
-            trip.asked = Choice(cut=INPUT, why="the device could not compute it")
-            return self._there(trip, inputs)
-        trip.local_s = self._clock() - begun
-        return outputs
+            trip.asked = Choice(cut=INPUT, exit=trip.asked.exit, why="the device could not compute it")
+            work = self._work(trip.asked, inputs, trip.batch)
+            self._there(trip, work)
+        return work
 
-    def _there(self, trip: Trip, inputs: Arrays) -> dict[str, Array]:
+    def _there(self, trip: Trip, work: Work) -> None:
         """Head here, tail there; whatever goes wrong on the way, the rest is computed here."""
         keeper = self._keeper
         if keeper is None:
@@ -149,28 +172,27 @@ class Session:
         try:
             line = keeper.wait_line(self._deadline_s if self._mode == "only_on_server" else 0.0)
         except Remote as e:
-            return self._instead(trip, e, lambda: self._here(trip, inputs))
+            return self._instead(trip, work, e)
         keeper.busy(+1)
         line.attend(+1)
         try:
-            crossing, already = self._head(trip, inputs)
-            try:
-                rest = self._send(trip, line, keeper, crossing)
-            except (Remote, BadInput) as e:
-                rest = self._instead(trip, e, lambda: self._tail_here(trip, crossing))
+            begun = self._clock()
+            crossing = work.head()
+            trip.head_s = self._clock() - begun
+            if crossing is not None:
+                self._send_or_finish(trip, work, line, keeper, crossing)
         finally:
             line.attend(-1)
             keeper.busy(-1)
-        return {**already, **rest}
 
-    def _head(self, trip: Trip, inputs: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
-        begun = self._clock()
-        made = self._halves.head(trip.asked.cut, inputs)
-        trip.head_s = self._clock() - begun
-        return made
+    def _send_or_finish(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
+        try:
+            self._send(trip, work, line, keeper, crossing)
+        except (Remote, BadInput) as e:
+            self._instead(trip, work, e)
 
-    def _send(self, trip: Trip, line: Connection, keeper: Keeper, crossing: Arrays) -> dict[str, Array]:
-        """The server's outputs. Raises Remote or BadInput; strikes are noted."""
+    def _send(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
+        """Asks the server for the rest. Raises Remote or BadInput; strikes are noted."""
         begun = self._clock()
         heads, payloads = self._codecs.dump(trip.asked.codec, crossing)
         sent = self._clock()
@@ -180,32 +202,32 @@ class Session:
             raise Late(f"the head alone took longer than the deadline of {self._deadline_s * 1e3:.0f} ms")
         ticket: Ticket | None = None
         try:
-            ticket = line.ask(trip.asked.cut, trip.batch, heads, payloads, keeper.rate_bps)
+            ticket = line.ask(work.place, work.batch, heads, payloads, keeper.rate_bps)
             trip.up_bytes = ticket.parcel.total
             heard = ticket.wait(left)
             said = said_in(heard.frame)
-            outputs = outputs_of(heard.frame, self._halves.output_names(trip.asked.cut))
+            work.took(heard.frame)
         except (Remote, BadInput) as e:
             why = e if isinstance(e, Remote) else Refused(str(e))
             keeper.struck(why, line, ticket if isinstance(e, Late) else None)
             raise
-        trip.cut, trip.codec, trip.said = trip.asked.cut, trip.asked.codec, said
+        trip.cut, trip.codec, trip.said = work.cut, trip.asked.codec, said
         trip.down_bytes = len(heard.frame.body)
         trip.up_bps, trip.rtt_s = keeper.served(said.arrival), keeper.rtt_s
-        return outputs
 
-    def _tail_here(self, trip: Trip, crossing: Arrays) -> dict[str, Array]:
-        begun = self._clock()
-        outputs = self._halves.tail(trip.asked.cut, crossing)
-        trip.local_s = self._clock() - begun
-        return outputs
-
-    def _instead(self, trip: Trip, why: IsthmusError, finish: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+    def _instead(self, trip: Trip, work: Work, why: IsthmusError) -> None:
         """The device finishes, unless it must not."""
         trip.trouble = str(why)
         if self._mode == "only_on_server":
             raise why
-        return finish()
+        self._finish(trip, work, lambda: trip.started_s + self._deadline_s - self._clock())
+        if work.cut_short:
+            trip.trouble += f"; {work.exit} had answered by then"
+
+    def _finish(self, trip: Trip, work: Work, left_s: Callable[[], float] | None = None) -> None:
+        begun = self._clock()
+        work.finish(left_s)
+        trip.local_s = self._clock() - begun
 
     def _record(self, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
         t_s = trip.started_s - self._zero_s
@@ -250,6 +272,7 @@ def connect_engine(
     mode: Mode = "auto",
     clips: Mapping[str, ChannelClip] | None = None,
     pictures: Mapping[str, PictureScale] | None = None,
+    exits: ExitTable | None = None,
     clock: Callable[[], float] = time.perf_counter,
     journal: StepWriter | None = None,
     verify: bool | Runner = False,
@@ -259,15 +282,20 @@ def connect_engine(
     """A session that computes with `engine` here and the server at `address` ("host:port") there.
 
     `deadline_s`: how long after its start a request waits for the server before the device finishes it. `clips`
-    and `pictures` are the server's. `journal` gets a line a request; with `verify`, each is recomputed (by that
+    and `pictures` are the server's; so is `exits`: with a table inputs leave at the first exit that is sure, at the
+    latest at the one the chooser names, and when the server fails the answer so far is given where the next one would
+    come after the deadline. `journal` gets a line a request; with `verify`, each is recomputed (by that
     engine, if one is given) and compared. `true_bps(t)` is the link's real rate where the run knows it;
     `pace(bytes)` may sleep before each frame, to make the link slow on purpose. Raises Refused when the server
-    holds another model, version or clips, and, in the mode `only_on_server`, Unreachable; otherwise an absent
+    holds another model, version, clips or table, and, in the mode `only_on_server`, Unreachable; otherwise an absent
     server is no error: the device works until it comes.
     """
     if not 0 < deadline_s < threading.TIMEOUT_MAX:
         raise BadInput(f"a deadline of {deadline_s} s cannot be kept; give seconds above zero")
     halves, codecs = Halves(engine), Codecs(clips, pictures)
+    early = None if exits is None else Early(halves, exits)
+    if early is not None:
+        early.to(None).warm_up(clock)
     session = Session(
         halves,
         codecs,
@@ -277,12 +305,18 @@ def connect_engine(
         clock=clock,
         journal=journal,
         true_bps=true_bps,
-        verifier=_verifier(verify, halves, codecs),
+        verifier=_verifier(verify, halves, codecs, exits),
+        early=early,
     )
     if mode == "only_on_device":
         return session
-    hello = Hello(protocol=PROTOCOL, model=engine.model.name, fingerprint=engine.model.fingerprint, clips=codecs.digest)
-
+    hello = Hello(
+        protocol=PROTOCOL,
+        model=engine.model.name,
+        fingerprint=engine.model.fingerprint,
+        clips=codecs.digest,
+        exits=digest_of(exits),
+    )
     way = Way(address, hello, clock=clock, pace=pace)
     keeper = session.attach(way.connect)
     keeper.wait_tried(2 * GREETING_S)
@@ -292,7 +326,7 @@ def connect_engine(
     return session
 
 
-def _verifier(verify: bool | Runner, halves: Halves, codecs: Codecs) -> Verifier | None:
+def _verifier(verify: bool | Runner, halves: Halves, codecs: Codecs, exits: ExitTable | None) -> Verifier | None:
     if verify is False:
         return None
-    return Verifier(halves if verify is True else Halves(verify), codecs)
+    return Verifier(halves if verify is True else Halves(verify), codecs, exits)

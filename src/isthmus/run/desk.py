@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from isthmus.errors import BadFrame, IsthmusError, Refused
-from isthmus.graph import OUTPUT, Tensor
+from isthmus.graph import Tensor
 from isthmus.run.codecs import Codecs, check_heads
-from isthmus.run.halves import Halves
 from isthmus.run.heads import Head, Request, request_of
+from isthmus.run.places import Places
 from isthmus.run.types import Array, Bounds
 
 _KEPT, _LONGEST_KEPT = 256, 4096
@@ -34,8 +34,8 @@ class Desk:
     request changes threads once less than with a worker of its own (0.05–0.1 ms measured on two cores).
     """
 
-    def __init__(self, halves: Halves, codecs: Codecs, bounds: Bounds, clock: Callable[[], float]) -> None:
-        self.halves, self.codecs, self.bounds, self.clock = halves, codecs, bounds, clock
+    def __init__(self, places: Places, codecs: Codecs, bounds: Bounds, clock: Callable[[], float]) -> None:
+        self.places, self.codecs, self.bounds, self.clock = places, codecs, bounds, clock
         self._busy = threading.Lock()
         self._counting = threading.Lock()
         self._waiting = 0
@@ -43,14 +43,12 @@ class Desk:
         self._admitted: dict[bytes, Request] = {}
         self._counts: Counter[str] = Counter()
 
-    def expected(self, cut_id: str, batch: int) -> tuple[Tensor, ...]:
-        """What must come for this cut. Raises Refused where it cannot be served at all."""
-        if cut_id == OUTPUT:
-            raise Refused("nothing is left to compute after the last node; @output runs on the device")
+    def expected(self, place: str, batch: int) -> tuple[Tensor, ...]:
+        """What must come for this place: a cut, maybe with an exit. Raises Refused where it cannot be served at all."""
         if not 1 <= batch <= self.bounds.batch:
             raise Refused(f"a batch of {batch} is outside the 1 to {self.bounds.batch} this server takes")
         try:
-            return self.halves.crossing(cut_id, batch)
+            return self.places.expected(place, batch)
         except IsthmusError as e:
             raise Refused(str(e)) from e
 
@@ -65,20 +63,20 @@ class Desk:
             return known
         request = request_of(header)
         self.check(request.cut, request.batch, request.heads, request.total_bytes)
-        if len(header) <= _LONGEST_KEPT and request.cut in self.halves.ready:
+        if len(header) <= _LONGEST_KEPT and self.places.is_ready(request.cut):
             if len(self._admitted) >= _KEPT:
                 self._admitted.clear()
             self._admitted[header] = request
         return request
 
-    def check(self, cut_id: str, batch: int, heads: Sequence[Head], total_bytes: int) -> None:
+    def check(self, place: str, batch: int, heads: Sequence[Head], total_bytes: int) -> None:
         """Raise Refused or BadFrame, in one sentence, for a request that cannot be served; allocates nothing."""
         if total_bytes > self.bounds.message_bytes:
             raise BadFrame(f"{total_bytes} bytes are announced; this server takes {self.bounds.message_bytes}")
-        check_heads(heads, self.expected(cut_id, batch), total_bytes)
-        self._admit(cut_id)
+        check_heads(heads, self.expected(place, batch), total_bytes)
+        self._admit(place)
 
-    def run(self, cut_id: str, heads: Sequence[Head], payload: memoryview, since_s: float) -> Done:
+    def run(self, place: str, heads: Sequence[Head], payload: memoryview, since_s: float) -> Done:
         """Decode and compute. `since_s`: when the payload was complete. Raises BadFrame, Refused, or what the engine
         raises."""
         with self._counting:
@@ -90,7 +88,7 @@ class Desk:
                 begun = self.clock()
                 tensors = self.codecs.load(heads, payload)
                 decoded = self.clock()
-                outputs = self.halves.tail(cut_id, tensors)
+                outputs = self.places.tail(place, tensors)
                 ended = self.clock()
         finally:
             with self._counting:
@@ -109,11 +107,11 @@ class Desk:
         with self._counting:
             return dict(self._counts)
 
-    def _admit(self, cut_id: str) -> None:
+    def _admit(self, place: str) -> None:
         """Cuts that are not ready cost memory for good: only so many may be asked for."""
-        if cut_id in self.halves.ready:
+        if self.places.is_ready(place):
             return
         with self._counting:
-            if cut_id not in self._unready and len(self._unready) >= self.bounds.unready_cuts:
-                raise Refused(f"{cut_id[:80]} is not ready here, and {len(self._unready)} others were built already")
-            self._unready.add(cut_id)
+            if place not in self._unready and len(self._unready) >= self.bounds.unready_cuts:
+                raise Refused(f"{place[:80]} is not ready here, and {len(self._unready)} others were built already")
+            self._unready.add(place)

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from isthmus.engine.check import shapes_of
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, Cut, Tensor, cut_at
@@ -25,11 +28,25 @@ class Halves:
         self._others: dict[str, Cut] = {}
         self._shapes = shapes_of(engine.model, engine.graph)
         self._grows = any(any(axes) for axes in self._shapes.growth.values())
+        self._exits: dict[tuple[str, ...], Halves] = {}
         self._lock = threading.Lock()
 
     @property
     def engine(self) -> Runner:
         return self._engine
+
+    def at_exits(self, outputs: Sequence[str]) -> Halves:
+        """The same for the part of the network that these outputs need; nothing else of it is run. Raises BadInput for
+        an output that is none."""
+        wanted = tuple(outputs)
+        if wanted == self._engine.graph.outputs:
+            return self
+        found = self._exits.get(wanted)
+        if found is None:
+            made = Halves(self._engine.at_exits(wanted))
+            with self._lock:
+                found = self._exits.setdefault(wanted, made)
+        return found
 
     def cut(self, cut_id: str) -> Cut:
         """The cut an id names. Raises BadInput when it names none."""
@@ -52,7 +69,7 @@ class Halves:
         return tuple(replace(tensors[name], shape=self._shapes.at(name, batch)) for name in self.cut(cut_id).crossing)
 
     def sends_input(self, cut_id: str) -> bool:
-        """True where a raw input of the model crosses."""
+        """True where a raw input of the model crosses. Raises BadInput as `cut` does."""
         return not set(self._engine.graph.inputs).isdisjoint(self.cut(cut_id).crossing)
 
     def head(self, cut_id: str, inputs: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -69,6 +86,26 @@ class Halves:
     def whole(self, inputs: Arrays) -> dict[str, Array]:
         """Every output, without a cut."""
         return self._engine.whole(inputs)
+
+    def middle(self, start: Cut, end: Cut, tensors: Arrays) -> dict[str, Array]:
+        """From the crossing tensors of one cut to those of a later one (all of them), and the outputs made between."""
+        made = self._engine.middle(start, end, tensors)
+        return {**{name: tensors[name] for name in end.crossing if name not in made}, **made}
+
+    def picked(self, tensors: Arrays, keep: NDArray[np.bool_]) -> dict[str, Array] | None:
+        """Some samples of a batch; None where these tensors are not in proportion to it."""
+        found = {}
+        for name, array in tensors.items():
+            first, growth = self._shapes.first[name], self._shapes.growth[name]
+            axes = [axis for axis, length in enumerate(growth) if length]
+            if len(axes) != 1 or first[axes[0]] != growth[axes[0]]:
+                return None
+            found[name] = np.compress(np.repeat(keep, growth[axes[0]]), array, axes[0])
+        return found
+
+    def shape(self, name: str, batch: int) -> tuple[int, ...]:
+        """The shape of an activation."""
+        return self._shapes.at(name, batch)
 
     def in_order(self, outputs: Arrays) -> dict[str, Array]:
         """Outputs in the model's order. Raises KeyError when one is missing."""

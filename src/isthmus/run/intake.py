@@ -108,6 +108,9 @@ class Intake:
             )
         if self._may_ask and hello.clips != mine.clips:
             raise Refused("client and server hold different calibrated clips; open the same bundle on both sides")
+        if self._may_ask and hello.exits and hello.exits != mine.exits:
+            held = "another table of exits" if mine.exits else "no table of exits"
+            raise Refused(f"the server holds {held} and would not stop where the client does; open the same bundle")
         self._greeted = True
         return pack(Kind.WELCOME, frame.id, mine.SerializeToString())
 
@@ -165,7 +168,7 @@ def refusal(request_id: int, reason: str) -> bytes:
     return pack(Kind.REFUSAL, request_id, Refusal(reason=reason[:500]).SerializeToString())
 
 
-def welcome(model: str, fingerprint: str, clips: str, cuts: Sequence[str], bounds: Bounds) -> Welcome:
+def welcome(model: str, fingerprint: str, clips: str, exits: str, cuts: Sequence[str], bounds: Bounds) -> Welcome:
     """What a server says of itself. The list of ready cuts ends where the header would grow too long."""
     listed, left = [], bounds.header_bytes // 2
     for cut in cuts:
@@ -178,6 +181,7 @@ def welcome(model: str, fingerprint: str, clips: str, cuts: Sequence[str], bound
         model=model,
         fingerprint=fingerprint,
         clips=clips,
+        exits=exits,
         cuts=listed,
         max_batch=bounds.batch,
         max_bytes=bounds.message_bytes,

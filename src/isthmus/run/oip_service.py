@@ -1,7 +1,7 @@
 """The Open Inference Protocol (KServe v2) and the standard health question, for clients that are not ours.
 
-The whole model is `<name>`; a tail is the same model with its cut in the request's parameters (`cut`, and `codec` where
-the tensors are not raw), so an unmodified `tritonclient` runs either.
+The whole model is `<name>`; a tail is the same model with its cut in the request's parameters (`cut`, `exit`
+where it is not run to its end, `codec` where the tensors are not raw), so an unmodified `tritonclient` runs either.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from isthmus.run import oip_pb2 as oip
 from isthmus.run.codecs import RAW, raw_heads
 from isthmus.run.desk import Desk, Done
 from isthmus.run.heads import Head
+from isthmus.run.places import Place
 from isthmus.run.tensors import DATATYPES, described, parameter, typed_bytes
 from isthmus.version import __version__
 
@@ -67,7 +68,7 @@ class OipService:
         self, ask: oip.ModelMetadataRequest, context: grpc.ServicerContext
     ) -> oip.ModelMetadataResponse:
         self._need(ask.name, ask.version, context)
-        model = self._desk.halves.engine.model
+        model = self._desk.places.halves.engine.model
 
         def shown(signatures: Any) -> list[oip.ModelMetadataResponse.TensorMetadata]:
             kind = oip.ModelMetadataResponse.TensorMetadata
@@ -86,16 +87,16 @@ class OipService:
 
     def _model_infer(self, ask: oip.ModelInferRequest, context: grpc.ServicerContext) -> oip.ModelInferResponse:
         self._need(ask.model_name, ask.model_version, context)
-        cut = parameter(ask.parameters, "cut") or INPUT
-        heads, payload = self._inputs(ask, cut)
+        place = Place(parameter(ask.parameters, "cut") or INPUT, parameter(ask.parameters, "exit")).id
+        heads, payload = self._inputs(ask, place)
         wanted = [o.name for o in ask.outputs]
-        unknown = set(wanted) - set(self._desk.halves.output_names(cut))
+        unknown = set(wanted) - set(self._desk.places.outputs(place))
         if unknown:
             raise Refused(f"this cut has no output '{min(unknown)[:80]}'")
-        done = self._desk.run(cut, heads, memoryview(payload), self._clock())
+        done = self._desk.run(place, heads, memoryview(payload), self._clock())
         return self._response(ask, done, wanted)
 
-    def _inputs(self, ask: oip.ModelInferRequest, cut: str) -> tuple[list[Head], bytes]:
+    def _inputs(self, ask: oip.ModelInferRequest, place: str) -> tuple[list[Head], bytes]:
         """Heads and joined payload in the order the cut wants, checked against the model."""
         contents = list(ask.raw_input_contents)  # every access to the field copies it
         if contents and len(contents) != len(ask.inputs):
@@ -109,11 +110,11 @@ class OipService:
         if not heads or len(heads) != len(ask.inputs):
             raise Refused(f"{len(ask.inputs)} inputs came, {len(heads)} of them of different names")
         batch = next((h.shape[0] for h, _ in heads.values() if h.shape), 1)
-        order = [t.name for t in self._desk.expected(cut, batch)]
+        order = [t.name for t in self._desk.expected(place, batch)]
         picked = [heads[name] for name in order if name in heads]
         if len(picked) != len(heads):
             raise Refused(f"this cut takes the tensors {', '.join(order)}, not {', '.join(heads)[:200]}")
-        self._desk.check(cut, batch, [h for h, _ in picked], sum(len(p) for _, p in picked))
+        self._desk.check(place, batch, [h for h, _ in picked], sum(len(p) for _, p in picked))
         return [h for h, _ in picked], picked[0][1] if len(picked) == 1 else b"".join(p for _, p in picked)
 
     def _response(self, ask: oip.ModelInferRequest, done: Done, wanted: list[str]) -> oip.ModelInferResponse:

@@ -35,4 +35,4 @@ def within(mode: Mode, choice: Choice, halves: Halves) -> Choice:
 
 
 def _instead(choice: Choice, cut: str, why: str) -> Choice:
-    return choice if choice.cut == cut else Choice(cut=cut, codec=RAW, why=why)
+    return choice if choice.cut == cut else Choice(cut=cut, codec=RAW, exit=choice.exit, why=why)

@@ -61,10 +61,11 @@ def said_in(frame: Frame) -> Said:
     return Said(queue_s, decode_s, compute_s, residence_s, Came(after, seconds, total))
 
 
-def outputs_of(frame: Frame, wanted: Sequence[str]) -> dict[str, Array]:
-    """The outputs of an answer by name. Raises BadFrame when they are not the `wanted` ones or not what it says."""
+def outputs_of(frame: Frame, wanted: Sequence[str], *, some: bool = False) -> dict[str, Array]:
+    """The outputs of an answer by name. Raises BadFrame when they are not the `wanted` ones (with `some`: not among
+    them), or not what it says."""
     heads = output_heads(frame.header[_NUMBERS.size :])
-    if {h.name for h in heads} != set(wanted):
+    if not ({h.name for h in heads} <= set(wanted) if some else {h.name for h in heads} == set(wanted)):
         raise BadFrame(f"the server sent {len(heads)} outputs that are not {', '.join(wanted)}")
     outputs: dict[str, Array] = {}
     at = 0

@@ -14,14 +14,17 @@ import grpc
 
 from isthmus.codec import PictureScale
 from isthmus.errors import BadInput
+from isthmus.profile import ExitTable
 from isthmus.quant import ChannelClip
 from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
 from isthmus.run.door import Door
+from isthmus.run.early import Early, digest_of
 from isthmus.run.halves import Halves
 from isthmus.run.intake import welcome
 from isthmus.run.oip_service import OipService
 from isthmus.run.options import server_options
+from isthmus.run.places import Places
 from isthmus.run.service import SplitService
 from isthmus.run.types import Bounds, Runner
 
@@ -110,20 +113,24 @@ def serve(
     port: int = 0,
     clips: Mapping[str, ChannelClip] | None = None,
     pictures: Mapping[str, PictureScale] | None = None,
+    exits: ExitTable | None = None,
     bounds: Bounds | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Server:
     """Starts serving `engine` as model `name` (default: the model's own) and returns at once.
 
     `port` 0 takes any free one; `clips` (calibrated ranges) and `pictures` (how an input is made from a picture), by
-    tensor name, are the same as the clients'. Raises BadInput when the port is in use or the host is not one of this
-    machine.
+    tensor name, are the same as the clients'; so is `exits`, by which inputs may leave early here. Raises BadInput when
+    the port is in use or the host is not one of this machine, and for a table of exits of another model.
     """
     bounds = bounds or Bounds()
     name = name or engine.model.name
     halves, codecs = Halves(engine), Codecs(clips, pictures)
-    desk = Desk(halves, codecs, bounds, clock)
-    hello = welcome(name, engine.model.fingerprint, codecs.digest, halves.ready, bounds)
+    early = None if exits is None else Early(halves, exits)
+    if early is not None:
+        early.to(None).warm_up(clock)
+    desk = Desk(Places(halves, early), codecs, bounds, clock)
+    hello = welcome(name, engine.model.fingerprint, codecs.digest, digest_of(exits), halves.ready, bounds)
     listening = _listen(host, port)
     server = Server(desk, SplitService(desk, hello), host, int(listening.getsockname()[1]))
     server.start(listening, name, clock)

@@ -10,19 +10,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "model", "fingerprint", "clips")
+    __slots__ = ("protocol", "model", "fingerprint", "clips", "exits")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     CLIPS_FIELD_NUMBER: _ClassVar[int]
+    EXITS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     model: str
     fingerprint: str
     clips: str
-    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ...) -> None: ...
+    exits: str
+    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., exits: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "model", "fingerprint", "clips", "cuts", "max_batch", "max_bytes")
+    __slots__ = ("protocol", "model", "fingerprint", "clips", "cuts", "max_batch", "max_bytes", "exits")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +32,7 @@ class Welcome(_message.Message):
     CUTS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_FIELD_NUMBER: _ClassVar[int]
     MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EXITS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     model: str
     fingerprint: str
@@ -37,7 +40,8 @@ class Welcome(_message.Message):
     cuts: _containers.RepeatedScalarFieldContainer[str]
     max_batch: int
     max_bytes: int
-    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., cuts: _Optional[_Iterable[str]] = ..., max_batch: _Optional[int] = ..., max_bytes: _Optional[int] = ...) -> None: ...
+    exits: str
+    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., cuts: _Optional[_Iterable[str]] = ..., max_batch: _Optional[int] = ..., max_bytes: _Optional[int] = ..., exits: _Optional[str] = ...) -> None: ...
 
 class TensorHead(_message.Message):
     __slots__ = ("name", "dtype", "shape", "codec", "payload_bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from isthmus.graph import INPUT, OUTPUT
@@ -31,6 +32,9 @@ class Trip:
     """What the server said, when it answered in time."""
     up_bps: float | None = None
     rtt_s: float | None = None
+    exit: str | None = None
+    exits: tuple[str, ...] = ()
+    """Where samples may leave early: at which exit each did; `exit` is the deepest."""
 
     @property
     def ran(self) -> Ran:
@@ -49,9 +53,10 @@ class Trip:
         total = self.ended_s - self.started_s
         mine = self.head_s + self.encode_s
         if self.said is None:
-            lost = max(0.0, total - mine - self.local_s) if self.trouble else 0.0
-            local = self.local_s if self.trouble else total - mine
-            return Seconds(total=total, head=self.head_s, encode=self.encode_s, lost=lost, local=local)
+            if not self.trouble:
+                return Seconds(total=total, local=total)
+            lost = max(0.0, total - mine - self.local_s)
+            return Seconds(total=total, head=self.head_s, encode=self.encode_s, lost=lost, local=self.local_s)
         theirs = self.said.queue_s + self.said.decode_s + self.said.compute_s
         left = max(0.0, total - mine - theirs)
         down = min(left, self.rtt_s or 0.0) / 2
@@ -75,11 +80,13 @@ class Trip:
             cut=self.cut if self.said is not None else OUTPUT,
             codec=self.codec if self.said is not None else RAW,
             batch=self.batch,
+            exit=self.exit,
+            exits=dict(Counter(self.exits)),
             seconds=self.seconds(),
             up_bytes=self.up_bytes,
             down_bytes=self.down_bytes,
             evidence=evidence(self.said, self.up_bps, self.rtt_s),
-            asked=self.asked.cut if self.trouble else "",
+            asked=self.asked.cut if self.trouble or self.exits else "",
             trouble=self.trouble,
             predicted_s=self.asked.predicted_s,
             estimate_bps=self.beliefs[0],

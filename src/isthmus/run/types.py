@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -54,6 +54,13 @@ class Runner(Protocol):
     def tail(self, cut_id: str, tensors: Arrays) -> dict[str, Array]:
         """The outputs that are made after the cut."""
 
+    def at_exits(self, outputs: Sequence[str]) -> Runner:
+        """The same network as far as these outputs need it. Raises BadInput for one that is none."""
+
+    def middle(self, start: Cut, end: Cut, tensors: Arrays) -> dict[str, Array]:
+        """From the crossing tensors of one cut: those of a later one that did not cross there, and the outputs made
+        between."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -84,6 +91,9 @@ class Answer:
     """of the whole batch, where several requests were gathered into one"""
     wait_s: float = 0.0
     """how long this request waited for its batch to leave, before `step` begins"""
+    exits: tuple[str, ...] = ()
+    """where inputs may leave early: the exit at which each sample left. Its answer then stands under the name of the
+    exit that the request was to go to at most"""
 
     @property
     def ran(self) -> Ran:
@@ -94,6 +104,11 @@ class Answer:
     def cut(self) -> str:
         """Id of the cut that was used; `@output` when everything ran on the device."""
         return self.step.cut
+
+    @property
+    def exit(self) -> str | None:
+        """The exit that answered, the deepest of a batch; None: the whole model did."""
+        return self.step.exit
 
     @property
     def codec(self) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from isthmus.graph import OUTPUT
+from isthmus.profile import ExitTable
 from isthmus.record.types import Step
 from isthmus.run.codecs import Codecs
+from isthmus.run.early import Early
 from isthmus.run.halves import Halves
 from isthmus.run.trip import Trip
 from isthmus.run.types import Array, Arrays
+from isthmus.run.work import Leaving
 
 RELATIVE = 1e-3
 """Of the reference's greatest magnitude: the two sides may use different CPUs, whose kernels sum in another order."""
@@ -18,28 +23,60 @@ RELATIVE = 1e-3
 class Verifier:
     """Recomputes answers on the device. Costs a whole inference or two a request, outside of its measured time."""
 
-    def __init__(self, halves: Halves, codecs: Codecs) -> None:
+    def __init__(self, halves: Halves, codecs: Codecs, exits: ExitTable | None = None) -> None:
         self._halves, self._codecs = halves, codecs
+        self._early = None if exits is None else Early(halves, exits)
 
     def check(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
         """The step with `wrong` and `error`.
 
         An answer is right when it is tail(load(dump(head))) as computed here, and the codec kept its stated bound on
-        every crossing tensor. `error` is the difference from the whole model: what the codec cost.
+        every crossing tensor. `error` is the difference from the whole model, up to the exit that was asked for: what
+        the codec cost. Where inputs left early, each is compared with what its own exit says.
         """
-        whole = self._halves.whole(inputs)
-        reference, kept = (whole, True) if step.cut == OUTPUT else self._again(trip, inputs)
+        if self._early is not None:
+            whole, reference, kept = self._stages(self._early, step, trip, inputs)
+        else:
+            halves = self._halves if step.exit is None else self._halves.at_exits((step.exit,))
+            whole = halves.whole(inputs)
+            reference, kept = (whole, True) if step.cut == OUTPUT else self._again(halves, trip, inputs)
         wrong = not kept or any(not _same(outputs[name], reference[name]) for name in whole)
         error = max((_distance(outputs[name], whole[name]) for name in whole), default=0.0)
         return step.model_copy(update={"wrong": wrong, "error": error if np.isfinite(error) else None})
 
-    def _again(self, trip: Trip, inputs: Arrays) -> tuple[dict[str, Array], bool]:
+    def _again(self, halves: Halves, trip: Trip, inputs: Arrays) -> tuple[dict[str, Array], bool]:
         """(what this cut and codec must give, whether the codec kept its bound)."""
-        crossing, already = self._halves.head(trip.cut, inputs)
-        heads, payloads = self._codecs.dump(trip.codec, crossing)
+        crossing, already = halves.head(trip.cut, inputs)
+        tensors, kept = self._crossed(trip.codec, crossing)
+        return {**already, **halves.tail(trip.cut, tensors)}, kept
+
+    def _crossed(self, codec: str, crossing: Arrays) -> tuple[dict[str, Array], bool]:
+        """The crossing tensors as they arrive, and whether the codec kept its bound."""
+        heads, payloads = self._codecs.dump(codec, crossing)
         tensors = self._codecs.load(heads, memoryview(b"".join(payloads)))
-        kept = all(self._within(trip.codec, name, x, tensors[name]) for name, x in crossing.items())
-        return {**already, **self._halves.tail(trip.cut, tensors)}, kept
+        return tensors, all(self._within(codec, name, x, tensors[name]) for name, x in crossing.items())
+
+    def _stages(
+        self, early: Early, step: Step, trip: Trip, inputs: Arrays
+    ) -> tuple[dict[str, Array], dict[str, Array], bool]:
+        """(what the whole model's exits say, what they must say behind this cut and codec, whether that kept its
+        bound), each sample at the exit where it left."""
+        staged = early.to(trip.asked.exit)
+        last, every = staged.names[-1], staged.halves.whole(inputs)
+        whole = {last: np.stack([every[name][i] for i, name in enumerate(trip.exits)])}
+        if step.cut == OUTPUT:
+            return whole, whole, True
+        walk = Leaving(staged, trip.asked, inputs, trip.batch, time.perf_counter)
+        crossing = walk.head()
+        if crossing is None:
+            return whole, {last: np.full_like(whole[last], np.nan)}, False
+        tensors, kept = self._crossed(trip.codec, crossing)
+        behind = staged.halves.tail(walk.cut, tensors)
+        reference = whole[last].copy()
+        for at, sample in enumerate(walk.rows):
+            if trip.exits[sample] in staged.behind(walk.cut):
+                reference[sample] = behind[trip.exits[sample]][at]
+        return whole, {last: reference}, kept
 
     def _within(self, codec: str, name: str, x: Array, again: Array) -> bool:
         bound = self._codecs.get(codec, name, x.dtype.name).bound(x)
