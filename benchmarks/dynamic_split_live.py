@@ -9,7 +9,8 @@ server (raw tensor, JPEG), and every compressive bottleneck.
 The traces (environment variable ISTHMUS_DATA) are scaled so that their median is the rate at which the device alone and
 the best that sends something tie; downlink is four times uplink; below a tenth of the tie they are clipped. Of all
 files and parts of a set the one is taken in which somebody who knows the link of half a second ago gains most on the
-best choice that never changes: where there is something to switch for. File, part and scale are in the output.
+best choice that never changes, among those in which the best cut changes at least three times: where there is something
+to switch for. File, part and scale are in the output.
 
 Asked: regret (mean over the clairvoyant's mean, both as they ran; `regret_priced` is over the clairvoyant's mean as
 priced) at most 5 %; gain over the best static plan at least 10 %; a decision within 50 µs; requests until the cut is
@@ -33,6 +34,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,7 @@ LEAD_S = 1.5
 """At the first rate of the part, not counted: connections and windows open, beliefs settle."""
 GRID_S = 0.01
 LATE_NEWS_S = 0.5
+FEWEST_CHANGES = 3
 Name = tuple[str, str]
 
 
@@ -175,7 +178,7 @@ def tie_bps(table: CostTable, link: Link) -> float:
 
 def part_of(folder: Path, world: World, seconds: float, tie: float, goodput: float) -> tuple[Trace, dict[str, Any]]:
     """The part of a set of traces with most to switch for, as wire rates with the lead before it, and where it is."""
-    late = round(LATE_NEWS_S * 10)
+    late, cuts = round(LATE_NEWS_S * 10), world.sizes.least.table.cuts
     moments = np.arange(0, seconds, 0.1)
     best: tuple[float, Trace, dict[str, Any]] | None = None
     for file in sorted(folder.iterdir()):
@@ -185,13 +188,17 @@ def part_of(folder: Path, world: World, seconds: float, tie: float, goodput: flo
         for start_s in np.arange(0, scaled.duration_s - seconds, seconds):
             piece = scaled.part(start_s, start_s + seconds)
             every = seconds_of_all(replace(world, up=piece.scaled(goodput)), moments)
-            known = np.concatenate([every.argmin(1)[:1].repeat(late), every.argmin(1)[:-late]])
+            rows = every.argmin(1)
+            changes = sum(cuts[a] != cuts[b] for a, b in pairwise(rows))
+            if changes < FEWEST_CHANGES:
+                continue
+            known = np.concatenate([rows[:1].repeat(late), rows[:-late]])
             gain = 1 - float(every[np.arange(len(moments)), known].mean() / every.mean(0).min())
             if best is None or gain > best[0]:
                 told = {"file": file.name, "start_s": float(start_s), "scale": scale, "late_news_gain": gain}
-                best = gain, piece, {**told, "mean_mbit": piece.mean_bps / 1e6}
+                best = gain, piece, {**told, "changes": changes, "mean_mbit": piece.mean_bps / 1e6}
     if best is None:
-        raise SystemExit(f"{folder} holds no trace of {seconds:g} s")
+        raise SystemExit(f"{folder} holds no trace in which the best cut changes within {seconds:g} s")
     _, piece, told = best
     times = np.concatenate([[0.0], piece.times_s[1:] + LEAD_S])
     return Trace(times, piece.rates_bps, seconds + LEAD_S), told
@@ -231,15 +238,14 @@ def cell(device: Device, bundle: Bundle, world: World, link: Link, trace: Trace)
         "moments_s": moments[turns].tolist(),
         "choices": [(table.cuts[i], table.codecs[i]) for i in best[turns]],
     }
-    first = replace(link, up_bps=link.up_bps, down_bps=link.down_bps)
     rows: dict[str, Any] = {}
-    dynamic, told = device.play("dynamic", trace, first)
-    rows["dynamic"] = summed(dynamic, simulated(world, asked, TableChooser(replace(table, link=first), Habits())))
-    seen, _ = device.play("clairvoyant", trace, first, **known)
+    dynamic, told = device.play("dynamic", trace, link)
+    rows["dynamic"] = summed(dynamic, simulated(world, asked, TableChooser(replace(table, link=link), Habits())))
+    seen, _ = device.play("clairvoyant", trace, link, **known)
     rows["clairvoyant"] = summed(seen, float(seconds_of_all(world, [s.t_s for s in seen]).min(1).mean()))
     for name, fixed in policies(bundle, table, world, asked).items():
         shown = trace if name != "device" else trace.part(0, LEAD_S + (trace.duration_s - LEAD_S) / 3)
-        steps, _ = device.play(name.replace("/", "_").replace(":", "_"), shown, first, choice=fixed)
+        steps, _ = device.play(name.replace("/", "_").replace(":", "_"), shown, link, choice=fixed)
         rows[name] = {**summed(steps, simulated(world, asked, Fixed(choice(fixed)))), "codec": fixed[1]}
     priced = float(seconds_of_all(world, [s.t_s for s in dynamic]).min(1).mean())
     return {"policies": rows, "decision_us": told, **judged(rows, priced)}
@@ -340,7 +346,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--models", default="zoo:efficientnet_b0,zoo:mobilenet_v2")
     parser.add_argument("--traces", default=",".join(TRACES))
-    parser.add_argument("--seconds", type=float, default=14.0, help="of each trace, for each policy")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each trace, for each policy")
     parser.add_argument("--every-ms", type=float, default=200.0, help="from one request to the next")
     parser.add_argument("--share", type=float, default=0.25, help="of a core, for the device")
     parser.add_argument("--runs", type=int, default=3, help="of every part, for the profiles")
