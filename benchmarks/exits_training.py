@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -27,12 +28,14 @@ from isthmus.model.exits.train import Labelled, Training, answers_of, train
 from isthmus.profile.datasets import Dataset, apart, load_dataset
 from isthmus.profile.exit_table import Answers, exit_table
 
+BATCH, VALIDATION = 64, 1 / 6
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--data", default="digits,mnist", help="names or folders, comma between")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=2000, help="of 64 pictures, at least; whole epochs")
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--loss", type=float, default=0.002, help="accuracy that leaving early may cost, validation")
     parser.add_argument("--seed", type=int, default=0)
@@ -43,15 +46,18 @@ def main() -> None:
     rows = []
     for name in names:
         pictures = load_dataset(name, data_folder=Path(root) if root else None, seed=asked.seed)
-        shift = max(1, pictures.shape[1] // 14)
-        how = Training(epochs=asked.epochs, rate=asked.rate, shift=shift, patience=asked.epochs, seed=asked.seed)
+        epochs = math.ceil(asked.steps / max(1, int(len(pictures.train) * (1 - VALIDATION)) // BATCH))
+        how = Training(
+            epochs=epochs, batch=BATCH, rate=asked.rate, shift=max(1, pictures.shape[1] // 14), patience=epochs,
+            seed=asked.seed,
+        )  # fmt: skip
         rows.append(compared(pictures, how, asked.loss))
-    print(json.dumps({"epochs": asked.epochs, "rows": rows}) if asked.json else "\n".join(map(line, rows)))
+    print(json.dumps({"rows": rows}) if asked.json else "\n".join(map(line, rows)))
 
 
 def compared(pictures: Dataset, how: Training, loss: float) -> dict[str, Any]:
     """Both trainings on one data set."""
-    learn, validate = apart(pictures.train, 1 / 6, how.seed)
+    learn, validate = apart(pictures.train, VALIDATION, how.seed)
     parts = [Labelled(pictures.floats(p), p.labels) for p in (learn, validate, pictures.test)]
     recipe = Recipe(net="b_lenet", shape=pictures.shape, classes=len(pictures.classes), seed=how.seed)
     start = time.perf_counter()
@@ -69,6 +75,7 @@ def compared(pictures: Dataset, how: Training, loss: float) -> dict[str, Any]:
         "data": pictures.name,
         "learnt_from": len(learn),
         "tested_on": len(pictures.test),
+        "epochs": how.epochs,
         "train_s": seconds,
         "without_exits": without,
         "last_exit": last.accuracy,
