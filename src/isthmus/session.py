@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from isthmus.adapt import Habits, TableChooser
+from isthmus.adapt import AtExit, Habits, TableChooser
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.engine import Engine
+from isthmus.errors import BadInput
 from isthmus.graph import graph_of
 from isthmus.link import Link
 from isthmus.plan import CostTable, Problem, candidates_for, problem_for, sends_input
+from isthmus.profile import ExitTable
 from isthmus.record import Chooser
 from isthmus.run import Mode, Session, StepWriter, connect_engine
 
@@ -55,10 +57,11 @@ def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None) -> P
     )
 
 
-def table_of(bundle: Bundle, *, batch: int = 1, private: bool = False) -> CostTable:
+def table_of(bundle: Bundle, *, batch: int = 1, private: bool = False, exit_at: str | None = None) -> CostTable:
     """Every ready cut with every codec allowed there, priced for any link and load; `private`: without those that send
-    a raw input."""
+    a raw input; `exit_at`: of the part of the network that this exit needs. Raises BadInput for one that is none."""
     problem = problem_of(bundle, batch=batch)
+    problem = problem if exit_at is None else problem.at_exit(exit_at)
     options = candidates_for(problem)
     return CostTable.of(problem, [o for o in options if not (private and sends_input(problem, o[0]))])
 
@@ -72,10 +75,12 @@ def sizes_up_to(greatest: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def tables_of(bundle: Bundle, batches: Iterable[int], *, private: bool = False) -> dict[int, CostTable]:
+def tables_of(
+    bundle: Bundle, batches: Iterable[int], *, private: bool = False, exit_at: str | None = None
+) -> dict[int, CostTable]:
     """`table_of` for each of these batch sizes. Sizes that were not profiled lie between those that were. Raises
     BadInput for a size the model does not take."""
-    return {batch: table_of(bundle, batch=batch, private=private) for batch in sorted(set(batches))}
+    return {batch: table_of(bundle, batch=batch, private=private, exit_at=exit_at) for batch in sorted(set(batches))}
 
 
 def connect(
@@ -86,6 +91,8 @@ def connect(
     mode: Mode = "auto",
     batch: int = 1,
     max_batch: int | None = None,
+    exit_at: str | None = None,
+    early: bool | ExitTable = False,
     chooser: Chooser | None = None,
     journal: StepWriter | None = None,
     verify: bool = False,
@@ -95,7 +102,11 @@ def connect(
 
     `session.infer({"x": array})` answers with the outputs and how the request went. The cut moves with the link and the
     server's load; when the server is away the device finishes by itself. Decisions are made for the batch size of each
-    request: `batch` is the one expected, and `max_batch` the greatest where they vary (`Session.batched`). Raises
+    request: `batch` is the one expected, and `max_batch` the greatest where they vary (`Session.batched`).
+
+    `exit_at` names the exit that the network is run to: nothing behind it is computed on either side. With `early`
+    every input leaves at the first exit that is sure of it, by the bundle's table or another one that the server holds
+    too; with both, at the latest at `exit_at`. A chooser of your own names exits itself, unless `exit_at` does. Raises
     BadBundle, Refused (another model or version there), BadInput for a batch size the model does not take, and in the
     mode `only_on_server` Unreachable.
     """
@@ -103,8 +114,10 @@ def connect(
     opened = here.bundle
     if chooser is None:
         sizes = {batch, *(sizes_up_to(max_batch) if max_batch is not None else ())}
-        tables = tables_of(opened, sizes, private=mode == "private")
+        tables = tables_of(opened, sizes, private=mode == "private", exit_at=exit_at)
         chooser = TableChooser(tables, Habits(deadline_s=deadline_s))
+    if exit_at is not None:
+        chooser = AtExit(chooser, exit_at)
     return connect_engine(
         here.engine,
         address,
@@ -113,7 +126,20 @@ def connect(
         mode=mode,
         clips=opened.clips,
         pictures=opened.pictures,
+        exits=_rule(opened, early),
         journal=journal,
         verify=here.checker() if verify else False,
         true_bps=true_bps,
     )
+
+
+def _rule(bundle: Bundle, early: bool | ExitTable) -> ExitTable | None:
+    """By what inputs leave early, if they may. Raises BadInput where the bundle has nothing to go by."""
+    if not isinstance(early, bool):
+        return early
+    if early and bundle.exits is None:
+        raise BadInput(
+            f"{bundle.path} has no table of exits, so nobody knows when an input is sure; "
+            "make one with isthmus profile --exits and pack it with --exits"
+        )
+    return bundle.exits if early else None

@@ -1,5 +1,6 @@
 """Keep deciding: what the link and the machines are like now, and which cut is best for that."""
 
+from isthmus.adapt.at_exit import AtExit
 from isthmus.adapt.bandwidth import Bandwidth
 from isthmus.adapt.change_points import ChangePoints, Prior
 from isthmus.adapt.chooser import Habits, TableChooser
@@ -9,6 +10,7 @@ from isthmus.adapt.load import LoadFactor, Recent
 from isthmus.adapt.states import bandwidth_states, segments
 
 __all__ = [
+    "AtExit",
     "Bandwidth",
     "ChangePoints",
     "Fixed",

@@ -189,8 +189,8 @@ class TableChooser:
         told, spent = step.evidence, step.seconds
         if told.queue_s is not None:
             self._queue.observe(told.queue_s, now_s)
-        if step.kind == "probe":
-            return
+        if step.kind == "probe" or step.exits:
+            return  # inputs that left early ran only a part of what is priced
         size = self._sizes.at(step.batch)
         row = size.row.get((step.cut, step.codec))
         if row is None:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from isthmus.bundle.types import (
     CLIPS_FILE,
     DEVICE_FILE,
+    EXITS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     PLAN_FILE,
@@ -21,7 +22,7 @@ from isthmus.errors import BadBundle, BadInput
 from isthmus.files import read_json, sha256_of
 from isthmus.model import Model, load_model
 from isthmus.plan import Plan
-from isthmus.profile import Profile
+from isthmus.profile import ExitTable, Profile
 from isthmus.quant import ChannelClip
 
 _NEEDED = (MODEL_FILE, DEVICE_FILE, SERVER_FILE, PLAN_FILE, CLIPS_FILE)
@@ -37,6 +38,8 @@ class Bundle:
     server: Profile
     plan: Plan
     clips: Mapping[str, ChannelClip]
+    exits: ExitTable | None = None
+    """how good the early exits are and when an input is sure enough; None where the model has none"""
 
     @property
     def pictures(self) -> dict[str, PictureScale]:
@@ -73,13 +76,20 @@ def open_bundle(path: str | Path) -> Bundle:
             server=read_json(path / SERVER_FILE, Profile),
             plan=read_json(path / PLAN_FILE, Plan),
             clips=read_json(path / CLIPS_FILE, Clips).tensors,
+            exits=read_json(path / EXITS_FILE, ExitTable) if EXITS_FILE in manifest.files else None,
         )
     except BadBundle:
         raise
     except BadInput as error:
         raise BadBundle(str(error)) from error
-    for name, part in (("device profile", bundle.device), ("server profile", bundle.server), ("plan", bundle.plan)):
-        if part.fingerprint != manifest.fingerprint:
+    parts: dict[str, Profile | Plan | ExitTable | None] = {
+        "device profile": bundle.device,
+        "server profile": bundle.server,
+        "plan": bundle.plan,
+        "table of exits": bundle.exits,
+    }
+    for name, part in parts.items():
+        if part is not None and part.fingerprint != manifest.fingerprint:
             raise BadBundle(f"{path}: the {name} is of another model than {manifest.name}")
     return bundle
 

@@ -16,6 +16,7 @@ from isthmus.bundle.folder import Bundle, open_bundle
 from isthmus.bundle.types import (
     CLIPS_FILE,
     DEVICE_FILE,
+    EXITS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     PLAN_FILE,
@@ -35,7 +36,7 @@ from isthmus.graph import INPUT, OUTPUT
 from isthmus.link import Link
 from isthmus.model import Model
 from isthmus.plan import Plan
-from isthmus.profile import AccuracyRow, Profile
+from isthmus.profile import AccuracyRow, ExitTable, Profile
 from isthmus.quant import ChannelClip
 from isthmus.version import __version__
 
@@ -63,6 +64,7 @@ class Contents:
     default_codecs: tuple[str, ...] = ("float32",)
     pictures: Mapping[str, PictureScale] = field(default_factory=dict)
     accuracy: tuple[AccuracyRow, ...] = ()
+    exits: ExitTable | None = None
 
 
 def pack(
@@ -84,6 +86,7 @@ def pack(
         raise BadInput(f"{out} exists; give another --out or --force")
     if out.exists() and not (out / MANIFEST_FILE).is_file():
         raise BadInput(f"{out} exists and is no bundle; it is not replaced")
+    _check_exits(engine, contents.exits)
     checks = check_halves(engine, [c.id for c in engine.cuts if c.id not in (INPUT, OUTPUT)], progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -94,6 +97,15 @@ def pack(
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return open_bundle(out)
+
+
+def _check_exits(engine: Engine, table: ExitTable | None) -> None:
+    """Raise BadInput for a table of exits that is not this model's."""
+    for row in table.rows if table is not None else ():
+        if row.output not in engine.graph.outputs:
+            raise BadInput(f"{engine.model.name} has no output '{row.output[:80]}', which the table of exits names")
+    if table is not None and table.fingerprint != engine.model.fingerprint:
+        raise BadInput(f"the table of exits is of another model, {table.model}; make one with isthmus profile --exits")
 
 
 def check_halves(engine: Engine, cuts: Sequence[str], progress: Progress | None = None) -> tuple[SplitCheck, ...]:
@@ -128,6 +140,8 @@ def _write(
     write_json(folder / SERVER_FILE, contents.server)
     write_json(folder / PLAN_FILE, contents.plan)
     write_json(folder / CLIPS_FILE, Clips(samples=contents.clip_samples, tensors=dict(contents.clips)))
+    if contents.exits is not None:
+        write_json(folder / EXITS_FILE, contents.exits)
     files = {f.name: FileEntry(bytes=f.stat().st_size, sha256=sha256_of(f)) for f in sorted(folder.iterdir())}
     manifest = Manifest(
         isthmus=__version__,

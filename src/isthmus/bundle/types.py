@@ -15,6 +15,8 @@ DEVICE_FILE = "device_profile.json"
 SERVER_FILE = "server_profile.json"
 PLAN_FILE = "plan.json"
 CLIPS_FILE = "clips.json"
+EXITS_FILE = "exits.json"
+"""Only where the model has early exits that were judged."""
 MANIFEST_FILE = "manifest.json"
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
 from isthmus.bundle.pack import pack as write_bundle
+from isthmus.bundle.types import EXITS_FILE
 from isthmus.cli.accuracy import Judged, judge, scale_of
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.planning import (
@@ -34,10 +35,11 @@ from isthmus.cli.planning import (
     machines_of,
     make_plan,
 )
+from isthmus.files import read_json
 from isthmus.graph import INPUT
 from isthmus.link import Link
 from isthmus.plan import Plan
-from isthmus.profile import Profile
+from isthmus.profile import ExitTable, Profile
 from isthmus.units import show_bytes, show_seconds
 
 
@@ -67,6 +69,10 @@ def pack(
     ] = "",
     runs: Runs = 8,
     threads: Threads = 1,
+    exits: Annotated[
+        Path | None,
+        typer.Option(help="Table of early exits (isthmus profile --exits); exits.json beside the model without it."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
     json: Json = False,
 ) -> None:
@@ -76,6 +82,7 @@ def pack(
     Example: isthmus pack zoo:mobilenet_v2 --out bundle --device-profile pi.json
     """
     link, limits, names = link_of(up, down, rtt), limits_of(private, None, None), codecs_of(codecs)
+    table = exits_of(model, exits)
     machines = machines_of(
         model,
         batch,
@@ -86,10 +93,11 @@ def pack(
         threads,
         batches=batches_of(batches) if batches else (),
         codecs=names,
+        exits=table is not None,
     )
     judged = judge(machines, names, data, accuracy_loss, scale_of(picture))
     plan = make_plan(machines, link, limits, names, batch, planner, judged.codecs)
-    contents = _contents(machines, judged, plan, link, names)
+    contents = _contents(machines, judged, plan, link, names, table)
     with progress_bar("proving") as progress:
         bundle = write_bundle(
             machines.model, machines.engine, contents, to, packed=today(), force=force, progress=progress
@@ -97,7 +105,16 @@ def pack(
     emit(bundle.manifest, as_json=json, show=lambda: _show(bundle))
 
 
-def _contents(machines: Machines, judged: Judged, plan: Plan, link: Link, names: tuple[str, ...]) -> Contents:
+def exits_of(model: str, given: Path | None) -> ExitTable | None:
+    """The table of a model's exits: the file that is given, else `exits.json` beside the model's own file."""
+    if given is None and Path(model).is_file() and Path(model).with_name(EXITS_FILE).is_file():
+        given = Path(model).with_name(EXITS_FILE)
+    return None if given is None else read_json(given, ExitTable)
+
+
+def _contents(
+    machines: Machines, judged: Judged, plan: Plan, link: Link, names: tuple[str, ...], exits: ExitTable | None
+) -> Contents:
     inputs: Mapping[str, object] = {s.name: s for s in machines.model.inputs}
     return Contents(
         device=machines.device,
@@ -110,6 +127,7 @@ def _contents(machines: Machines, judged: Judged, plan: Plan, link: Link, names:
         default_codecs=features_only(names),
         pictures={} if judged.scale is None else dict.fromkeys(inputs, judged.scale),
         accuracy=judged.rows,
+        exits=exits,
     )
 
 
@@ -125,6 +143,9 @@ def _show(bundle: Bundle) -> None:
     for batch in sorted({*bundle.device.batches, *bundle.server.batches}):
         table.add_row(f"whole model, batch {batch}", *(_whole(p, batch) for p in (bundle.device, bundle.server)))
     out.print(table)
+    if bundle.exits is not None:
+        rows = bundle.exits.rows
+        out.print(f"inputs may leave at {', '.join(r.output for r in rows)}: isthmus run --early, or --exit NAME")
     out.print(bundle.plan.why)
 
 

@@ -19,6 +19,7 @@ from isthmus.graph import INPUT, graph_of, tensors_before
 from isthmus.link import Link
 from isthmus.model import Model, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, problem_for
+from isthmus.plan.types import Exit
 from isthmus.profile import Profile
 from isthmus.profile.measure import CODECS, Measuring, measure
 from isthmus.units import rate_bps, seconds, size_bytes
@@ -28,7 +29,19 @@ DEFAULT_SLOWDOWN = 4.0
 
 DeviceProfile = Annotated[Path | None, typer.Option(help="Profile of the device; measured here where absent.")]
 ServerProfile = Annotated[Path | None, typer.Option(help="Profile of the server; measured here where absent.")]
-PlannerName = Literal["device_only", "server_only", "neurosurgeon", "dynamic", "dynamic_narrow", "mincut", "exhaustive"]
+PlannerName = Literal[
+    "device_only",
+    "server_only",
+    "neurosurgeon",
+    "dynamic",
+    "dynamic_narrow",
+    "mincut",
+    "edgent",
+    "edgent_mincut",
+    "edgent_map",
+    "edgent_map_accuracy",
+    "exhaustive",
+]
 Planner = Annotated[PlannerName, typer.Option(help="How to search; see docs/planners.md.")]
 Slowdown = Annotated[
     float | None,
@@ -107,10 +120,12 @@ def machines_of(
     names: tuple[str | None, str | None] = (None, None),
     codecs: Sequence[str] = (),
     limits: Limits | None = None,
+    exits: bool = False,
 ) -> Machines:
     """Load the model, read the profiles that are given, compute those of the devices that are named (`names`: device,
-    server), and measure the others here, at `batch` and at `batches`; `codecs` are timed besides the usual ones. What
-    the model does not allow (a batch, a node that `limits` name) is refused before anything is measured."""
+    server), and measure the others here, at `batch` and at `batches`; `codecs` are timed besides the usual ones,
+    and with `exits` what each exit needs. What the model does not allow (a batch, a node that `limits` name) is refused
+    before anything is measured."""
     paths = {"device": device, "server": server}
     named = {which: text for which, text in zip(paths, names, strict=True) if text is not None}
     for which in named:
@@ -124,7 +139,7 @@ def machines_of(
     opened = None if len(named) == 2 else _opened(model, threads)
     given = {which: computed(model, text, at) for which, text in named.items()}
     given |= {which: read_profile(which, path, model) for which, path in paths.items() if path is not None}
-    how = Measuring(at, runs, timed_codecs(codecs))
+    how = Measuring(at, runs, timed_codecs(codecs), exits=exits)
     here = _measured(opened, how) if opened is not None and len(given) < 2 else None
     device_profile = given.get("device", here)
     server_profile = given.get("server", here)
@@ -179,9 +194,13 @@ def make_plan(
     *,
     batches: Sequence[int] = (),
     load: float = 1.0,
+    exits: tuple[Exit, ...] = (),
+    states_bps: tuple[float, ...] = (),
+    server_first: bool = False,
 ) -> Plan:
     """Ask a planner; the codecs are `names` wherever `codecs` says nothing (pictures at the input only). `batches`:
-    sizes that switch tables are wanted for; `load` multiplies the server's times."""
+    sizes that switch tables are wanted for; `load` multiplies the server's times; `exits` and `states_bps` as in
+    `Problem`; `server_first`: the server runs the first part, home stays the device."""
     problem = problem_for(
         graph_of(machines.model, batch),
         machines.device,
@@ -194,7 +213,10 @@ def make_plan(
         ready=None if machines.opened is None else [c.id for c in machines.opened.cuts],
     )
     others = tuple(graph_of(machines.model, size) for size in sorted({*batches} - {batch}))
-    return PLANNERS[planner](replace(problem, batches=others))
+    problem = replace(problem, batches=others, exits=exits, states_bps=states_bps)
+    if server_first:
+        problem = replace(problem, machines=problem.machines[::-1], home=1)
+    return PLANNERS[planner](problem)
 
 
 def features_only(names: tuple[str, ...]) -> tuple[str, ...]:

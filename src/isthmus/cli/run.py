@@ -58,6 +58,8 @@ def run(
     deadline: Annotated[str, typer.Option(help="After this the device finishes by itself.")] = "2s",
     cut: Annotated[str, typer.Option(help="Always this cut, instead of adapting.")] = "",
     codec: Annotated[str, typer.Option(help="The codec for --cut.")] = "float32",
+    exit_at: Annotated[str, typer.Option("--exit", help="Run the network to this exit only.")] = "",
+    early: Annotated[bool, typer.Option("--early", help="Inputs leave at the first exit that is sure.")] = False,
     data: Annotated[Path | None, typer.Option(help="Inputs (.npz, one array an input); seeded noise without.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Recompute every answer here and compare.")] = False,
     journal: Annotated[Path | None, typer.Option(help="Write a line a request to this new file.")] = None,
@@ -73,6 +75,8 @@ def run(
     Example: isthmus run bundle --to 192.0.2.7:8001 --requests 1000 --journal run.jsonl
 
     Gathered: isthmus run bundle --max-batch 8 --max-delay 10ms --rate 50/s
+
+    A network with early exits: isthmus run bundle --early, or to one of them: isthmus run bundle --exit exit1
     """
     every_s = pace_of(every, rate)
     rule = Batching(max_batch, seconds(max_delay)) if max_batch else None
@@ -89,6 +93,8 @@ def run(
                 mode=mode,
                 batch=batch,
                 max_batch=max_batch or None,
+                exit_at=exit_at or None,
+                early=early,
                 chooser=chooser,
                 journal=steps,
                 verify=verify,
@@ -165,6 +171,9 @@ def show_summary(summary: Summary) -> None:
         times = (show_seconds(place.p50_s or 0), show_seconds(place.p99_s or 0))
         table.add_row(place.ran, place.cut, str(place.requests), *times, show_bytes(place.up_bytes))
     out.print(table)
+    for use in summary.exits:
+        shown = f"{use.samples} ({use.share:.1%}) at {use.exit}, p50 {show_seconds(use.p50_s)}"
+        out.print(f"left early: {shown}" if len(summary.exits) > 1 else f"answered: {shown}", markup=False)
     checked = f", {summary.wrong} wrong of {summary.verified} verified" if summary.verified else ""
     out.print(
         f"{summary.answered} of {summary.requests} answered, {summary.lost} lost{checked}; p50 "

@@ -30,7 +30,15 @@ def serve(
     with progress_bar("preparing") as progress:
         engine = Engine.open(opened.model(), threads=threads, slowdown=slowdown, progress=progress)
     with interruptible() as stopped:
-        server = start(engine, opened.manifest.name, host=host, port=port, clips=opened.clips, pictures=opened.pictures)
+        server = start(
+            engine,
+            opened.manifest.name,
+            host=host,
+            port=port,
+            clips=opened.clips,
+            pictures=opened.pictures,
+            exits=opened.exits,
+        )
         _announce(opened.manifest.name, server.address, len(engine.cuts), as_json=json)
         stopped.wait()
         server.stop()
