@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json
-from isthmus.graph import INPUT, OUTPUT, Graph, at_exit, cut_at, graph_of
+from isthmus.graph import INPUT, OUTPUT, Graph, Node, Product, Tensor, at_exit, cut_at, graph_of
 from isthmus.link import Link
 from isthmus.model import load_model
 from isthmus.plan import PLANNERS, problem_for
@@ -249,3 +249,23 @@ def test_a_set_that_a_file_lacks_falls_back() -> None:
     graph, device = alexnet(), load_regression("edgent2018_device")
     both = [sum(p.seconds for p in price_layers(graph, device, which)) for which in ("extended", "paper")]
     assert both[0] == both[1]
+
+
+def test_variables_of_the_paper_by_hand() -> None:
+    """AlexNet's first convolution: 64 filters of 11 × 11 in steps of 4 over a picture of 3 × 224 × 224."""
+    graph = graph_of(load_model("zoo:alexnet", weights=False))
+    first = layers_of(graph, fuses=True)[0].shape
+    assert variables_of(first, "paper") == {"input_bytes": 4 * 3 * 224 * 224, "filters": (11 / 4) ** 2 * 64}
+
+
+def test_one_activation_is_fused_and_no_more() -> None:
+    """conv → relu → sigmoid: the sigmoid is a layer; a relu that a second node reads past is one too."""
+    tensors = {t: Tensor(t, (1, 8, 4, 4), "float32", 4) for t in "xabcd"}
+    conv = Node("a", "Conv", ("x",), ("a",), macs=1024, product=Product(16, 8, 8), kernel=(1, 1), strides=(1, 1))
+    relu, sigmoid = Node("b", "Relu", ("a",), ("b",)), Node("c", "Sigmoid", ("b",), ("c",))
+    chain = Graph("chain", 1, (conv, relu, sigmoid), tensors, ("x",), ("c",))
+    assert [x.type for x in layers_of(chain, fuses=True)] == ["convolution", "sigmoid"]
+    assert [x.type for x in layers_of(chain, fuses=False)] == ["convolution", "relu", "sigmoid"]
+    twice = Node("d", "Add", ("a", "b"), ("d",))
+    forked = Graph("forked", 1, (conv, relu, twice), tensors, ("x",), ("d",))
+    assert [x.type for x in layers_of(forked, fuses=True)] == ["convolution", "relu", "add"]
