@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from isthmus.cli import main
 from isthmus.engine import Engine
 from isthmus.model import Model, load_model
 from isthmus.run import Bounds, Server, serve
+
+Call = Callable[..., tuple[int, str, str]]
+"""The command line as a function of its words: (exit code, stdout, stderr)."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,3 +59,18 @@ def other_engine(cache_dir: Path) -> Engine:
 def server(engine: Engine) -> Iterator[Server]:
     with serve(engine, bounds=Bounds(batch=4)) as made:
         yield made
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run the command line here."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, captured.out, captured.err
+
+    return run

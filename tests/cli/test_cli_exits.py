@@ -5,36 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Call
 
-from isthmus.cli import main
 from isthmus.cli import train_exits as command
 from isthmus.files import read_json
 from isthmus.model import digits_test
 from isthmus.profile import ExitTable
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run the command line here; (exit code, stdout, stderr)."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        code = stop.value.code
-        assert isinstance(code, int)
-        return code, captured.out, " ".join(captured.err.split())
-
-    return run
 
 
 @pytest.fixture

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
+from conftest import Call
 from onnx import TensorProto, helper
-
-from isthmus.cli import main
-
-Call = Callable[..., tuple[int, str, str]]
 
 # natural and compressive bottlenecks at block granularity; Bakhtiarnia et al. (ICASSP 2023) state 15 to 68, and 3 or 4
 TABLE = {
@@ -33,19 +28,6 @@ TABLE = {
     "efficientnet_v2_m": (49, 3),
     "efficientnet_v2_l": (68, 3),
 }
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 def write_net(path: Path, batch: int | str, channels: int = 8) -> Path:

@@ -34,9 +34,9 @@ def test_the_switch_tables_of_two_profiles(call: Call, tmp_path: Path) -> None:
     for name, file in zip(PAIR[1::2], files, strict=True):
         words = ("profile", "zoo:efficientnet_b0", "--device", name, "--batches", "1,2,4", "--out", file, "--json")
         assert call(*words)[0] == 0
-    words = ("plan", "zoo:efficientnet_b0", "--planner", "dynamic", "--batches", "1,2,4", "--codecs", "float32,jpeg:90")
+    asked = ("plan", "zoo:efficientnet_b0", "--planner", "dynamic", "--batches", "1,2,4", "--codecs", "float32,jpeg:90")
     given = ("--device-profile", files[0], "--server-profile", files[1], "--out", tmp_path / "plan.json", "--json")
-    code, out, err = call(*words, *given)
+    code, out, err = call(*asked, *given)
     assert code == 0, err
     found = json.loads(out)
     assert [t["batch"] for t in found["switch"]] == [1, 2, 4]

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Call
 
-from isthmus.cli import main
 from isthmus.files import write_json
 from isthmus.graph import graph_of, narrow_cuts
 from isthmus.model import load_model
 from isthmus.profile import BatchProfile, Machine, Profile, Timing
 from isthmus.record import read_journal, summarise
 
-Call = Callable[..., tuple[int, str, str]]
 MODEL = "zoo:mobilenet_v2"
 TRACE = "1Mbit:20s,60Mbit:20s,8Mbit:20s"
 NAMES = ["dynamic", "static", "device", "server", "clairvoyant"]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run the command line here; (exit code, stdout, stderr)."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["isthmus", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

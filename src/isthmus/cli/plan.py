@@ -9,6 +9,7 @@ import typer
 
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar
 from isthmus.cli.computing import DeviceName, ServerName
+from isthmus.cli.edgent import CHOOSES_EXIT, Exits, ServerFirst, States, exits_for, states_for
 from isthmus.cli.planning import (
     Codecs,
     Deadline,
@@ -33,6 +34,7 @@ from isthmus.cli.planning import (
 from isthmus.cli.retiming import timer
 from isthmus.errors import BadInput
 from isthmus.files import write_json
+from isthmus.graph import graph_of
 from isthmus.plan import plan_json, retime, show_plan
 
 
@@ -57,6 +59,9 @@ def plan(
     deadline: Deadline = None,
     memory: Memory = None,
     load: Annotated[float, typer.Option(help="The server is this many times as slow as its profile says.")] = 1.0,
+    exits: Exits = "",
+    states: States = None,
+    server_first: ServerFirst = False,
     best: Annotated[
         int, typer.Option("--retime", min=0, help="Time the best so many choices here before answering.")
     ] = 0,
@@ -70,6 +75,8 @@ def plan(
     Example: isthmus plan zoo:mobilenet_v2 --up 8Mbit --slowdown 6
 
     For every rate and batch at once: isthmus plan zoo:efficientnet_b0 --planner dynamic --batches 1,4,16
+
+    Exit and cut together: isthmus plan zoo:digits --planner edgent --exits 0.92,0.96,0.99 --deadline 20ms
 
     Without either machine at hand: isthmus plan zoo:resnet50 --device eyeriss --server tpu --up 3Mbit
     """
@@ -89,11 +96,26 @@ def plan(
         names=(device, server),
         codecs=names,
         limits=limits,
+        exits=planner in CHOOSES_EXIT,
     )
-    found = make_plan(machines, link, limits, names, batch, planner, {}, batches=sizes, load=load)
+    found = make_plan(
+        machines,
+        link,
+        limits,
+        names,
+        batch,
+        planner,
+        {},
+        batches=sizes,
+        load=load,
+        exits=exits_for(planner, model, graph_of(machines.model, batch), exits),
+        states_bps=states_for(states),
+        server_first=server_first,
+    )
     if best:
         with progress_bar("re-timing"):
             found = retime(found, timer(machines, link, batch, runs), best=best)
     if to is not None:
         write_json(to, found)
-    emit(plan_json(found), as_json=json, show=lambda: out.print(show_plan(found)))
+    names_in_order = ("server", "device") if server_first else ("device", "server")
+    emit(plan_json(found), as_json=json, show=lambda: out.print(show_plan(found, names_in_order)))

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.plan.choose import name_of
+from isthmus.plan.show_exits import config_view, exits_view
 from isthmus.plan.show_switch import switch_view
 from isthmus.plan.types import Candidate, CostRow, Plan
 from isthmus.units import show_bytes, show_seconds
@@ -24,11 +25,15 @@ _CAUSES = (("█", "cyan"), ("░", "yellow"), ("▓", "magenta"), ("▒", "gree
 
 
 def show_plan(plan: Plan, names: Sequence[str] = ("device", "server"), width: int = WIDTH) -> Group:
-    """The whole picture: summary, cost by cause, bars over all cuts, switch tables. `names`: what to call the machines,
-    in order."""
+    """The whole picture: summary, cost by cause, bars over all cuts, switch tables, exits, configuration map. `names`:
+    what to call the machines, in order."""
     parts = [plan_summary(plan), Text(), cost_table(plan, names), Text(), plan_bars(plan, names, width)]
     if plan.switch:
         parts += [Text(), switch_view(plan.switch)]
+    if plan.exit and plan.exits:
+        parts += [Text(), exits_view(plan)]
+    if plan.config is not None:
+        parts += [Text(), config_view(plan.config)]
     return Group(*parts)
 
 
@@ -44,6 +49,7 @@ def plan_summary(plan: Plan) -> RenderableType:
         f"  batch {plan.batch}  by {plan.planner}\n",
         (name_of(plan.cuts, plan.codec, sends=sum(plan.cost.up_bytes) > 0), "bold green"),
         f"  {show_seconds(plan.cost.total_s)}",
+        f"  at {plan.exit}" if plan.exit else "",
     )
     return Group(head, Text(plan.why))
 

@@ -239,7 +239,8 @@ RewardName = Literal["edgent", "accuracy_first"]
 
 class ConfigRow(BaseModel):
     """The best strategy for one bandwidth state: exit, cut and codec, what it takes there, and its reward.
-    `meets`: the latency requirement holds; where it cannot, this is the fastest strategy there is."""
+    `meets`: the latency requirement holds; where it cannot, this is the fastest strategy there is. `sends`: something
+    leaves home."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -251,6 +252,7 @@ class ConfigRow(BaseModel):
     latency_s: NonNegativeFloat
     reward: NonNegativeFloat
     meets: bool
+    sends: bool
 
 
 class ConfigMap(BaseModel):

@@ -100,6 +100,7 @@ def _best(problem: Problem, strategies: list[_Strategies], state_bps: float, nam
             latency_s=float(latency[at]),
             reward=float(worth[at]),
             meets=bool(worth[at] > 0),
+            sends=bool(each.table.up_bytes[at] > 0),
         )
         if best is None or _better(row, best):
             best = row

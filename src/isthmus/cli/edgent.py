@@ -1,0 +1,85 @@
+"""What `isthmus plan` needs for planners that choose among exits: the exits and their accuracies, bandwidth states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.adapt import bandwidth_states
+from isthmus.errors import BadInput
+from isthmus.files import read_json
+from isthmus.graph import Graph
+from isthmus.link import read_trace
+from isthmus.plan.types import Exit
+from isthmus.profile import ExitTable
+from isthmus.profile.exit_table import early_exits
+
+CHOOSES_EXIT = ("edgent", "edgent_mincut", "edgent_map", "edgent_map_accuracy")
+"""Planners that choose among early exits."""
+Exits = Annotated[
+    str,
+    typer.Option(
+        help="How good the exits are: exits.json of profile --exits or train-exits, or shares as 0.75,0.78; without, "
+        "the exits.json beside the model."
+    ),
+]
+States = Annotated[
+    list[Path] | None,
+    typer.Option("--states", help="Traces whose bandwidth states edgent_map prepares for; may be given again."),
+]
+ServerFirst = Annotated[
+    bool,
+    typer.Option("--server-first", help="Edgent's own order: the server runs the first part, the device the rest."),
+]
+
+
+def exits_for(planner: str, model: str, graph: Graph, given: str) -> tuple[Exit, ...]:
+    """The exits of a network with their accuracies, as far as they are told; none for a planner that does not choose.
+
+    Raises BadModel for a network without early exits where accuracies were given, BadInput for accuracies that do not
+    fit it.
+    """
+    if planner not in CHOOSES_EXIT or (not given and len(graph.outputs) == 1):
+        return ()
+    outputs = early_exits(graph)
+    path = _file(model, given)
+    if path is not None:
+        table = read_json(path, ExitTable)
+        unknown = [row.output for row in table.rows if row.output not in outputs]
+        if unknown:
+            raise BadInput(f"{path} is of a model with an exit {unknown[0]}; {graph.name} has {', '.join(outputs)}")
+        return tuple(Exit(row.output, row.accuracy) for row in table.rows)
+    if not given:
+        return tuple(Exit(output) for output in outputs)
+    shares = _shares(given)
+    if len(shares) != len(outputs):
+        raise BadInput(f"{graph.name} has {len(outputs)} exits ({', '.join(outputs)}), not {len(shares)}")
+    return tuple(Exit(output, share) for output, share in zip(outputs, shares, strict=True))
+
+
+def states_for(traces: list[Path] | None) -> tuple[float, ...]:
+    """Bandwidth states of these traces; none where none are given."""
+    return bandwidth_states([read_trace(path) for path in traces]) if traces else ()
+
+
+def _file(model: str, given: str) -> Path | None:
+    """The table that is named, or the one beside the model."""
+    if given:
+        named = Path(given)
+        return named if named.suffix == ".json" or named.is_file() else None
+    beside = Path(model).parent / "exits.json"
+    return beside if Path(model).is_file() and beside.is_file() else None
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or any(not 0 <= share <= 1 for share in found):
+        raise BadInput(
+            f"'{text[:80]}' is neither an exits.json that is there nor shares of right answers, as 0.75,0.78"
+        )
+    return found

@@ -1,0 +1,82 @@
+"""Planning with early exits from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Call
+
+from isthmus.files import write_json
+from isthmus.profile.exits import ExitRow, ExitTable
+
+PAIR = ["--device", "edgent2018_device", "--server", "edgent2018_server", "--rtt", "0ms", "--codecs", "float32"]
+SHARES = "0.747,0.755,0.765,0.775,0.782"
+
+
+def asked(call: Call, *words: str) -> dict[str, Any]:
+    code, out, err = call("plan", *words, "--json")
+    assert code == 0, err
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def refused(call: Call, *words: str) -> str:
+    code, _, err = call("plan", *words)
+    assert code not in (0, 1)
+    assert "Traceback" not in err
+    return err.replace("\n", " ")
+
+
+def test_the_published_pair_gives_up_accuracy_as_the_link_gets_slower(call: Call) -> None:
+    exits = []
+    for up in ("1Mbit", "2Mbit"):
+        words = ["zoo:b_alexnet", "--planner", "edgent", "--exits", SHARES, "--deadline", "120ms", "--server-first"]
+        plan = asked(call, *words, *PAIR, "--up", up)
+        exits.append(plan["exit"])
+        assert plan["cost"]["total_s"] <= 0.12
+    assert exits[0] != exits[1]
+    assert exits[1] == "exit5"
+
+
+def test_a_map_for_the_states_of_a_trace(call: Call, tmp_path: Path) -> None:
+    trace = tmp_path / "bus.txt"
+    rows = [(t, 2.0 if t < 60 else 0.12) for t in range(120)]
+    trace.write_text("".join(f"{t} {mbps}\n" for t, mbps in rows))
+    words = ["zoo:b_alexnet", "--planner", "edgent_map", "--exits", SHARES, "--deadline", "1s", *PAIR]
+    found = asked(call, *words, "--up", "2Mbit", "--states", str(trace))
+    rows_found = found["config"]["rows"]
+    assert [round(row["state_bps"] / 1e6, 2) for row in rows_found] == [0.12, 2.0]
+    assert "strategy by bandwidth state" in call("plan", *words, "--up", "2Mbit")[1]
+
+
+def test_accuracies_come_from_a_table_too(call: Call, tmp_path: Path) -> None:
+    rows = tuple(
+        ExitRow(output=f"exit{k}", accuracy=0.7 + k / 50, threshold=None if k == 5 else 0.1) for k in range(1, 6)
+    )
+    table = ExitTable(model="b_alexnet", rows=rows, classes=10, data="made", samples=10, accuracy=0.8)
+    write_json(tmp_path / "exits.json", table)
+    words = ["zoo:b_alexnet", "--planner", "edgent", *PAIR, "--exits", str(tmp_path / "exits.json")]
+    found = asked(call, *words)
+    assert found["exit"] == "exit5"
+    assert found["exits"][0]["accuracy"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["zoo:b_alexnet", "--exits", "0.7,0.8"], r"has 5 exits"),
+        (["zoo:b_alexnet", "--exits", "nowhere.json"], r"nowhere.json"),
+        (["zoo:b_alexnet", "--exits", "0.7,x"], r"neither an exits.json that is there nor shares"),
+        (["zoo:alexnet", "--exits", "0.7,0.8"], r"has no early exit among its outputs"),
+        (["zoo:b_alexnet", "--exits", SHARES, "--deadline", "1ms"], r"comes nearest at"),
+    ],
+)
+def test_what_cannot_be_planned_says_why(call: Call, words: list[str], said: str) -> None:
+    assert said in refused(call, *words, "--planner", "edgent", *PAIR)
+
+
+def test_a_map_needs_accuracies(call: Call) -> None:
+    assert "give the exits' table" in refused(call, "zoo:b_alexnet", "--planner", "edgent_map", *PAIR)
