@@ -16,6 +16,7 @@ from isthmus.profile.regression.grid import grouped, shape_grid
 from isthmus.profile.regression.measure import (
     LayerMeasuring,
     LayerTimes,
+    _placed,
     _with_group,
     measure_layers,
     regression_of,
@@ -44,7 +45,7 @@ def test_the_grid_is_seeded_and_bounded() -> None:
 
 def test_a_specimen_is_seen_as_the_layer_it_is_of(tmp_path: Path) -> None:
     """One of each type: the layer that makes the tensor is of that type, as large as was asked for; it runs, and
-    every kernel under test took some time."""
+    has kernels of its own."""
     specs: dict[str, Spec] = {}
     for spec in shape_grid(24, seed=0):
         if spec.size <= 32 and spec.weights < 1e6:
@@ -60,6 +61,9 @@ def test_a_specimen_is_seen_as_the_layer_it_is_of(tmp_path: Path) -> None:
         assert shape.in_bytes >= parts * shape.map_bytes
     engine = Engine.open(model, cuts="none", cache_dir=tmp_path)
     assert engine.whole(model.random_inputs(1))
+    leads = {graph.nodes[of_node[graph.producer[t]].lead].name: t for t in made}
+    every = {node.name: 1.0 for node in engine.core.proto.graph.node}
+    assert {t for t, _ in _placed(engine, every, leads, made)} == set(made), "no layer goes without its kernel"
 
 
 def test_measuring_stops_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,9 @@ def _anchor(core: Core, graph: Graph, node: onnx.NodeProto) -> str | None:
     if named != node.name and named in graph.producer:
         return named
     plain = {t: name for name, t in core.tokens.items()}
-    return next((t for o in node.output if (t := plain.get(o, o)) in graph.producer), None)
+    made = next((t for o in node.output if (t := plain.get(o, o)) in graph.producer), None)
+    # additions, activations, concatenations work in the blocked layout without being renamed
+    return named if made is None and named in graph.producer else made
 
 
 def _main_node(graph: Graph, anchor: str, borders: set[str], kind: str) -> str:
