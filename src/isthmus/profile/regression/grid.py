@@ -64,14 +64,15 @@ def _fits(spec: Spec) -> bool:
 
 def _convolution(rng: _Rng, kind: LayerType) -> Spec:
     draw = rng.random()
-    followers = int(rng.choice([0, 1, 1, 2]))
+    followers = int(rng.choice([0, 0, 1, 1, 2, 3, 3]))
+    single = 0 if followers == 2 else followers  # without a second map there is nothing to add
     if draw < 0.14:  # the first layer of a network reads a picture
         kernel = int(rng.choice([3, 5, 7, 11]))
         size = int(rng.choice([32, 64, 96, 112, 160, 224]))
         stride = int(rng.choice([1, 2, 2, 4]))
-        return Spec(kind, 3, size, int(rng.choice([16, 24, 32, 40, 48, 64, 96])), kernel, stride, 1, min(1, followers))
+        return Spec(kind, 3, size, int(rng.choice([16, 24, 32, 40, 48, 64, 96])), kernel, stride, 1, single)
     if draw < 0.26:  # squeeze and excite: one place
-        return Spec(kind, _channels(rng, 16, 1152), 1, _channels(rng, 8, 1152), followers=min(1, followers))
+        return Spec(kind, _channels(rng, 16, 1152), 1, _channels(rng, 8, 1152), followers=single)
     kernel = int(rng.choice([1, 1, 1, 3, 3, 3, 5]))
     stride = int(rng.choice([1, 1, 1, 2]))
     channels, filters = _channels(rng, 16, 2048), _channels(rng, 16, 2048)
@@ -82,7 +83,7 @@ def _convolution(rng: _Rng, kind: LayerType) -> Spec:
 
 def _depthwise(rng: _Rng, kind: LayerType) -> Spec:
     kernel, stride = int(rng.choice([3, 3, 5, 7])), int(rng.choice([1, 1, 2]))
-    return Spec(kind, _channels(rng, 16, 1536), _size(rng), 0, kernel, stride, followers=int(rng.choice([0, 1])))
+    return Spec(kind, _channels(rng, 16, 1536), _size(rng), 0, kernel, stride, followers=int(rng.choice([0, 1, 3])))
 
 
 def _product(rng: _Rng, kind: LayerType) -> Spec:

@@ -139,6 +139,7 @@ def _shape(graph: Graph, lead: int, nodes: Sequence[int]) -> LayerShape:
         groups=product.count if product else 1,
         columns=last.shape[-1] if len(last.shape) > 2 else 1,
         reads=len(reads),
+        bounded=any(graph.nodes[i].op in _ACTIVATIONS - {"Relu"} for i in nodes if i != lead),
         places=last.elements / max(1, product.columns * product.count) if product else last.elements,
     )
 

@@ -38,6 +38,8 @@ class LayerShape:
     """places of the output, over the batch"""
     reads: int = 1
     """activations it reads"""
+    bounded: bool = False
+    """a fused activation other than ReLU: engines do it in one more pass over what a convolution has written"""
 
 
 def variables_of(shape: LayerShape, which: VariableSet, kind: LayerType | None = None) -> dict[str, float]:
@@ -90,6 +92,7 @@ def _convolution(shape: LayerShape) -> dict[str, float]:
     return {
         **{name: shape.macs * is_so for name, is_so in kinds.items()},
         "macs_border": shape.macs * border / max(1, shape.columns),
+        "bounded_bytes": shape.out_bytes * shape.bounded,
         "weight_bytes": shape.weight_bytes,
         **_streamed(shape),
     }
@@ -99,6 +102,7 @@ def _depthwise(shape: LayerShape) -> dict[str, float]:
     return {
         "macs": shape.macs,
         "macs_border": shape.macs / max(1, shape.columns),
+        "bounded_bytes": shape.out_bytes * shape.bounded,
         "weight_bytes": shape.weight_bytes,
         **_streamed(shape),
     }

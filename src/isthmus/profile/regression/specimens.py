@@ -26,8 +26,8 @@ _NARROW = 8
 class Spec:
     """One shape to measure: a feature map of `channels` × `size` × `size` (or `channels` numbers) into `filters`.
 
-    `followers`: a ReLU (1), or an addition and a ReLU (2), fused into a convolution or product. For a concatenation,
-    `filters` is the number of parts.
+    `followers`: a ReLU (1), an addition and a ReLU (2) or a clip (3), fused into a convolution or product. For a
+    concatenation, `filters` is the number of parts.
     """
 
     type: LayerType
@@ -150,6 +150,8 @@ class _Writer:
         if spec.followers == 2:
             size = -(-spec.size // spec.stride)
             y = self.op("Add", [self.conv(self._input([_NARROW, size, size]), _NARROW, filters), y])
+        if spec.followers == 3:
+            return self.op("Clip", [y, self._scalar(0.0), self._scalar(6.0)])
         return self.op("Relu", [y]) if spec.followers else y
 
     def _single(self, spec: Spec, x: str) -> str:
