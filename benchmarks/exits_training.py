@@ -38,20 +38,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000, help="of 64 pictures, at least; whole epochs")
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--loss", type=float, default=0.002, help="accuracy that leaving early may cost, validation")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each kind; the mean is reported, and each")
+    parser.add_argument("--weights", default="", help="of the exits' losses, as 0.5,1; all alike without")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     root = os.environ.get("ISTHMUS_DATA")
     names = [n for n in asked.data.split(",") if root or n != "mnist"]
     rows = []
+    weights = tuple(float(w) for w in asked.weights.split(",") if w)
     for name in names:
-        pictures = load_dataset(name, data_folder=Path(root) if root else None, seed=asked.seed)
+        pictures = load_dataset(name, data_folder=Path(root) if root else None)
         epochs = math.ceil(asked.steps / max(1, int(len(pictures.train) * (1 - VALIDATION)) // BATCH))
         how = Training(
             epochs=epochs, batch=BATCH, rate=asked.rate, shift=max(1, pictures.shape[1] // 14), patience=epochs,
-            seed=asked.seed,
+            weights=weights,
         )  # fmt: skip
-        rows.append(compared(pictures, how, asked.loss))
+        seeds = [how.model_copy(update={"seed": seed}) for seed in range(asked.seeds)]
+        rows.append(together([compared(pictures, one, asked.loss) for one in seeds]))
     print(json.dumps({"rows": rows}) if asked.json else "\n".join(map(line, rows)))
 
 
@@ -65,7 +68,7 @@ def compared(pictures: Dataset, how: Training, loss: float) -> dict[str, Any]:
         net, _ = trained(recipe, parts[0], parts[1], how, Path(folder))
     seconds = time.perf_counter() - start
     alone = Branched(make(recipe).net, {})
-    train(alone, parts[0], parts[1], how)
+    train(alone, parts[0], parts[1], how.model_copy(update={"weights": ()}))
     answers = [Answers(answers_of(net, p.pictures), p.labels) for p in parts[1:]]
     graph = graph_of(to_model(net, pictures.shape, name=recipe.net))
     table = exit_table(graph, *answers, data=pictures.name, allowed_loss=loss)
@@ -86,6 +89,12 @@ def compared(pictures: Dataset, how: Training, loss: float) -> dict[str, Any]:
         "points_lost_by_leaving_early": 100 * (last.accuracy - table.accuracy),
         "work_over_whole": table.mean_macs / last.macs,
     }
+
+
+def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds, and the points that each lost at the last exit."""
+    mean = {k: v if isinstance(v, str) else sum(r[k] for r in runs) / len(runs) for k, v in runs[0].items()}
+    return mean | {"points_lost_by_seed": [r["points_lost_at_the_last_exit"] for r in runs]}
 
 
 def line(row: dict[str, Any]) -> str:
