@@ -35,15 +35,17 @@ class Habits:
     margin: another choice must be this much cheaper before it is taken at once (0.05 is 5 %; the cost model itself errs
     by 2 to 4 %, and two cuts that close are not worth a change). patience: but when staying has cost this share of a
     request in all, the cheaper one is taken however close they are, so that no small difference is paid for ever.
-    probe_every_s: without a bandwidth sample for this long, a
-    probe of `probe_bytes` is asked for; it must leave 8 kB after its first chunk for dispersion to say anything.
+    probe_every_s: without a bandwidth sample for this long, a probe of `probe_bytes` is asked for; it must leave 8 kB
+    after its first chunk for dispersion to say anything. probe_share: sooner after a request that told nothing of the
+    link, as long as probes take no more than this share of the link's time; 0: not sooner.
     """
 
     deadline_s: float | None = None
     margin: float = 0.05
     patience: float = 0.1
     probe_every_s: float = 2.0
-    probe_bytes: int = 16_384
+    probe_bytes: int = 12_500
+    probe_share: float = 0.3
 
     def __post_init__(self) -> None:
         if self.deadline_s is not None and not self.deadline_s > 0:
@@ -52,6 +54,8 @@ class Habits:
             raise BadInput("a chooser needs 0 ≤ margin < 1 and a patience of at least 0")
         if not self.probe_every_s > 0 or not 0 <= self.probe_bytes <= 1_000_000:
             raise BadInput("a chooser needs probe_every_s above zero and probe_bytes within 0…1000000")
+        if not 0 <= self.probe_share <= 1:
+            raise BadInput(f"probes take a share of the link's time from 0 to 1, not {self.probe_share}")
 
 
 class TableChooser:
@@ -79,12 +83,12 @@ class TableChooser:
         self._rtt = Recent(link.rtt_s)
         self._queue = Recent(0.0, rest=0.0)
         self._health = Health()
-        self._asked_s = -math.inf
+        self._asked_s = self._chosen_s = -math.inf
         self._now_s = 0.0
 
     def choose(self, now_s: float, batch: int = 1) -> Choice:
         """Where the request of `batch` samples that starts now should run."""
-        self._now_s = now_s
+        self._now_s = self._chosen_s = now_s
         size = self._size = self._sizes.at(batch)
         latency = self._latency_s(size, self._bandwidth.worth_bps(now_s), now_s)
         at, why = self._pick(size, latency, now_s)
@@ -107,9 +111,10 @@ class TableChooser:
     def probe_bytes(self, now_s: float) -> int:
         """How many bytes a probe sent now should carry; 0 when none is wanted. Asking counts as sending."""
         self._now_s = now_s
-        if not self.habits.probe_bytes or now_s < self._asked_s + self._gap_s():
+        gap_s = self._gap_s()
+        if not self.habits.probe_bytes or now_s < self._asked_s + gap_s:
             return 0
-        if not self._unsure() and self._bandwidth.age_s(now_s) < self._gap_s():
+        if not self._unsure() and self._bandwidth.age_s(now_s) < gap_s:
             return 0
         if not self._worth_knowing(now_s):
             return 0
@@ -162,10 +167,17 @@ class TableChooser:
 
     def _gap_s(self) -> float:
         """The least time between two probes: short while the present rate is news, for what has just changed changes
-        again, and the whole `probe_every_s` once it has been seen `SETTLED` times."""
+        again, and the whole `probe_every_s` once it has been seen `SETTLED` times. After a request that taught nothing,
+        as short as `probe_share` allows: one probe then stands for what a request to the server would have told, so
+        that a faster link is known by the second request on it (simulated over the 80 liveliest parts of the Ghent 4G
+        and 5G uplink traces, five requests a second: 4.3 % above the clairvoyant on average instead of 6.7 %)."""
+        habits, link = self.habits, self._bandwidth
         if self._unsure():
             return self._health.probe_gap_s
-        return self.habits.probe_every_s * min(1.0, max(1.0, self._bandwidth.seen) / SETTLED)
+        gap_s = habits.probe_every_s * min(1.0, max(1.0, link.seen) / SETTLED)
+        if habits.probe_share and link.last_s is not None and self._chosen_s > link.last_s:
+            gap_s = min(gap_s, 8 * habits.probe_bytes / link.bps / habits.probe_share)
+        return gap_s
 
     def _worth_knowing(self, now_s: float) -> bool:
         """Could any news of link or server make it worth sending something? On a perfect link to an idle server, at the
