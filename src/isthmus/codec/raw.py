@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.codec.lengths import DTYPES, elements, layout, need_length, octets
+from isthmus.codec.lengths import DTYPES, dtype_name, elements, layout, need_length, octets
 from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
 
@@ -23,7 +23,7 @@ class Raw:
 
     def dump(self, x: Array) -> memoryview:
         """The tensor's own memory; a copy only where it is not contiguous. Raises BadInput for a foreign dtype."""
-        wire = DTYPES.get(x.dtype.name)
+        wire = DTYPES.get(dtype_name(x.dtype))
         if wire is None:
             raise BadInput(f"dtype '{x.dtype}' cannot cross; known are {', '.join(DTYPES)}")
         return np.ascontiguousarray(x, wire).reshape(-1).view(np.uint8).data

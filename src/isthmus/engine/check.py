@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from isthmus.codec.lengths import dtype_name
 from isthmus.codec.types import Array
 from isthmus.errors import BadInput
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import Graph
 from isthmus.model.types import Model
+
+_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,28 @@ class Shapes:
     first: Mapping[str, tuple[int, ...]]
     growth: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
+    _seen: dict[tuple[Any, ...], int | None] = field(default_factory=dict, compare=False, repr=False)
+    """What was found right, and its batch: a session gives the same shapes again and again."""
 
     def at(self, name: str, batch: int) -> tuple[int, ...]:
         return tuple(f + (batch - 1) * g for f, g in zip(self.first[name], self.growth[name], strict=True))
 
-    def check(self, what: str, wanted: Sequence[str], given: Mapping[str, Array]) -> None:
-        """Raise BadInput, one sentence, unless `given` is exactly the tensors `wanted`, fit to be run."""
+    def check(self, what: str, wanted: Sequence[str], given: Mapping[str, Array]) -> int | None:
+        """The batch size, None where no shape tells. Raise BadInput, one sentence, unless `given` is exactly the
+        tensors `wanted`, fit to be run."""
+        key = (tuple(wanted), *[(n, type(a), getattr(a, "dtype", 0), getattr(a, "shape", 0)) for n, a in given.items()])
+        try:
+            if key in self._seen:
+                return self._seen[key]
+        except TypeError:  # no array, and nothing that can be looked up
+            pass
+        batch = self._checked(what, wanted, given)
+        if len(self._seen) >= _KEPT:
+            self._seen.clear()
+        self._seen[key] = batch
+        return batch
+
+    def _checked(self, what: str, wanted: Sequence[str], given: Mapping[str, Array]) -> int | None:
         if set(given) != set(wanted):
             extra, missing = sorted(set(given) - set(wanted)), sorted(set(wanted) - set(given))
             wrong = f"no {missing[0]}" if missing else f"{extra[0]}, which it does not take"
@@ -36,9 +56,10 @@ class Shapes:
             array = given[name]
             if not isinstance(array, np.ndarray):
                 raise BadInput(f"{what}: {name} must be a numpy array, not {type(array).__name__}")
-            if array.dtype.name != self.dtypes[name]:
-                raise BadInput(f"{what}: {name} must be {self.dtypes[name]}, not {array.dtype.name}")
+            if (found := dtype_name(array.dtype)) != self.dtypes[name]:
+                raise BadInput(f"{what}: {name} must be {self.dtypes[name]}, not {found}")
             batch = self._batch(what, name, array.shape, batch)
+        return batch
 
     def _batch(self, what: str, name: str, shape: tuple[int, ...], batch: int | None) -> int | None:
         """The batch a shape is for. With `batch` given it must be that one."""

@@ -33,6 +33,11 @@ def narrows(bits: int) -> bool:
     return bits in _SIGMAS
 
 
+def sigmas(bits: int) -> float:
+    """How many standard deviations on either side of the mean codes of this width take; inf: all there is."""
+    return _SIGMAS.get(bits, math.inf)
+
+
 def narrowed(bits: int, mean: Floats, std: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:
     """The part of [low, high] worth spending `bits` on: mean ± 3σ at 4 and 3 bits, ± 2σ at 2, all of it at more."""
     if not narrows(bits):

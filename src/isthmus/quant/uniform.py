@@ -2,7 +2,9 @@
 
 All arithmetic is numpy ufuncs writing in place, a slab of the tensor at a time so that the scratch stays in the cache.
 Measured on 100,352 elements (AVX2): a pass costs 10-20 µs, a lookup table for the way back 105 µs, numpy's broadcast of
-one value a channel 20-30 µs more than the same values written out; so small grids are written out (`spread`).
+one value a channel 20-30 µs more than the same values written out; so small grids are written out (`spread`). Right
+after a network has streamed its weights through the caches, each further function of Python's or numpy's costs 5-30 µs
+however small the tensor: one range for a whole tensor has a way of its own (`Range`) with few of them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +29,16 @@ _COMFORT = 2.0**100
 @dataclass(frozen=True, eq=False)
 class Grid:
     """`levels + 1` evenly spaced values from `low` up. The arrays are (1, 1), (channels, 1) or, written out,
-    (channels, plane). Their dtype is the one to compute in: float32, or float64 for extreme ranges."""
+    (channels, plane). Their dtype is the one to compute in: float32, or float64 for extreme ranges.
+
+    `start` lies half a step below `low`, so that the index of x is the whole part of (x - start)·scale. It is rounded
+    upwards: the greatest value cannot come out a level too high, nor the least below zero.
+    """
 
     low: NDArray[Any]
     step: NDArray[Any]
     scale: NDArray[Any]
+    start: NDArray[Any]
     levels: int
 
     @classmethod
@@ -42,22 +49,18 @@ class Grid:
         dtype = _comfortable(float(reach), float(least))
         step: NDArray[Any] = (span / levels).astype(dtype)
         scale = np.divide(1, step, out=np.zeros_like(step), where=step > 0)
-        return cls(low.astype(dtype)[:, None], step[:, None], scale[:, None], levels)
-
-    @classmethod
-    def whole(cls, low: float, high: float, levels: int) -> Grid:
-        """The same for one range; without arrays, because this one is made anew for every tensor (5 µs, not 16)."""
-        span = high - low
-        dtype = _comfortable(max(high, -low), span if span > 0 else math.inf)
-        step = dtype(span / levels)
-        low_, step_, scale = (np.array([[v]], dtype) for v in (low, step, 1 / step if span > 0 else 0.0))
-        return cls(low_, step_, scale, levels)
+        first = low.astype(dtype)
+        exact = first.astype(np.float64) - step.astype(np.float64) / 2
+        start: NDArray[Any] = exact.astype(dtype)
+        start = np.where(start >= exact, start, np.nextafter(start, first))
+        return cls(first[:, None], step[:, None], scale[:, None], start[:, None], levels)
 
     def spread(self, plane: int) -> Grid:
         """The same grid written out for `plane` values a channel."""
         shape = (self.low.shape[0], plane)
-        low, step, scale = (np.ascontiguousarray(np.broadcast_to(a, shape)) for a in (self.low, self.step, self.scale))
-        return Grid(low, step, scale, self.levels)
+        arrays = (self.low, self.step, self.scale, self.start)
+        low, step, scale, start = (np.ascontiguousarray(np.broadcast_to(a, shape)) for a in arrays)
+        return Grid(low, step, scale, start, self.levels)
 
     def error(self, least: NDArray[Any], greatest: NDArray[Any]) -> float:
         """Greatest absolute error for values between `least` and `greatest`, (channels,) each: half a step inside the
@@ -65,8 +68,9 @@ class Grid:
         low, step = self.low[:, 0].astype(np.float64), self.step[:, 0].astype(np.float64)
         top = low + step * self.levels
         outside = np.maximum(low - least, greatest - top)
-        # (x-low)·scale+½ and back round by 6 half-ulps of the span and one of the value; taken as 8 and 2
-        rounding = (top - low) * 2.0**-21 + np.maximum(np.abs(low), np.abs(top)) * 2.0**-23 + 2.0**-149
+        # (x-start)·scale and back round by 6 half-ulps of the span and 3 of the value (two of them `start`); taken as
+        # 8 and 4
+        rounding = (top - low) * 2.0**-21 + np.maximum(np.abs(low), np.abs(top)) * 2.0**-22 + 2.0**-149
         return float(np.max(np.maximum(step / 2, outside) + rounding * (step > 0), initial=0.0))
 
 
@@ -75,37 +79,86 @@ def _comfortable(reach: float, least_span: float) -> type[np.float32 | np.float6
     return np.float32 if reach <= _COMFORT and least_span >= 1 / _COMFORT else np.float64
 
 
+class Range(NamedTuple):
+    """A `Grid` of one range for a whole tensor, as plain numbers: made anew for every tensor."""
+
+    low: Any
+    step: Any
+    scale: Any
+    start: Any
+    levels: int
+
+    @classmethod
+    def between(cls, low: float, high: float, levels: int) -> Range:
+        """`low` and `high` are its ends, finite, low <= high. Equal ends make a constant."""
+        span = high - low
+        dtype = _comfortable(max(high, -low), span if span > 0 else math.inf)
+        first, step = dtype(low), dtype(span / levels)
+        scale = dtype(1 / float(step) if step > 0 else 0.0)
+        exact = float(first) - float(step) / 2
+        start = dtype(exact)
+        return cls(first, step, scale, start if start >= exact else np.nextafter(start, first), levels)
+
+    @property
+    def grid(self) -> Grid:
+        """The same as arrays."""
+        low, step, scale, start = (np.array([[v]]) for v in self[:4])
+        return Grid(low, step, scale, start, self.levels)
+
+    def quantise(self, x: NDArray[np.float32], out: Symbols, *, saturate: bool) -> None:
+        """As `quantise`, for flat arrays."""
+        most = self.levels + 0.5 if saturate else None
+        for first in range(0, x.size, SLAB):
+            last = first + SLAB
+            _indices(x[first:last], self.start, self.scale, most, out[first:last])
+
+    def restore(self, symbols: Symbols, out: NDArray[np.float32]) -> None:
+        """As `restore`, for flat arrays."""
+        for first in range(0, symbols.size, SLAB):
+            last = first + SLAB
+            _values(symbols[first:last], self.step, self.low, out[first:last])
+
+
 def quantise(x: NDArray[np.float32], grid: Grid, out: Symbols, *, saturate: bool) -> None:
     """Nearest grid index of every value of x, (samples, channels, plane) float32, finite, into `out` of that shape.
 
     `saturate` maps what lies outside to the ends; without it the caller promises that nothing does.
     """
-    top = grid.low.dtype.type(grid.levels)
-    half = grid.low.dtype.type(0.5)
-    # a value far outside may overflow to infinity here, which saturates as it should
-    with np.errstate(over="ignore"):
-        for where, part in _slabs(x.shape):
-            source = x[where]
-            work = scratch(source.shape, grid.low.dtype)
-            np.subtract(source, _piece(grid.low, part), out=work)
-            np.multiply(work, _piece(grid.scale, part), out=work)
-            if saturate:
-                np.clip(work, 0, top, out=work)
-            np.add(work, half, out=work)
-            np.copyto(out[where], work, casting="unsafe")
+    most = grid.levels + 0.5 if saturate else None
+    for where, part in _slabs(x.shape):
+        _indices(x[where], _piece(grid.start, part), _piece(grid.scale, part), most, out[where])
 
 
 def restore(symbols: Symbols, grid: Grid, out: NDArray[np.float32]) -> None:
     """Grid values of the symbols, (samples, channels, plane), into `out` of that shape."""
-    direct = grid.low.dtype == np.float32
     for where, part in _slabs(symbols.shape):
-        target = out[where]
-        work = target if direct else scratch(target.shape, grid.low.dtype)
-        np.copyto(work, symbols[where])
-        np.multiply(work, _piece(grid.step, part), out=work)
-        np.add(work, _piece(grid.low, part), out=work)
-        if not direct:
-            np.copyto(target, work, casting="same_kind")
+        _values(symbols[where], _piece(grid.step, part), _piece(grid.low, part), out[where])
+
+
+def _indices(x: NDArray[np.float32], start: Any, scale: Any, most: float | None, out: Symbols) -> None:
+    """One slab of indices: the whole part of (x - start)·scale, not above `most` nor below 0 where that is given."""
+    work = scratch(x.shape, start.dtype)
+    if most is None:
+        np.subtract(x, start, out=work)
+        np.multiply(work, scale, out=work)
+    else:
+        # a value far outside may overflow to infinity here, which saturates as it should
+        with np.errstate(over="ignore"):
+            np.subtract(x, start, out=work)
+            np.multiply(work, scale, out=work)
+        work.clip(0, most, out=work)
+    np.copyto(out, work, casting="unsafe")
+
+
+def _values(symbols: Symbols, step: Any, low: Any, out: NDArray[np.float32]) -> None:
+    """One slab of grid values."""
+    direct = low.dtype == np.float32
+    work = out if direct else scratch(out.shape, low.dtype)
+    np.copyto(work, symbols)
+    np.multiply(work, step, out=work)
+    np.add(work, low, out=work)
+    if not direct:
+        np.copyto(out, work, casting="same_kind")
 
 
 Slices = tuple[slice, slice]

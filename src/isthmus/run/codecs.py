@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from isthmus.codec import PictureScale, codec_for
+from isthmus.codec.lengths import dtype_name
 from isthmus.codec.types import Codec
 from isthmus.errors import BadFrame, Refused
 from isthmus.graph import Tensor
@@ -45,7 +46,7 @@ class Codecs:
         heads: list[Head] = []
         payloads: list[bytes | memoryview] = []
         for name, array in tensors.items():
-            dtype = array.dtype.name
+            dtype = dtype_name(array.dtype)
             writer = self.get(codec, name, dtype)
             payload = memoryview(writer.dump(array)).cast("B")
             heads.append(Head(name, dtype, array.shape, writer.name, len(payload)))
@@ -88,7 +89,7 @@ def raw_heads(outputs: Arrays) -> tuple[tuple[Head, ...], list[memoryview]]:
     heads, parts = [], []
     for name, array in outputs.items():
         whole = np.ascontiguousarray(array)
-        heads.append(Head(name, whole.dtype.name, array.shape, RAW, whole.nbytes))
+        heads.append(Head(name, dtype_name(whole.dtype), array.shape, RAW, whole.nbytes))
         parts.append(whole.reshape(-1).view(np.uint8).data)
     return tuple(heads), parts
 

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
 from isthmus.run.frame import Frame, Kind, Parcel, Parts, read_header, unpack
@@ -18,10 +18,11 @@ from isthmus.run.transport import Transport
 
 _HEADER_BYTES = 1 << 20
 """A server's headers may be long (many outputs); still bounded."""
+_AT_ONCE = 2
+"""Frames handed over together: the small first one and the next, one system call less."""
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(NamedTuple):
     """A frame from the server and when it was here."""
 
     frame: Frame
@@ -155,8 +156,8 @@ class Connection:
             if self._begun is not None:
                 return False
             frames = parcel.frames()
-            for frame in frames:
-                taken = self._transport.offer(frame)
+            while some := list(itertools.islice(frames, _AT_ONCE)):
+                taken = self._transport.offer(some)
                 if taken is None:
                     return False
                 if not taken:
@@ -186,13 +187,8 @@ class Connection:
 
     def _listen(self, heard: Callable[[], bool], timeout_s: float) -> None:
         """Reads in the thread of a request until it has its answer, where no other thread reads."""
-
-        def hear(message: Message) -> bool:
-            self._deliver(message)
-            return heard()
-
         try:
-            self._transport.listen(hear, timeout_s)
+            self._transport.listen(self._deliver, heard, timeout_s)
         except IsthmusError as e:
             self._fail(self._lost_by(e))
 

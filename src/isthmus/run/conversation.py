@@ -17,7 +17,7 @@ from isthmus.run.desk import Desk, Done
 from isthmus.run.frame import Kind, pack
 from isthmus.run.intake import Intake, Job, refusal
 from isthmus.run.replies import Said, reply_frame
-from isthmus.run.sockets import Message
+from isthmus.run.sockets import Inbox, Message
 from isthmus.run.split_pb2 import Welcome
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ class Conversation:
         self._desk, self._messages = desk, messages
         self._say, self._hang_up = say, hang_up
         self._intake = Intake(desk, welcome)
+        if isinstance(messages, Inbox):
+            messages.place = self._intake.place
         self._reading, self._lock = threading.Lock(), threading.Lock()
         self._line: deque[Job] = deque()
         self._computing = self._ending = self._over = False
@@ -107,7 +109,7 @@ class Conversation:
         try:
             if job.cancelled or self._over:
                 return None
-            done = self._desk.run(job.cut, job.heads, memoryview(job.payload), job.last_s)
+            done = self._desk.run(job.cut, job.heads, job.payload, job.last_s)
             return reply(job, done, self._desk.clock())
         except IsthmusError as e:
             self._desk.count("refused")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from isthmus.errors import BadFrame, IsthmusError, Refused
 from isthmus.graph import Tensor
@@ -17,8 +17,7 @@ from isthmus.run.types import Array, Bounds
 _KEPT, _LONGEST_KEPT = 256, 4096
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """Outputs of a tail and the seconds it took, by cause."""
 
     outputs: dict[str, Array]

@@ -56,10 +56,10 @@ class Ear:
                     self._gate.wait(_LOOK_S)
             with self._turn:
                 message = self._stand_once()
+                if message:
+                    yield message  # with the turn in hand: whoever takes it next sees that this was delivered
             if message is None:
                 return
-            if message:
-                yield message
 
     def take_turn(self) -> bool:
         """Whether the caller listens from now on; then it calls `hear`, and `leave` at the end."""

@@ -64,9 +64,12 @@ def pack(kind: Kind, request_id: int, header: bytes = b"", *bodies: bytes | memo
     return b"".join((PREAMBLE.pack(kind, request_id, len(header)), header, *bodies))
 
 
-def unpack(message: bytes | memoryview, header_bytes: int) -> Frame:
+def unpack(message: bytes | memoryview | tuple[bytes, memoryview], header_bytes: int) -> Frame:
     """The frame in a stream message. Raises BadFrame when it is cut short, of no known kind, or its header is longer
     than `header_bytes`."""
+    placed = None
+    if isinstance(message, tuple):  # the preamble, and a body that was put where it is wanted
+        message, placed = message
     if len(message) < PREAMBLE.size:
         raise BadFrame(f"a frame of {len(message)} bytes is shorter than its {PREAMBLE.size}-byte preamble")
     kind, request_id, size = PREAMBLE.unpack_from(message)
@@ -76,7 +79,8 @@ def unpack(message: bytes | memoryview, header_bytes: int) -> Frame:
     if known is None:
         raise BadFrame(f"there is no frame of kind {kind}")
     begin = PREAMBLE.size + size
-    return Frame(known, request_id, bytes(message[PREAMBLE.size : begin]), memoryview(message)[begin:])
+    body = memoryview(message)[begin:] if placed is None else placed
+    return Frame(known, request_id, bytes(message[PREAMBLE.size : begin]), body)
 
 
 def read_header(kind: type[_M], frame: Frame) -> _M:
@@ -87,8 +91,10 @@ def read_header(kind: type[_M], frame: Frame) -> _M:
         raise BadFrame(f"the header of a {frame.kind.name} frame cannot be read") from None
 
 
-def request_id_of(message: bytes | memoryview) -> int:
+def request_id_of(message: bytes | memoryview | tuple[bytes, memoryview]) -> int:
     """The request a broken message most likely belongs to; 0 when it is too short to say."""
+    if isinstance(message, tuple):
+        message = message[0]
     return int(PREAMBLE.unpack_from(message)[1]) if len(message) >= PREAMBLE.size else 0
 
 

@@ -119,11 +119,4 @@ class Halves:
     def batch_of(self, inputs: Arrays) -> int:
         """The batch size of a whole request. Raises BadInput in one sentence for anything the model does not take."""
         graph = self._engine.graph
-        self._shapes.check(graph.name, graph.inputs, inputs)
-        for name in graph.inputs:
-            for size, first, grown in zip(
-                inputs[name].shape, self._shapes.first[name], self._shapes.growth[name], strict=True
-            ):
-                if grown:
-                    return int(1 + (size - first) // grown)
-        return graph.batch
+        return self._shapes.check(graph.name, graph.inputs, inputs) or graph.batch

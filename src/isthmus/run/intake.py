@@ -8,15 +8,20 @@ compared with the model's own shapes first. A frame that lies costs its own requ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import numpy as np
 
 from isthmus.errors import BadFrame, IsthmusError, Refused
 from isthmus.run.desk import Desk
-from isthmus.run.frame import Frame, Kind, pack, read_header, request_id_of, unpack
+from isthmus.run.frame import PREAMBLE, Frame, Kind, pack, read_header, request_id_of, unpack
 from isthmus.run.heads import Head
 from isthmus.run.replies import Came
+from isthmus.run.sockets import Message
 from isthmus.run.split_pb2 import Arrival, Hello, Probe, Refusal, Welcome
 from isthmus.run.types import PROTOCOL, Bounds
+
+_NOTHING = memoryview(b"")
 
 
 @dataclass
@@ -30,18 +35,26 @@ class Job:
     first_s: float
     first_bytes: int = 0
     last_s: float = 0.0
-    payload: bytearray = field(default_factory=bytearray)
+    payload: memoryview = _NOTHING
     received_bytes: int = 0
     cancelled: bool = False
+    _lent: memoryview | None = None
 
     def add(self, body: memoryview, now_s: float) -> None:
         """The next bytes of the payload. Raises BadFrame when there are more than were announced."""
         if self.received_bytes + len(body) > self.total_bytes:
             raise BadFrame(f"more bytes came than the {self.total_bytes} that were announced")
+        if self.cut and body is not self._lent:
+            self.payload[self.received_bytes : self.received_bytes + len(body)] = body
         self.received_bytes += len(body)
         self.last_s = now_s
-        if self.cut:
-            self.payload += body
+
+    def room(self, size: int) -> memoryview | None:
+        """Where the next `size` bytes of the payload belong, for `add`; None where they belong nowhere."""
+        if not self.cut or self.received_bytes + size > self.total_bytes:
+            return None
+        self._lent = self.payload[self.received_bytes : self.received_bytes + size]
+        return self._lent
 
     @property
     def complete(self) -> bool:
@@ -65,7 +78,7 @@ class Intake:
         self._open: Job | None = None
         self._pending: dict[int, Job] = {}
 
-    def feed(self, message: bytes | memoryview, now_s: float) -> list[bytes | Job]:
+    def feed(self, message: Message, now_s: float) -> list[bytes | Job]:
         """Answers to send at once and requests to compute, in this order, for one stream message."""
         try:
             frame = unpack(message, self._bounds.header_bytes)
@@ -76,6 +89,17 @@ class Intake:
                 self._open = None
             self._desk.count("refused")
             return [refusal(request_id, str(e))]
+
+    def place(self, first: memoryview, size: int) -> tuple[bytes, memoryview] | None:
+        """Where the body of a long frame that begins so shall be received: the payload it is part of (see
+        `sockets.Inbox`)."""
+        if self._open is None or len(first) < PREAMBLE.size:
+            return None
+        kind, request_id, header_bytes = PREAMBLE.unpack_from(first)
+        if kind != Kind.CHUNK or request_id != self._open.id or header_bytes:
+            return None
+        room = self._open.room(size - PREAMBLE.size)
+        return None if room is None else (bytes(first[: PREAMBLE.size]), room)
 
     def finished(self, job: Job) -> None:
         """The job was answered, or will not be."""
@@ -124,6 +148,8 @@ class Intake:
             if frame.id in self._pending or waiting > self._bounds.message_bytes:
                 raise Refused(f"request {frame.id} is one too many: {len(self._pending)} of this stream are waiting")
             job = Job(frame.id, ask.cut, ask.heads, ask.total_bytes, now_s)
+            # The model's own shapes bound it, and its pages become memory one by one as bytes come.
+            job.payload = np.empty(ask.total_bytes, np.uint8).data
         else:
             total = read_header(Probe, frame).total_bytes
             if total > self._bounds.message_bytes:

@@ -10,15 +10,19 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import numpy as np
 
 from isthmus.errors import BadFrame
 
 Octets = bytes | memoryview
-Message = bytes | memoryview
-"""As it came in; a memoryview owns what it shows."""
+Message = bytes | memoryview | tuple[bytes, memoryview]
+"""As it came in, or in two: its beginning, and the rest where somebody wanted it."""
+Place = Callable[[memoryview, int], tuple[bytes, memoryview] | None]
+"""Asked with the beginning of a long message and its size: its first bytes, and where the rest of it shall go; None: it
+may stay in one piece."""
 
 MAGIC = b"ISTM"
 """What a client says first, so that one port can serve this and gRPC (which begins with "PRI ")."""
@@ -27,10 +31,15 @@ _NEAR = 32 << 10
 """Short messages are read several at a time; the first frame of a payload (8 kB) is one."""
 _PIECE = 1 << 20
 _NOTHING = memoryview(b"")
+
 _UNSENT_BYTES = 128 << 10
 """10 ms at 100 Mbit/s: less, and a busy machine lets the link run dry; more is lost when a request is given up."""
 _USER_TIMEOUT_MS = 5_000
 _PROBE_AFTER_S, _PROBE_EVERY_S, _PROBES = 2, 1, 3
+
+
+def _nowhere(first: memoryview, size: int) -> None:
+    """No message is wanted anywhere."""
 
 
 def tune(peer: socket.socket) -> None:
@@ -60,9 +69,10 @@ def send(peer: socket.socket, *parts: Octets) -> None:
         peer.sendall(memoryview(b"".join(whole))[sent:])
 
 
-def send_now(peer: socket.socket, parts: Sequence[Octets]) -> memoryview:
-    """As much of a message as goes without waiting; the bytes that are left. Raises OSError when the peer is gone."""
-    whole = _prefixed(parts)
+def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memoryview:
+    """As much of these messages as goes without waiting; the bytes that are left. Raises OSError when the peer is
+    gone."""
+    whole = [part for message in messages for part in _prefixed(message)]
     try:
         sent = peer.sendmsg(whole, (), socket.MSG_DONTWAIT)
     except BlockingIOError:
@@ -83,10 +93,12 @@ class Inbox:
 
     def __init__(self, peer: socket.socket, longest: int) -> None:
         self._peer, self._longest = peer, longest
+        self.place: Place = _nowhere
         self._near = memoryview(bytearray(_NEAR))
         self._at = self._end = 0
         self._pieces: list[memoryview] = []
         self._filled = self._missing = 0
+        self._head = b""
 
     def take(self, flags: int = 0) -> Message | None:
         """The next message, None when there are no more. Raises BadFrame for one longer than `longest`, OSError when
@@ -99,9 +111,14 @@ class Inbox:
             if self._pieces and not self._missing:
                 return self._far()
 
-    def __iter__(self) -> Iterator[Message]:
-        while (message := self.take()) is not None:
-            yield message
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        message = self.take()
+        if message is None:
+            raise StopIteration
+        return message
 
     def _next_near(self) -> Message | None:
         """A message that is in the near buffer wholly. One that does not fit there becomes pieces."""
@@ -116,11 +133,23 @@ class Inbox:
             self._at = begin + size
             return bytes(self._near[begin : self._at])
         if size > _NEAR - _LENGTH.size:
-            self._missing = size
-            self._grow()
-            self._pieces[0][:have] = self._near[begin : self._end]
-            self._filled, self._missing, self._at = have, size - have, self._end
+            self._begin_far(self._near[begin : self._end], size)
+            self._at = self._end
         return None
+
+    def _begin_far(self, first: memoryview, size: int) -> None:
+        """The beginning of a long message is here; the rest goes straight to where it stays."""
+        self._missing = size
+        placed = self.place(first, size)
+        if placed is None:
+            self._grow()
+        else:
+            self._head, body = placed
+            self._pieces, first = [body], first[len(self._head) :]
+            self._missing -= len(self._head)
+        self._filled = len(first)
+        self._pieces[0][: self._filled] = first
+        self._missing -= self._filled
 
     def _receive_near(self, flags: int) -> int:
         """More into the near buffer, whose unread part moves to the front."""
@@ -147,6 +176,9 @@ class Inbox:
 
     def _far(self) -> Message:
         pieces, self._pieces = self._pieces, []
+        head, self._head = self._head, b""
+        if head:
+            return head, pieces[0]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -30,16 +30,16 @@ class Transport(Protocol):
         """Sends what `outgoing` yields, from a thread of its own, and yields what comes. Raises Remote or BadFrame
         when it breaks. Called once. `needed()`: whether somebody waits for a message who cannot listen himself."""
 
-    def offer(self, message: Parts) -> bool | None:
-        """Takes a message from the caller's thread, without ever waiting and while `outgoing` yields nothing. True:
-        it is gone. False: the rest of it goes before the next message of `outgoing`, an empty one if need be, and
+    def offer(self, messages: Sequence[Parts]) -> bool | None:
+        """Takes messages from the caller's thread, without ever waiting and while `outgoing` yields nothing. True:
+        they are gone. False: the rest of them goes before the next message of `outgoing`, an empty one if need be, and
         nothing may be offered until then. None: this transport takes no offers."""
 
     def attend(self, change: int) -> None:
         """One thread more (+1) or less (-1) means to listen soon."""
 
-    def listen(self, hear: Callable[[Message], bool], timeout_s: float) -> None:
-        """Takes what comes in the caller's thread, in place of `talk`, until `hear` returns True or the time is up.
+    def listen(self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float) -> None:
+        """Hands what comes to `hear` in the caller's thread, in place of `talk`, until `heard()` or the time is up.
         Returns at once where another thread listens or this transport has no such thing. Raises as `talk` does."""
 
     def close(self) -> None:
@@ -61,14 +61,14 @@ class GrpcTransport:
         except (grpc.RpcError, ValueError) as e:  # a ValueError: the channel was closed before it began
             raise translated(e, self.address) from e
 
-    def offer(self, message: Parts) -> bool | None:
+    def offer(self, messages: Sequence[Parts]) -> bool | None:
         """See `Transport`: grpc sends from a thread of its own."""
         return None
 
     def attend(self, change: int) -> None:
         """See `Transport`: grpc listens in threads of its own."""
 
-    def listen(self, hear: Callable[[Message], bool], timeout_s: float) -> None:
+    def listen(self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float) -> None:
         """See `Transport`."""
 
     def close(self) -> None:
@@ -110,10 +110,10 @@ class TcpTransport:
         """Whether a message that was offered is not wholly sent yet."""
         return bool(self._rest)
 
-    def offer(self, message: Parts) -> bool | None:
+    def offer(self, messages: Sequence[Parts]) -> bool | None:
         """See `Transport`."""
         try:
-            self._rest = send_now(self._socket, message)
+            self._rest = send_now(self._socket, messages)
         except OSError:
             self.close()
         return not self._rest
@@ -122,14 +122,14 @@ class TcpTransport:
         """See `Transport`."""
         self._ear.attend(change)
 
-    def listen(self, hear: Callable[[Message], bool], timeout_s: float) -> None:
+    def listen(self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float) -> None:
         """See `Transport`."""
         if not self._ear.take_turn():
             return
         end = time.monotonic() + timeout_s
         try:
-            while (message := self._ear.hear(end - time.monotonic())) is not None and not hear(message):
-                pass
+            while not heard() and (message := self._ear.hear(end - time.monotonic())) is not None:
+                hear(message)
         except EOFError:
             raise Unreachable(f"{self.address} ended the stream") from None
         except OSError as e:
