@@ -13,7 +13,7 @@ them, which takes three to five times as long on networks without narrow places.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isthmus.plan.maxflow import Flow
@@ -50,7 +50,7 @@ class Closure:
         """Vertex 0 is START and the sink, vertex i + 1 is item i, the last ones are parcels with several readers. An
         edge from a to b is cut, and its capacity paid, where b is in the set and a is not."""
         needs, parcels = self._reduced()
-        endless = 1 + sum(abs(w) for w in self.weights) + sum(price for *_, price in parcels)
+        endless = 1 + sum(map(abs, self.weights)) + sum([price for _, _, price in parcels])
         several = sum(len(readers) > 1 for _, readers, _ in parcels)
         flow = Flow(1 + len(self.weights) + several)
         for i, weight in enumerate(self.weights):
@@ -66,7 +66,11 @@ class Closure:
                     flow.add(r + 1, own, endless)
                 own += 1
             else:
-                flow.add(readers[0] + 1, maker + 1, price)
+                (r,) = readers
+                needed = maker in needs[r]
+                flow.add(r + 1, maker + 1, price, endless if needed else 0)
+                if needed:
+                    needs[r].remove(maker)
         for i, wanted in enumerate(needs):
             for p in wanted:
                 flow.add(p + 1, i + 1, endless)
@@ -76,28 +80,27 @@ class Closure:
         """Needs that no other need implies, and of every parcel the readers that no other reader needs (where the last
         reader is in, all are): in a densely connected block nearly nothing is left."""
         earlier: list[int] = []  # for every item a bit set of all it needs, directly or not
+        upto: list[int] = []  # the same, and the item itself
         needs = []
-        for wanted in self.needs:
-            direct = list(_last(wanted, earlier))
+        for i, wanted in enumerate(self.needs):
+            direct = _last(wanted, earlier)
             needs.append(direct)
             every = 0
             for p in direct:
-                every |= earlier[p] | 1 << p
+                every |= upto[p]
             earlier.append(every)
+            upto.append(every | 1 << i)
         parcels: list[Parcel] = [
-            (maker, list(_last(readers, earlier)), price) for maker, readers, price in self.parcels if readers and price
+            (maker, _last(readers, earlier), price) for maker, readers, price in self.parcels if readers and price
         ]
         return needs, parcels
 
 
-def _last(items: Sequence[int], earlier: Sequence[int]) -> Iterator[int]:
+def _last(items: Sequence[int], earlier: Sequence[int]) -> list[int]:
     """Items that no other of them needs; each once."""
     if len(items) < 2:
-        yield from items
-        return
+        return list(items)
     implied = 0
     for i in items:
         implied |= earlier[i]
-    for i in dict.fromkeys(items):
-        if not implied >> i & 1:
-            yield i
+    return [i for i in dict.fromkeys(items) if not implied >> i & 1]

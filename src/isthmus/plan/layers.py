@@ -10,6 +10,7 @@ Light-load DADS (Hu et al., INFOCOM 2019) is the case of one link, with the inpu
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import sub
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,12 @@ class Layers:
         self._parcels: list[tuple[int, list[int], int]] = []
         self._first = [0] * len(problem.links)
         graph = problem.graph
-        self._before = [
-            [graph.producer[t] for t in dict.fromkeys(node.inputs) if t in graph.producer] for node in graph.nodes
-        ]
-        self._node_ns = [[_ns(s) for s in m.nodes_s()] for m in problem.machines]
         self._made = [(v, name) for v, node in enumerate(graph.nodes) for name in node.outputs]
+        self._before: list[list[int]] = [[] for _ in graph.nodes]
+        for v, name in self._made:
+            for reader in graph.consumers[name]:
+                self._before[reader].append(v)
+        self._node_ns = [[_ns(s) for s in m.nodes_s()] for m in problem.machines]
         for j in range(len(problem.links) - 1, -1, -1):
             if problem.home <= j:
                 self._add_layer_after_home(j)
@@ -79,7 +81,8 @@ class Layers:
         makers = [graph.producer[name] for name in answers]
         for v, price in zip(makers, self._prices(j, answers, up=False), strict=True):
             self._weights[first + v] -= price
-        last = [v for v, node in enumerate(graph.nodes) if not any(graph.consumers[t] for t in node.outputs)]
+        read = {v for v, name in self._made if graph.consumers[name]}
+        last = [v for v in range(self.nodes) if v not in read]
         self._add_item(-_ns(link.up_s(0) + link.fixed_s), [first + v for v in last])
         self._add_item(-_ns(link.down_s(0)), [first + v for v in makers])
 
@@ -104,11 +107,10 @@ class Layers:
         self._first[j] = first = len(self._weights)
         here, there = self._node_ns[j], self._node_ns[j + 1]
         outer = self._first[j + 1] if j + 1 < len(self._first) else None
-        for v in range(self.nodes):
-            needs = [first + p for p in self._before[v]] + extra[v]
-            if outer is not None:
-                needs.append(outer + v)
-            self._add_item(here[v] - there[v], needs)
+        self._weights += map(sub, here, there)
+        for v, (before, more) in enumerate(zip(self._before, extra, strict=True)):
+            outside = [] if outer is None else [outer + v]
+            self._needs.append([first + p for p in before] + more + outside)
 
     def _add_item(self, weight: int, needs: list[int]) -> int:
         self._weights.append(weight)

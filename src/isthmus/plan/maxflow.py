@@ -51,16 +51,17 @@ class Flow:
 
     def _distances(self) -> tuple[list[int], list[int]]:
         """Exact distances to the sink in the residual network (count where there is no way), nearest first."""
-        to, room, far = self._to, self._room, self.count
+        to, room, far, edges = self._to, self._room, self.count, self._edges
         label = [far] * far
         label[0] = 0
         order = [0]
         for v in order:
             next_label = label[v] + 1
-            for e in self._edges[v]:
-                if room[e ^ 1] and label[to[e]] == far:
-                    label[to[e]] = next_label
-                    order.append(to[e])
+            for e in edges[v]:
+                u = to[e]
+                if label[u] == far and room[e ^ 1]:
+                    label[u] = next_label
+                    order.append(u)
         return label, order
 
     def _push_all(self, label: list[int], order: list[int]) -> None:
