@@ -118,3 +118,18 @@ def test_causes_are_all_there_in_the_order_of_a_request() -> None:
 
 def test_many_different_troubles_stay_bounded() -> None:
     assert len(summarise([step(i, trouble=f"late by {i} ms") for i in range(500)]).troubles) == 50
+
+
+def test_exits_are_counted_by_sample_and_timed_by_request() -> None:
+    common: dict[str, Any] = {"t_s": 0.0, "ran": "device", "cut": "@output", "codec": "float32"}
+    left = {"a": 2, "b": 1}
+    steps = [
+        Step(id=0, batch=3, exit="b", exits=left, asked="t", seconds=Seconds(total=1.0), **common),
+        Step(id=1, batch=2, exit="b", seconds=Seconds(total=3.0), **common),
+        Step(id=2, seconds=Seconds(total=9.0), **common),
+    ]
+    found = summarise(steps)
+    rows = [(use.exit, use.samples, use.share, use.p50_s) for use in found.exits]
+    assert rows == [("b", 3, 0.6, 2.0), ("a", 2, 0.4, 1.0)]
+    assert found.fallbacks == 0, "to leave early on the device is no fallback"
+    assert summarise(steps[2:]).exits == ()

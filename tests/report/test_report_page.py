@@ -233,3 +233,15 @@ def test_reporting_needs_only_the_core() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_which_exit_answered_stands_in_a_table_where_there_is_one(tmp_path: Path) -> None:
+    plain = steady_run(4)
+    assert "Which exit answered" not in written(tmp_path / "plain", plain)
+    left = [s.model_copy(update={"exit": EVIL, "exits": {"exit1": 2, EVIL: 1}, "batch": 3}) for s in plain]
+    page = written(tmp_path / "left", left)
+    stands_alone(page)
+    seen = Reader(page)
+    assert "Which exit answered" in seen.text
+    assert "66.7%" in seen.text
+    assert EVIL in seen.text

@@ -106,6 +106,7 @@ def _section(run: Run, plan: Plan | None, cut_order: Sequence[str]) -> list[Mark
         _list(run.notes),
         figure(timeline(columns, run.header.link_trace, order), wide=True),
         _where(run.summary),
+        _exits(run.summary),
         tag(
             "div",
             figure(latency_shares(columns)),
@@ -174,6 +175,26 @@ def _where(s: Summary) -> Markup:
         tag("div", tag("table", head, tag("tbody", *rows)), class_="scroll"),
         class_="card",
     )
+
+
+def _exits(s: Summary) -> Markup:
+    """Which exit answered how many samples, where the network was not always run to its end."""
+    if not s.exits:
+        return Markup("")
+    rows = [
+        tag(
+            "tr",
+            tag("td", use.exit, class_="name"),
+            *(
+                tag("td", cell)
+                for cell in (str(use.samples), f"{use.share:.1%}", show_seconds(use.p50_s), show_seconds(use.p99_s))
+            ),
+        )
+        for use in s.exits
+    ]
+    head = tag("thead", tag("tr", *(tag("th", n) for n in ("exit", "samples", "share", "median", "p99"))))
+    table = tag("div", tag("table", head, tag("tbody", *rows)), class_="scroll")
+    return tag("section", tag("h3", "Which exit answered"), table, class_="card")
 
 
 def _troubles(s: Summary) -> Markup:
