@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 
 from isthmus.run.sockets import Inbox, Message
 
-_LOOK_S = 0.05
-"""So long after the last request the standing thread listens again: a server that leaves is noticed then."""
+_LOOK_S = 0.25
+"""So long after the last request the standing thread listens again, and a server that leaves is noticed: in a run of
+requests it need not be sent away each time."""
 _LONGEST_WAIT_S = 3600.0
 
 
@@ -28,7 +29,8 @@ class Ear:
         self._inbox, self._needed = Inbox(peer, longest), needed
         self._turn = threading.Lock()
         """Whoever holds it listens."""
-        self._gate = threading.Condition()
+        self._lock = threading.Lock()
+        self._gate = threading.Condition(self._lock)
         self._poked, self._poke = socket.socketpair()
         self._poke.setblocking(False)
         self._peer, self._both = select.poll(), select.poll()
@@ -36,12 +38,14 @@ class Ear:
         self._both.register(peer, select.POLLIN)
         self._both.register(self._poked, select.POLLIN)
         self._attending = 0
+        self._attended_s = -_LOOK_S
         self._standing = self._over = False
 
     def attend(self, change: int) -> None:
         """One more (+1) or less (-1) will soon wait for an answer: the standing thread makes way, or may come back."""
-        with self._gate:
+        with self._lock:
             self._attending += change
+            self._attended_s = time.monotonic()
             displaced = change > 0 and self._standing
         if displaced:
             with contextlib.suppress(OSError):
@@ -52,12 +56,12 @@ class Ear:
         BadFrame."""
         while True:
             with self._gate:
-                while self._attending and not self._over and (self._turn.locked() or not self._needed()):
+                while self._expected() and not self._over and (self._turn.locked() or not self._needed()):
                     self._gate.wait(_LOOK_S)
-            with self._turn:
+            with self._turn:  # kept until the message is delivered: whoever listens next must find it so
                 message = self._stand_once()
                 if message:
-                    yield message  # with the turn in hand: whoever takes it next sees that this was delivered
+                    yield message
             if message is None:
                 return
 
@@ -98,6 +102,10 @@ class Ear:
             yield
         self._poke.close()
         self._poked.close()
+
+    def _expected(self) -> bool:
+        """Whether somebody will listen for himself soon, most likely."""
+        return self._attending > 0 or time.monotonic() - self._attended_s < _LOOK_S
 
     def _stand_once(self) -> Message | None:
         """A message, an empty one when this thread has to make way, None at the end."""
