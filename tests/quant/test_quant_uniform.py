@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from isthmus.quant import SLAB, Grid, quantise, restore
+from isthmus.quant import SLAB, Grid, Range, quantise, restore
 
 
 def slow_indices(x: NDArray[Any], low: NDArray[Any], high: NDArray[Any], levels: int) -> Any:
@@ -71,3 +71,27 @@ def test_extreme_ranges_take_every_slab() -> None:
     symbols = np.empty(x.shape, np.uint8)
     quantise(x, grid, symbols, saturate=True)
     np.testing.assert_array_equal(symbols, slow_indices(x, low, high, 255))
+
+
+@pytest.mark.parametrize("low", [1.0, 1.0 + 2.0**-23, 3.3, 1e6, -7.7, -1.0, 2.0**-60])
+@pytest.mark.parametrize("flat", [True, False])
+def test_ranges_of_a_few_units_in_the_last_place_stay_within_their_levels(low: float, flat: bool) -> None:
+    """Half a step below the least value is no float32 then: rounded down, the greatest would come out as 256, a 0."""
+    least = np.float32(low)
+    unit = np.abs(np.spacing(least))
+    for units in range(1, 1200):
+        x = np.array([least, least + unit * np.float32(units)], np.float32)
+        ends = float(x[0]), float(x[1])
+        symbols, back = np.empty(2, np.uint8), np.empty(2, np.float32)
+        if flat:
+            ours = Range.between(*ends, 255)
+            grid = ours.grid
+            ours.quantise(x, symbols, saturate=False)
+            ours.restore(symbols, back)
+        else:
+            grid = Grid.between(np.array(ends[:1]), np.array(ends[1:]), 255)
+            quantise(x.reshape(1, 1, 2), grid, symbols.reshape(1, 1, 2), saturate=False)
+            restore(symbols.reshape(1, 1, 2), grid, back.reshape(1, 1, 2))
+        assert symbols[0] <= 1
+        assert symbols[1] >= 254
+        assert np.abs(back.astype(float) - x).max() <= grid.error(x[:1], x[1:])

@@ -19,6 +19,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """What can cross: name → layout on the wire (little-endian)."""
 
+_FLOAT32 = np.dtype(np.float32)
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -63,7 +64,7 @@ def need_float32(dtype: str, name: str) -> None:
 
 def float32(x: NDArray[Any], name: str) -> NDArray[np.float32]:
     """x, contiguous. Raises BadInput unless it is float32."""
-    if x.dtype != np.float32:
+    if x.dtype != _FLOAT32:
         raise BadInput(f"{name} writes float32 tensors only, not {x.dtype}; use codec_for, which sends others raw")
     return x if x.flags.c_contiguous else np.ascontiguousarray(x)
 

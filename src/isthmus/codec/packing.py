@@ -18,6 +18,8 @@ PLANES: dict[int, tuple[int, ...]] = {8: (8,), 6: (4, 2), 4: (4,), 3: (2, 1), 2:
 
 def packed_bytes(count: int, bits: int) -> int:
     """Bytes that `count` symbols of `bits` bits take: every plane rounded up to whole bytes."""
+    if bits == 8:
+        return count
     return sum(_plane_bytes(count, width) for width in PLANES[bits])
 
 

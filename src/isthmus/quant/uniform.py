@@ -22,6 +22,7 @@ from isthmus.quant.scratch import SLAB, scratch
 Floats = NDArray[np.float64]
 Symbols = NDArray[np.uint8]
 
+_FLOAT32 = np.dtype(np.float32)
 _COMFORT = 2.0**100
 """Beyond this (or with spans below its inverse) float32 could overflow or vanish on the way; float64 is used."""
 
@@ -84,8 +85,6 @@ class Range(NamedTuple):
 
     low: Any
     step: Any
-    scale: Any
-    start: Any
     levels: int
 
     @classmethod
@@ -93,30 +92,36 @@ class Range(NamedTuple):
         """`low` and `high` are its ends, finite, low <= high. Equal ends make a constant."""
         span = high - low
         dtype = _comfortable(max(high, -low), span if span > 0 else math.inf)
-        first, step = dtype(low), dtype(span / levels)
-        scale = dtype(1 / float(step) if step > 0 else 0.0)
-        exact = float(first) - float(step) / 2
-        start = dtype(exact)
-        return cls(first, step, scale, start if start >= exact else np.nextafter(start, first), levels)
+        return cls(dtype(low), dtype(span / levels), levels)
 
     @property
     def grid(self) -> Grid:
         """The same as arrays."""
-        low, step, scale, start = (np.array([[v]]) for v in self[:4])
+        low, step, scale, start = (np.array([[v]]) for v in (self.low, self.step, *self._scale_and_start()))
         return Grid(low, step, scale, start, self.levels)
 
     def quantise(self, x: NDArray[np.float32], out: Symbols, *, saturate: bool) -> None:
         """As `quantise`, for flat arrays."""
         most = self.levels + 0.5 if saturate else None
+        scale, start = self._scale_and_start()
         for first in range(0, x.size, SLAB):
             last = first + SLAB
-            _indices(x[first:last], self.start, self.scale, most, out[first:last])
+            _indices(x[first:last], start, scale, most, out[first:last])
 
     def restore(self, symbols: Symbols, out: NDArray[np.float32]) -> None:
         """As `restore`, for flat arrays."""
         for first in range(0, symbols.size, SLAB):
             last = first + SLAB
             _values(symbols[first:last], self.step, self.low, out[first:last])
+
+    def _scale_and_start(self) -> tuple[Any, Any]:
+        """See `Grid`."""
+        dtype, step = type(self.low), float(self.step)
+        exact = float(self.low) - step / 2
+        start = dtype(exact)
+        if float(start) < exact:
+            start = np.nextafter(start, self.low)
+        return dtype(1 / step if step > 0 else 0.0), start
 
 
 def quantise(x: NDArray[np.float32], grid: Grid, out: Symbols, *, saturate: bool) -> None:
@@ -152,7 +157,7 @@ def _indices(x: NDArray[np.float32], start: Any, scale: Any, most: float | None,
 
 def _values(symbols: Symbols, step: Any, low: Any, out: NDArray[np.float32]) -> None:
     """One slab of grid values."""
-    direct = low.dtype == np.float32
+    direct = low.dtype == _FLOAT32
     work = out if direct else scratch(out.shape, low.dtype)
     np.copyto(work, symbols)
     np.multiply(work, step, out=work)
