@@ -8,7 +8,7 @@ when its maker is in the set and at least one reader is not; the maker START is 
 That is a minimum s–t cut (`maxflow.py`). A parcel with several readers gets a vertex of its own, so that it is paid
 once. The flow runs from what costs time in the set (positive weights) backwards to START: nearly every item has such a
 weight, and a way back to START is easily found. From START forwards the flow would have to be dealt out among all of
-them, which takes three to five times as long on networks without narrow places.
+them, which takes several times as long on random layers.
 """
 
 from __future__ import annotations
