@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from isthmus.engine.engine import Engine
 
 _BLOCKED_SUFFIX = "_nchwc"
+_NORM_SUFFIX = "_bn"
+"""A batch norm in the blocked layout becomes a convolution of that name."""
 _KERNEL = "_kernel_time"
 
 
@@ -90,7 +92,7 @@ def _anchor(core: Core, graph: Graph, node: onnx.NodeProto) -> str | None:
     """A tensor of the graph that this kernel makes, or makes on the way to what it gives."""
     if node.op_type in LAYOUT_OPS:
         return None
-    named = node.name.removesuffix(_BLOCKED_SUFFIX)
+    named = node.name.removesuffix(_BLOCKED_SUFFIX).removesuffix(_NORM_SUFFIX)
     if named != node.name and named in graph.producer:
         return named
     plain = {t: name for name, t in core.tokens.items()}

@@ -112,6 +112,7 @@ def _windowed(shape: LayerShape) -> dict[str, float]:
     """A pooling reads every window: kernel area × outputs."""
     return {
         "windows": shape.kernel**2 * shape.out_bytes,
+        "windows_border": shape.kernel**2 * shape.out_bytes / max(1, shape.columns),
         "rows": shape.out_bytes / max(1, shape.columns),
         **_streamed(shape),
     }
