@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--loss", type=float, default=0.002, help="accuracy that leaving early may cost, validation")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each kind; the mean is reported, and each")
-    parser.add_argument("--weights", default="", help="of the exits' losses, as 0.5,1; all alike without")
+    parser.add_argument("--weights", default="", help="of the exits' losses, as 0.5,1; the trainer's own without")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     root = os.environ.get("ISTHMUS_DATA")

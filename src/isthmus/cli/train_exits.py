@@ -67,7 +67,7 @@ def train_exits(
     batch: Annotated[int, typer.Option(min=2, help="Pictures of one step.")] = 64,
     rate: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 4e-3,
     optimiser: Annotated[Literal["adam", "sgd"], typer.Option(help="How to step.")] = "adam",
-    weights: Annotated[str, typer.Option(help="Weight of each exit's loss, as 1,0.5; all alike without.")] = "",
+    weights: Annotated[str, typer.Option(help="Weight of each exit's loss, as 1,0.5; else 0.3 and the last 1.")] = "",
     patience: Annotated[int, typer.Option(min=1, help="Epochs without gain before it ends.")] = 10,
     shift: Annotated[
         int | None,

@@ -27,14 +27,18 @@ from isthmus.model.exits.branches import Branched
 from isthmus.model.exits.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 Progress = Callable[[int, int, str], None]
+_EARLY_WEIGHT = 0.3
+"""Of an early exit's loss where no weights are given; the last exit's is 1. Of 0.3 and 1, tried on digits with four
+seeds each, 0.3 left the last exit as it is without the others (97.3 % against 97.2 %; 1: 96.2 %)."""
 _LOOK = 256
 """Pictures looked at together where nothing is learnt."""
 _PRIME = 1_000_003
 
 
 class Training(BaseModel):
-    """How to train. `weights`: one an exit, the last for the network's own answer; none: all alike. `shift`: pictures
-    are moved by up to so many pixels. `patience`: epochs without a better validation before it ends."""
+    """How to train. `weights`: one an exit, the last for the network's own answer; none: 0.3 for every early exit and 1
+    for the last. `shift`: pictures are moved by up to so many pixels. `patience`: epochs without a better validation
+    before it ends."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -247,7 +251,7 @@ def _over(done: int, best: int, how: Training) -> bool:
 
 def _shares(how: Training, net: Branched) -> Tensor:
     count = len(net.outputs)
-    given = how.weights or (1.0,) * count
+    given = how.weights or (*((_EARLY_WEIGHT,) * (count - 1)), 1.0)
     if len(given) != count or min(given) < 0 or not sum(given):
         raise BadInput(f"{count} exits need {count} weights, none below zero and not all zero, not {list(given)}")
     return torch.tensor(given)
