@@ -347,9 +347,7 @@ def main() -> None:
     parser.add_argument("--models", default="zoo:efficientnet_b0,zoo:mobilenet_v2")
     parser.add_argument("--traces", default=",".join(TRACES))
     parser.add_argument("--seconds", type=float, default=15.0, help="of each trace, for each policy")
-    parser.add_argument(
-        "--every-ms", type=float, default=203.0, help="from one request to the next; not in step with quotas"
-    )
+    parser.add_argument("--every-ms", type=float, default=203.0, help="between requests; out of step with a quota")
     parser.add_argument("--share", type=float, default=0.25, help="of a core, for the device")
     parser.add_argument("--runs", type=int, default=3, help="of every part, for the profiles")
     parser.add_argument("--bundles", type=Path, help="a folder with bundles that were packed before, by model name")
