@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isthmus.adapt import AtExit, Habits, TableChooser
+from isthmus.adapt import AtExit, Habits, MapChooser, TableChooser
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.graph import graph_of
 from isthmus.link import Link
-from isthmus.plan import CostTable, Problem, candidates_for, problem_for, sends_input
+from isthmus.plan import CostTable, Limits, Problem, candidates_for, configuration_map, problem_for, sends_input
+from isthmus.plan.types import Exit, RewardName
 from isthmus.profile import ExitTable
 from isthmus.record import Chooser
 from isthmus.run import Mode, Session, StepWriter, connect_engine
@@ -81,6 +82,26 @@ def tables_of(
     """`table_of` for each of these batch sizes. Sizes that were not profiled lie between those that were. Raises
     BadInput for a size the model does not take."""
     return {batch: table_of(bundle, batch=batch, private=private, exit_at=exit_at) for batch in sorted(set(batches))}
+
+
+def map_chooser_of(
+    bundle: Bundle, *, reward: RewardName = "edgent", within_s: float, states_bps: Sequence[float] = (), batch: int = 1
+) -> MapChooser:
+    """Edgent's dynamic configurator for a bundle with exits: the configuration map for these bandwidth states (a range
+    of its own without any) and a latency requirement, and a chooser that follows it. Raises BadInput for a bundle
+    without exits."""
+    if bundle.exits is None:
+        raise BadInput(
+            f"{bundle.manifest.name} was packed without a table of exits; isthmus pack --exits exits.json brings one"
+        )
+    problem = replace(
+        problem_of(bundle, batch=batch),
+        exits=tuple(Exit(row.output, row.accuracy) for row in bundle.exits.rows),
+        states_bps=tuple(states_bps),
+        limits=Limits(latency_s=within_s),
+    )
+    watch = TableChooser(table_of(bundle, batch=batch), Habits(deadline_s=within_s))
+    return MapChooser(configuration_map(problem, reward), watch)
 
 
 def connect(

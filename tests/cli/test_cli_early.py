@@ -120,3 +120,25 @@ def test_without_a_table_nobody_leaves_early(folder: Path, tmp_path: Path, call:
     assert "has no table of exits" in err
     with connect(opened, "127.0.0.1:9", mode="only_on_device", exit_at="exit1") as session:
         assert list(session.infer(opened.model().random_inputs(1)).outputs) == ["exit1"]
+
+
+def test_a_configuration_map_moves_cut_and_exit(call: Call, bundle: Path, address: str, folder: Path) -> None:
+    words = ("run", bundle, "--to", address, "--requests", 20, "--data", folder / "images.npz", "--verify", "--json")
+    code, out, err = call(*words, "--planner", "edgent_map_accuracy", "--deadline", "5s")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["answered"], found["lost"], found["wrong"]) == (20, 0, 0)
+    assert [use["exit"] for use in found["exits"]] == ["exit3"]  # the most accurate is in time everywhere
+    code, _, err = call(*words, "--planner", "edgent_map", "--exit", "exit1")
+    assert code == 2
+    assert "chooses cut and exit itself" in err
+    code, _, err = call(*words, "--states", folder / "images.npz")
+    assert code == 2
+    assert "--states are for --planner edgent_map" in err
+
+
+def test_a_map_needs_a_table_of_exits(call: Call, tmp_path: Path) -> None:
+    assert call("pack", "zoo:tiny", "--out", tmp_path / "b", "--runs", 1, "--json")[0] == 0
+    code, _, err = call("run", tmp_path / "b", "--to", "127.0.0.1:9", "--requests", 1, "--planner", "edgent_map")
+    assert code == 2
+    assert "packed without a table of exits" in " ".join(err.split())

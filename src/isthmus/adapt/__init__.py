@@ -7,6 +7,7 @@ from isthmus.adapt.chooser import Habits, TableChooser
 from isthmus.adapt.fixed import Fixed, always_device, always_server
 from isthmus.adapt.health import Health
 from isthmus.adapt.load import LoadFactor, Recent
+from isthmus.adapt.map_chooser import MapChooser
 from isthmus.adapt.states import bandwidth_states, segments
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Habits",
     "Health",
     "LoadFactor",
+    "MapChooser",
     "Prior",
     "Recent",
     "TableChooser",

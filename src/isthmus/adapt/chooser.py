@@ -126,6 +126,11 @@ class TableChooser:
         """(uplink bit/s, server load factor) at the last moment this was asked or told anything."""
         return self._bandwidth.bps, self._server.at(self._now_s)
 
+    @property
+    def server_away(self) -> bool:
+        """The server was given up until it answers again."""
+        return self._health.down
+
     def _latency_s(self, size: Size, up_bps: float, now_s: float) -> NDArray[np.float64]:
         """Every candidate at this uplink rate. The wait at the server is paid by whatever goes there, as half a round
         trip each way is; the downlink keeps its ratio to the uplink, for nothing measures it."""

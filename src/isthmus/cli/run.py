@@ -16,13 +16,15 @@ from rich.table import Table
 from isthmus.adapt import Fixed
 from isthmus.cli.batched import Callers, send_batched, show_callers
 from isthmus.cli.common import BatchOption, Json, emit, err, interruptible, out, progress_bar, today
+from isthmus.cli.edgent import States, states_for
 from isthmus.codec import Array
 from isthmus.errors import BadInput, Remote
 from isthmus.model import Model
+from isthmus.plan.types import RewardName
 from isthmus.profile.accuracy import load_samples
-from isthmus.record import Batching, Choice, Header, Journal, Step, Summary, summarise
+from isthmus.record import Batching, Choice, Chooser, Header, Journal, Step, Summary, summarise
 from isthmus.run import Session
-from isthmus.session import Ready, connect, ready
+from isthmus.session import Ready, connect, map_chooser_of, ready
 from isthmus.units import seconds, show_bytes, show_seconds
 
 _DIFFERENT_INPUTS = 8
@@ -59,6 +61,11 @@ def run(
     cut: Annotated[str, typer.Option(help="Always this cut, instead of adapting.")] = "",
     codec: Annotated[str, typer.Option(help="The codec for --cut.")] = "float32",
     exit_at: Annotated[str, typer.Option("--exit", help="Run the network to this exit only.")] = "",
+    planner: Annotated[
+        Literal["dynamic", "edgent_map", "edgent_map_accuracy"],
+        typer.Option(help="Who moves the cut; edgent_map chooses the exit too, in time for --deadline."),
+    ] = "dynamic",
+    states: States = None,
     early: Annotated[bool, typer.Option("--early", help="Inputs leave at the first exit that is sure.")] = False,
     data: Annotated[Path | None, typer.Option(help="Inputs (.npz, one array an input); seeded noise without.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Recompute every answer here and compare.")] = False,
@@ -76,12 +83,14 @@ def run(
 
     Gathered: isthmus run bundle --max-batch 8 --max-delay 10ms --rate 50/s
 
+    Exit and cut by a configuration map: isthmus run bundle --planner edgent_map --deadline 200ms
+
     A network with early exits: isthmus run bundle --early, or to one of them: isthmus run bundle --exit exit1
     """
     every_s = pace_of(every, rate)
     rule = Batching(max_batch, seconds(max_delay)) if max_batch else None
     here = ready(bundle, threads=threads, slowdown=slowdown)
-    chooser = Fixed(Choice(cut=cut, codec=codec)) if cut else None
+    chooser = _chooser(here, planner, cut, codec, exit_at, seconds(deadline), states, batch)
     with ExitStack() as stack:
         log = stack.enter_context(Journal(journal, _header(here, to))) if journal is not None else None
         steps = Steps(log)
@@ -107,6 +116,27 @@ def run(
     _say(summary, callers, as_json=json)
     if summary.lost or summary.wrong or (callers and callers.lost):
         raise typer.Exit(1)
+
+
+def _chooser(
+    here: Ready,
+    planner: str,
+    cut: str,
+    codec: str,
+    exit_at: str,
+    within_s: float,
+    states: list[Path] | None,
+    batch: int,
+) -> Chooser | None:
+    """Whoever decides, where it is not the session's own."""
+    if planner == "dynamic":
+        if states:
+            raise BadInput("--states are for --planner edgent_map")
+        return Fixed(Choice(cut=cut, codec=codec)) if cut else None
+    if cut or exit_at:
+        raise BadInput(f"{planner} chooses cut and exit itself: leave --cut and --exit out")
+    reward: RewardName = "accuracy_first" if planner == "edgent_map_accuracy" else "edgent"
+    return map_chooser_of(here.bundle, reward=reward, within_s=within_s, states_bps=states_for(states), batch=batch)
 
 
 def pace_of(every: str, rate: str) -> float:

@@ -4,6 +4,7 @@ from isthmus.plan.build import candidates_for, problem_for
 from isthmus.plan.cost import CostTable, Option, price
 from isthmus.plan.limits import sends_input
 from isthmus.plan.planners import PLANNERS
+from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.retime import retime
 from isthmus.plan.show import plan_json, show_plan
 from isthmus.plan.switch import switch_table
@@ -22,6 +23,7 @@ __all__ = [
     "SwitchRow",
     "SwitchTable",
     "candidates_for",
+    "configuration_map",
     "plan_json",
     "price",
     "problem_for",
