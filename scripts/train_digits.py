@@ -24,7 +24,7 @@ LOSS_SHARES = (0.2, 0.05, 0.75)
 LEVELS = 16.0
 
 
-class Digits(nn.Module):
+class Digits(nn.Module):  # type: ignore[misc, unused-ignore]
     """Ten convolutions on the way to the last exit. After the second exit's place only 3 × 4 × 4 values go on, and
     before the last stage 8 × 2 × 2: narrower than the picture's 64."""
 
@@ -87,7 +87,8 @@ def train(epochs: int, seed: int) -> Digits:
         schedule.step()
         if step % (steps // 10) == 0:
             print(f"step {step} of {steps}: loss {loss.item():.3f}", flush=True)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def shifted(pictures: Tensor) -> Tensor:
