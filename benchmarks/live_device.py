@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from isthmus.adapt import Fixed, Habits, TableChooser
+from isthmus.adapt import Fixed, Habits, TableChooser, Unlearning
 from isthmus.link import Link
 from isthmus.link.trace import Trace
 from isthmus.record import Choice, Chooser, Header, Journal, Step
@@ -46,7 +46,7 @@ class Order(BaseModel):
     choices: tuple[tuple[str, str], ...] = ()
 
 
-class Known:
+class Known(Unlearning):
     """A clairvoyant that was told beforehand what to choose when."""
 
     def __init__(self, moments_s: Sequence[float], choices: Sequence[tuple[str, str]]) -> None:
@@ -55,16 +55,6 @@ class Known:
 
     def choose(self, now_s: float, batch: int = 1) -> Choice:
         return self._choices[max(0, bisect_right(self._moments, now_s) - 1)]
-
-    def observe(self, step: Step) -> None:
-        """It knows."""
-
-    def probe_bytes(self, now_s: float) -> int:
-        return 0
-
-    @property
-    def beliefs(self) -> tuple[float | None, float | None]:
-        return None, None
 
 
 class Timed:

@@ -6,19 +6,8 @@ from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.record.types import Choice, Step
 
 
-class Fixed:
-    """Always the same choice, nothing learnt, nothing probed.
-
-    >>> always_device().choose(0.0).cut, always_server("int8").choose(0.0).codec
-    ('@output', 'int8')
-    """
-
-    def __init__(self, choice: Choice) -> None:
-        self._choice = choice
-
-    def choose(self, now_s: float, batch: int = 1) -> Choice:
-        """The one choice."""
-        return self._choice
+class Unlearning:
+    """What a chooser that learns nothing has in common: it listens to nobody, asks for no probe, believes nothing."""
 
     def observe(self, step: Step) -> None:
         """Nothing is learnt."""
@@ -31,6 +20,21 @@ class Fixed:
     def beliefs(self) -> tuple[float | None, float | None]:
         """None: it believes nothing."""
         return None, None
+
+
+class Fixed(Unlearning):
+    """Always the same choice, nothing learnt, nothing probed.
+
+    >>> always_device().choose(0.0).cut, always_server("int8").choose(0.0).codec
+    ('@output', 'int8')
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+
+    def choose(self, now_s: float, batch: int = 1) -> Choice:
+        """The one choice."""
+        return self._choice
 
 
 def always_device() -> Fixed:

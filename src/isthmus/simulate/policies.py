@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from isthmus.adapt import Fixed, Habits, TableChooser
+from isthmus.adapt import Fixed, Habits, TableChooser, Unlearning
 from isthmus.adapt.sizes import Sizes
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT
@@ -107,7 +107,7 @@ class Informed:
         return max(LEAST_BPS, self._world.up.rate_at(self._now_s)), self._world.load.at(self._now_s)
 
 
-class Clairvoyant:
+class Clairvoyant(Unlearning):
     """Knows the trace, the loads and even the noise: it takes, for every request, the choice that really ends first."""
 
     def __init__(self, world: World) -> None:
@@ -123,18 +123,6 @@ class Clairvoyant:
         at = int(np.argmin(ended_s))
         predicted_s = float(ended_s[at]) - now_s
         return Choice(cut=size.table.cuts[at], codec=size.table.codecs[at], predicted_s=predicted_s, why="ends first")
-
-    def observe(self, step: Step) -> None:
-        """Nothing is learnt: it knows."""
-
-    def probe_bytes(self, now_s: float) -> int:
-        """No probe is wanted."""
-        return 0
-
-    @property
-    def beliefs(self) -> tuple[float | None, float | None]:
-        """None: it needs none."""
-        return None, None
 
 
 def seconds_of_all(world: World, starts_s: Sequence[float] | Floats, batch: int = 1) -> Floats:
