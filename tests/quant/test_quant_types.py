@@ -1,0 +1,61 @@
+"""Distortion tables and bit plans refuse what cannot be meant and answer by name."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from isthmus.errors import BadInput
+from isthmus.quant import BitPlan, Distortions, LayerBits, OutputBits
+
+
+def _table(**changes: object) -> Distortions:
+    first = LayerBits(
+        node="conv", weight_elements=27, weights=(0.5, 0.1), output="conv", output_elements=64, outputs=(0.4, 0.2)
+    )
+    second = LayerBits(node="pool", weight_elements=0, output="pool", output_elements=16, outputs=(0.3, 0.0))
+    fields: dict[str, object] = {"model": "net", "fingerprint": "f", "bits": (2, 8), "layers": (first, second)}
+    fields |= {"inputs": (OutputBits(name="x", elements=3, errors=(0.9, 0.8)),), "samples": 4, "source": "pictures"}
+    return Distortions.model_validate(fields | changes)
+
+
+def test_errors_are_found_by_name_and_width() -> None:
+    table = _table()
+    assert (table.weight_error("conv", 2), table.weight_error("conv", 8)) == (0.5, 0.1)
+    assert table.weight_error("pool", 2) == 0.0  # no weights, no error
+    assert (table.output_error("conv", 8), table.output_error("x", 2)) == (0.2, 0.9)
+    assert table.output_error("conv", 16) == table.weight_error("conv", 16) == 0.0  # the reference
+    assert table.tensor("pool").elements == 16
+
+
+def test_unknown_names_and_widths_are_refused() -> None:
+    table = _table()
+    with pytest.raises(BadInput, match=r"no node 'dense'"):
+        table.weight_error("dense", 8)
+    with pytest.raises(BadInput, match=r"no tensor 'dense'"):
+        table.output_error("dense", 8)
+    with pytest.raises(BadInput, match=r"are for 2, 8 bits, not 4"):
+        table.output_error("conv", 4)
+
+
+@pytest.mark.parametrize("bits", [(8, 2), (2, 2, 8), (0, 8), (2, 17)])
+def test_widths_must_rise_and_be_possible(bits: tuple[int, ...]) -> None:
+    with pytest.raises(ValidationError, match=r"bits must rise"):
+        _table(bits=bits, layers=())
+
+
+def test_every_list_has_one_entry_a_width() -> None:
+    with pytest.raises(ValidationError, match=r"weights of conv has 2 entries for 3 widths"):
+        _table(bits=(2, 4, 8))
+
+
+def test_tables_and_plans_survive_their_file() -> None:
+    table, plan = _table(), BitPlan(weights={"conv": 4}, outputs={"conv": 8})
+    assert Distortions.model_validate_json(table.model_dump_json()) == table
+    assert BitPlan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_a_plan_of_impossible_bits_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"conv cannot take 9 bits"):
+        BitPlan(weights={"conv": 9})
+    assert BitPlan(outputs={"conv": 16}).outputs == {"conv": 16}
