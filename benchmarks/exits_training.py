@@ -15,6 +15,7 @@ import math
 import os
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.002, help="accuracy that leaving early may cost, validation")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each kind; the mean is reported, and each")
     parser.add_argument("--weights", default="", help="of the exits' losses, as 0.5,1; the trainer's own without")
+    parser.add_argument("--keep", type=Path, help="a folder for checkpoints; the same command goes on from them")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     root = os.environ.get("ISTHMUS_DATA")
@@ -54,21 +56,23 @@ def main() -> None:
             weights=weights,
         )  # fmt: skip
         seeds = [how.model_copy(update={"seed": seed}) for seed in range(asked.seeds)]
-        rows.append(together([compared(pictures, one, asked.loss) for one in seeds]))
+        rows.append(together([compared(pictures, one, asked.loss, asked.keep) for one in seeds]))
     print(json.dumps({"rows": rows}) if asked.json else "\n".join(map(line, rows)))
 
 
-def compared(pictures: Dataset, how: Training, loss: float) -> dict[str, Any]:
-    """Both trainings on one data set."""
+def compared(pictures: Dataset, how: Training, loss: float, keep: Path | None) -> dict[str, Any]:
+    """Both trainings on one data set, from their checkpoints where there are some."""
     learn, validate = apart(pictures.train, VALIDATION, how.seed)
     parts = [Labelled(pictures.floats(p), p.labels) for p in (learn, validate, pictures.test)]
     recipe = Recipe(net="b_lenet", shape=pictures.shape, classes=len(pictures.classes), seed=how.seed)
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        net, _ = trained(recipe, parts[0], parts[1], how, Path(folder))
-    seconds = time.perf_counter() - start
-    alone = Branched(make(recipe).net, {})
-    train(alone, parts[0], parts[1], how.model_copy(update={"weights": ()}))
+    with nullcontext(keep) if keep is not None else tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / f"{pictures.name}-{how.seed}"
+        net, _ = trained(recipe, parts[0], parts[1], how, place, resume=True)
+        seconds = time.perf_counter() - start
+        alone = Branched(make(recipe).net, {})
+        how_alone = how.model_copy(update={"weights": ()})
+        train(alone, parts[0], parts[1], how_alone, checkpoint=place / "alone.pt", resume=True)
     answers = [Answers(answers_of(net, p.pictures), p.labels) for p in parts[1:]]
     graph = graph_of(to_model(net, pictures.shape, name=recipe.net))
     table = exit_table(graph, *answers, data=pictures.name, allowed_loss=loss)

@@ -44,11 +44,12 @@ def main() -> None:
     parser.add_argument("--per-type", type=int, default=60)
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--seed", type=int, default=0, help="of the grid, and of which shapes judge")
     parser.add_argument("--layers", type=Path, help="keep the timed layers here, and go on with what is there")
     options = parser.parse_args()
-    how = LayerMeasuring(per_type=options.per_type, passes=options.passes, runs=options.runs)
+    how = LayerMeasuring(per_type=options.per_type, passes=options.passes, runs=options.runs, seed=options.seed)
     times = _layers(how, options.layers)
-    regression = regression_of(times)
+    regression = regression_of(times, seed=options.seed)
     names = [name for name in options.models.split(",") if name]
     # one network after the other, then all once more: a slow moment of the machine costs a network one pass
     profiles = [[_measured(name) for name in names] for _ in range(options.passes)]
