@@ -302,3 +302,16 @@ def test_absurd_habits_are_refused() -> None:
     ):
         with pytest.raises(BadInput):
             Habits(**habits)
+
+
+def test_a_part_too_small_to_tell_says_nothing_of_a_machines_load() -> None:
+    """Writing a picture took a third of what the profile says: the device is as slow as it was all the same."""
+    table = table_of((INPUT, 0.8, 10, 100), ("late", 60, 0.1, 30), (OUTPUT, 70, 0, 0))
+    chooser = TableChooser(replace(table, link=Link(120e6, 120e6, rtt_s=5 * MS)))
+    for t in range(20):
+        assert chooser.choose(t).cut == INPUT
+        chooser.observe(step(t, INPUT, up_bps=120e6, head=0.25 * MS, server_s=25 * MS))
+    assert chooser.beliefs[1] == pytest.approx(2.5, rel=0.05)
+    for t in range(20, 26):
+        chooser.observe(step(t, "late", up_bps=120e6, head=60 * MS, server_s=2 * MS))
+    assert chooser.beliefs[1] == pytest.approx(2.5, rel=0.4), "a tail of 0.1 ms that took 2 does not mean 20 times"

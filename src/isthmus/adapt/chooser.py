@@ -212,7 +212,8 @@ class TableChooser:
         row = size.row.get((step.cut, step.codec))
         if row is None:
             return
-        if told.server_s is not None:
+        if told.server_s is not None and size.server_speaks[row]:
             self._server.observe(told.server_s, float(size.table.server_s[row]), now_s)
-        measured_s = spent.local if step.ran == "device" else spent.head + spent.encode
-        self._device.observe(measured_s, float(size.table.device_s[row]), now_s)
+        if size.device_speaks[row]:
+            measured_s = spent.local if step.ran == "device" else spent.head + spent.encode
+            self._device.observe(measured_s, float(size.table.device_s[row]), now_s)
