@@ -5,7 +5,7 @@ from __future__ import annotations
 from isthmus.record.batching import Batching
 from isthmus.record.journal import Header, Journal, check_step, read_journal
 from isthmus.record.summary import CAUSES, ExitUse, Place, Summary, fell_back, in_order, summarise, true_rate_bps
-from isthmus.record.types import Choice, Chooser, Evidence, Ran, Seconds, Step
+from isthmus.record.types import Choice, Chooser, Evidence, Ran, Seconds, Side, Step
 
 __all__ = [
     "CAUSES",
@@ -19,6 +19,7 @@ __all__ = [
     "Place",
     "Ran",
     "Seconds",
+    "Side",
     "Step",
     "Summary",
     "check_step",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from isthmus.errors import BadInput
-from isthmus.record.types import Ran, Seconds, Step
+from isthmus.record.types import Ran, Seconds, Side, Step
 
 CAUSES = tuple(name for name in Seconds.model_fields if name != "total")
 """The causes of latency, in the order in which a request goes through them."""
@@ -35,6 +35,8 @@ class Place(BaseModel):
     p99_s: float
     up_bytes: int
     down_bytes: int
+    first: Side = "device"
+    """the side that ran the part before the cut"""
 
 
 class ExitUse(BaseModel):
@@ -180,17 +182,17 @@ def _means(steps: Sequence[Step]) -> Seconds | None:
 
 
 def _places(steps: Sequence[Step]) -> tuple[Place, ...]:
-    groups: dict[tuple[Ran, str, str], list[Step]] = {}
+    groups: dict[tuple[Ran, str, str, Side], list[Step]] = {}
     for step in steps:
-        groups.setdefault((step.ran, step.cut, step.codec), []).append(step)
+        groups.setdefault((step.ran, step.cut, step.codec, step.first), []).append(step)
     rows = []
-    for (ran, cut, codec), group in sorted(groups.items(), key=lambda item: -len(item[1])):
+    for (ran, cut, codec, first), group in sorted(groups.items(), key=lambda item: -len(item[1])):
         p50_s, p99_s = np.quantile([s.seconds.total for s in group], (0.5, 0.99)).tolist()
         up_bytes, down_bytes = sum(s.up_bytes for s in group), sum(s.down_bytes for s in group)
         rows.append(
             Place(
                 ran=ran, cut=cut, codec=codec, requests=len(group), share=len(group) / len(steps),
-                p50_s=p50_s, p99_s=p99_s, up_bytes=up_bytes, down_bytes=down_bytes,
+                p50_s=p50_s, p99_s=p99_s, up_bytes=up_bytes, down_bytes=down_bytes, first=first,
             )
         )  # fmt: skip
     return tuple(rows)

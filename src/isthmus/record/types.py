@@ -10,23 +10,28 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 Ran = Literal["device", "split", "server"]
+Side = Literal["device", "server"]
 
 
 class Choice(BaseModel):
-    """Where the next request should run: a cut id (`@output` = all on the device, `@input` = all on the server), and
-    at which early exit it should stop (the name of that output; None: the whole model)."""
+    """Where the next request should run: a cut id (`@output` = all on the device, `@input` = all on the server), which
+    side runs the part before it (at those two ends one side runs everything, whatever `first` says), and at which
+    early exit it should stop (the name of that output; None: the whole model)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cut: str
     codec: str = "float32"
+    first: Side = "device"
     exit: str | None = None
     predicted_s: float | None = None
     why: str = ""
 
 
 class Seconds(BaseModel):
-    """Where the time of one request went; `total` is what the caller waited, the rest by cause."""
+    """Where the time of one request went; `total` is what the caller waited, the rest by cause: `head` and `tail` are
+    the compute before and after the cut, on whichever side that was (`Step.first`); `encode` and `decode` the writing
+    and reading of what crossed, both ways."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,6 +60,10 @@ class Evidence(BaseModel):
     server_s: float | None = None
     """compute seconds the server itself reports"""
     queue_s: float | None = None
+    down_bps: float | None = None
+    """the same dispersion for an answer, where it was long enough to show one"""
+    device_s: float | None = None
+    """compute and coding on the device, where the causes alone do not tell: the server ran first"""
 
 
 class Step(BaseModel):
@@ -68,6 +77,8 @@ class Step(BaseModel):
     ran: Ran
     cut: str
     codec: str
+    first: Side = "device"
+    """the side that ran the part before the cut"""
     batch: int = Field(default=1, ge=1)
     exit: str | None = None
     """the exit that answered, the deepest of a batch; None: the whole model did"""

@@ -24,7 +24,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., exits: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "model", "fingerprint", "clips", "cuts", "max_batch", "max_bytes", "exits")
+    __slots__ = ("protocol", "model", "fingerprint", "clips", "cuts", "max_batch", "max_bytes", "exits", "heads")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class Welcome(_message.Message):
     MAX_BATCH_FIELD_NUMBER: _ClassVar[int]
     MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
     EXITS_FIELD_NUMBER: _ClassVar[int]
+    HEADS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     model: str
     fingerprint: str
@@ -41,7 +42,8 @@ class Welcome(_message.Message):
     max_batch: int
     max_bytes: int
     exits: str
-    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., cuts: _Optional[_Iterable[str]] = ..., max_batch: _Optional[int] = ..., max_bytes: _Optional[int] = ..., exits: _Optional[str] = ...) -> None: ...
+    heads: bool
+    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., cuts: _Optional[_Iterable[str]] = ..., max_batch: _Optional[int] = ..., max_bytes: _Optional[int] = ..., exits: _Optional[str] = ..., heads: _Optional[bool] = ...) -> None: ...
 
 class TensorHead(_message.Message):
     __slots__ = ("name", "dtype", "shape", "codec", "payload_bytes")
