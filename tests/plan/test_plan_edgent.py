@@ -13,6 +13,8 @@ from isthmus.graph import INPUT, OUTPUT, all_cuts, narrow_cuts
 from isthmus.link.types import Link
 from isthmus.plan import PLANNERS, Limits, Problem, price
 from isthmus.plan.cost import allowed_codecs
+from isthmus.plan.planners.edgent import best_partitions, in_time
+from isthmus.plan.strategies import link_at, strategies
 from isthmus.plan.types import Exit
 
 
@@ -105,3 +107,31 @@ def test_a_network_without_exits_is_partitioned_as_a_whole() -> None:
     assert PLANNERS["edgent"](problem).cost == PLANNERS["neurosurgeon"](problem).cost
     with pytest.raises(NoPlan, match=r"the whole network"):
         PLANNERS["edgent"](replace(problem, limits=Limits(latency_s=1e-9)))
+
+
+def test_over_tables_made_ahead_it_answers_the_same() -> None:
+    """`in_time` against `edgent` at many rates: the same exit, the same partition, the same seconds."""
+    met = missed = exits = 0
+    for seed in range(60):
+        problem = replace(branchy_problem(random.Random(seed)), limits=Limits(latency_s=0.012))
+        ahead = strategies(problem)
+        for rate in (2e5, 3e6, 2e7, 3e8):
+            link = link_at(problem.links[0], rate)
+            row = in_time(ahead, link, problem.limits.latency_s)
+            there = replace(problem, links=(link,))
+            try:
+                plan = PLANNERS["edgent"](there)
+            except NoPlan:
+                missed += 1
+                assert not row.meets
+                fastest = min(b.cost.total_s for _, b in best_partitions(there, PLANNERS["neurosurgeon"]))
+                assert row.latency_s == pytest.approx(fastest, rel=1e-12)
+                continue
+            met += 1
+            exits += plan.exit != problem.exits[-1].output
+            assert row.meets
+            assert (row.exit, (row.cut,), row.codec) == (plan.exit, plan.cuts, plan.codec), f"seed {seed} at {rate}"
+            assert row.latency_s == pytest.approx(plan.cost.total_s, rel=1e-12)
+    assert met > 60, met
+    assert missed > 15, missed
+    assert exits > 20, exits

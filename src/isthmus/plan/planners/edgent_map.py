@@ -6,18 +6,17 @@ keeps the best. At run time `isthmus.adapt.MapChooser` finds the state of the li
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from isthmus.errors import BadInput, NoPlan
+from isthmus.errors import BadInput
 from isthmus.graph import cut_at
-from isthmus.link.types import Link
-from isthmus.plan.build import candidates_for
-from isthmus.plan.choose import choose, within_limits
-from isthmus.plan.cost import CostTable
+from isthmus.plan.choose import choose
 from isthmus.plan.rewards import reward
-from isthmus.plan.types import ConfigMap, ConfigRow, Exit, Plan, Problem, RewardName
+from isthmus.plan.strategies import Strategies, link_at, strategies
+from isthmus.plan.types import ConfigMap, ConfigRow, Plan, Problem, RewardName
 
 _LOWEST_BPS, _HIGHEST_BPS, _PER_OCTAVE = 50e3, 100e6, 2
 """Where nobody tells the states: the paper's least rate to that of a good Wi-Fi, a half more each step."""
@@ -46,11 +45,11 @@ def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMa
         raise BadInput(
             "a configuration map weighs accuracies: give the exits' table (isthmus profile --exits makes it)"
         )
-    strategies = _strategies(problem)
+    found = strategies(problem)
     states = problem.states_bps or _usual_states()
     if any(not 0 < s < float("inf") for s in states):
         raise BadInput("bandwidth states are rates above zero, in bit/s")
-    rows = tuple(_best(problem, strategies, state, name) for state in sorted(set(states)))
+    rows = tuple(_best(problem, found, state, name) for state in sorted(set(states)))
     return ConfigMap(
         model=problem.graph.name,
         fingerprint=problem.machines[problem.home].profile.fingerprint,
@@ -61,47 +60,16 @@ def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMa
     )
 
 
-@dataclass(frozen=True)
-class _Strategies:
-    """One exit, and every partition of it that the limits allow."""
-
-    exit: Exit
-    table: CostTable
-
-
-def _strategies(problem: Problem) -> list[_Strategies]:
-    """From the first exit to the last; a problem without exits is one exit without a name."""
-    found: list[_Strategies] = []
-    for place in problem.exits or (Exit(""),):
-        at = problem.at_exit(place.output) if place.output else problem
-        options = [(p.cuts, p.codec) for p in within_limits(at, candidates_for(at))]
-        if options:
-            found.append(_Strategies(place, CostTable.of(at, options)))
-    if not found:
-        raise NoPlan("no exit has a partition that keeps the limits on memory and privacy; allow more of either")
-    return found
-
-
-def _best(problem: Problem, strategies: list[_Strategies], state_bps: float, name: RewardName) -> ConfigRow:
+def _best(problem: Problem, found: Sequence[Strategies], state_bps: float, name: RewardName) -> ConfigRow:
     within_s = problem.limits.latency_s
-    link = _link_at(problem.links[0], state_bps)
+    link = link_at(problem.links[0], state_bps)
     best: ConfigRow | None = None
-    for each in strategies:
+    for each in found:
         latency = each.table.latency_s(link.up_bps, link.down_bps, link.rtt_s)
         worth = reward(name, each.exit.accuracy or 0.0, latency, within_s)
         # all late: the fastest; else the greatest reward, the last of equals
         at = int(len(worth) - 1 - np.argmax(worth[::-1])) if worth.any() else int(np.argmin(latency))
-        row = ConfigRow(
-            state_bps=state_bps,
-            exit=each.exit.output or None,
-            accuracy=each.exit.accuracy,
-            cut=each.table.cuts[at],
-            codec=each.table.codecs[at],
-            latency_s=float(latency[at]),
-            reward=float(worth[at]),
-            meets=bool(worth[at] > 0),
-            sends=bool(each.table.up_bytes[at] > 0),
-        )
+        row = each.row(at, link, within_s, name)
         if best is None or _better(row, best):
             best = row
     assert best is not None
@@ -112,10 +80,6 @@ def _better(row: ConfigRow, than: ConfigRow) -> bool:
     if row.meets or than.meets:
         return row.reward >= than.reward
     return row.latency_s < than.latency_s
-
-
-def _link_at(link: Link, state_bps: float) -> Link:
-    return replace(link, up_bps=state_bps, down_bps=link.down_bps / link.up_bps * state_bps)
 
 
 def _usual_states() -> tuple[float, ...]:

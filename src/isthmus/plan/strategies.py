@@ -1,0 +1,59 @@
+"""Exits × partitions as tables that are re-priced for any rate at once: what Edgent's planners choose from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from isthmus.errors import NoPlan
+from isthmus.link.types import Link
+from isthmus.plan.build import candidates_for
+from isthmus.plan.choose import within_limits
+from isthmus.plan.cost import CostTable
+from isthmus.plan.rewards import reward
+from isthmus.plan.types import ConfigRow, Exit, Problem, RewardName
+
+
+@dataclass(frozen=True)
+class Strategies:
+    """One exit, and every partition of it that the limits allow."""
+
+    exit: Exit
+    table: CostTable
+
+    def row(self, at: int, link: Link, within_s: float | None, name: RewardName = "edgent") -> ConfigRow:
+        """Partition number `at` on this link, as a row of a configuration map."""
+        table = self.table
+        latency_s = float(table.latency_s(link.up_bps, link.down_bps, link.rtt_s)[at])
+        return ConfigRow(
+            state_bps=link.up_bps,
+            exit=self.exit.output or None,
+            accuracy=self.exit.accuracy,
+            cut=table.cuts[at],
+            codec=table.codecs[at],
+            latency_s=latency_s,
+            reward=float(reward(name, self.exit.accuracy or 0.0, latency_s, within_s)),
+            meets=within_s is None or latency_s <= within_s,
+            sends=bool(table.up_bytes[at] > 0),
+        )
+
+
+def strategies(problem: Problem) -> tuple[Strategies, ...]:
+    """From the first exit to the last; a problem without exits is one exit without a name.
+
+    Raises NoPlan where no exit has a partition that keeps the limits on memory and privacy, BadInput for more than two
+    machines.
+    """
+    found: list[Strategies] = []
+    for place in problem.exits or (Exit(""),):
+        at = problem.at_exit(place.output) if place.output else problem
+        options = [(p.cuts, p.codec) for p in within_limits(at, candidates_for(at))]
+        if options:
+            found.append(Strategies(place, CostTable.of(at, options)))
+    if not found:
+        raise NoPlan("no exit has a partition that keeps the limits on memory and privacy; allow more of either")
+    return tuple(found)
+
+
+def link_at(link: Link, up_bps: float) -> Link:
+    """The link at another uplink rate; the downlink keeps its ratio to the uplink."""
+    return replace(link, up_bps=up_bps, down_bps=link.down_bps / link.up_bps * up_bps)
