@@ -7,13 +7,14 @@ from isthmus.adapt.chooser import Habits, TableChooser
 from isthmus.adapt.fixed import Fixed, Unlearning, always_device, always_server
 from isthmus.adapt.health import Health
 from isthmus.adapt.load import LoadFactor, Recent
-from isthmus.adapt.map_chooser import MapChooser
+from isthmus.adapt.map_chooser import EachRequest, MapChooser
 from isthmus.adapt.states import bandwidth_states, segments
 
 __all__ = [
     "AtExit",
     "Bandwidth",
     "ChangePoints",
+    "EachRequest",
     "Fixed",
     "Habits",
     "Health",

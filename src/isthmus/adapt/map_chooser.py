@@ -1,12 +1,17 @@
-"""Edgent's runtime optimiser: the state of the live link, and the strategy that the configuration map holds for it.
+"""Edgent's runtime optimisers: exit and cut of every request, from what the live link is like.
 
-Li et al., *Edgent*, IEEE TWC 2020, §III-D, Algorithm 3: the change point detector tells the present bandwidth state; a
-state other than the last one is looked up in the map, else the strategy stays. The map itself is made ahead
-(`isthmus.plan.planners.edgent_map.configuration_map`). Here besides: the link is watched, probed and given up as the
-table chooser does it.
+`MapChooser` is the dynamic configurator (Li et al., *Edgent*, IEEE TWC 2020, §III-D, Algorithm 3): the change point
+detector tells the present bandwidth state; a state other than the last one is looked up in the map, else the strategy
+stays. The map itself is made ahead (`isthmus.plan.planners.edgent_map.configuration_map`). `EachRequest` is the static
+configurator where the network is not static: Algorithm 1 again before every request, for the rate measured last.
+
+Here besides: the link is watched, probed and given up as the table chooser does it.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 from isthmus.adapt.chooser import TableChooser
 from isthmus.graph.types import OUTPUT
@@ -14,26 +19,24 @@ from isthmus.plan.types import ConfigMap, ConfigRow
 from isthmus.record.types import Choice, Step
 from isthmus.units import show_rate
 
+HOLD = 0.05
+"""A state is left once the belief has crossed its border by this much, as a share of the rate: the mean of a steady
+link moves by a hundredth or two, and a rate may lie exactly on a border."""
 
-class MapChooser:
-    """A `Chooser` that goes by a map; `watch` follows the link (its candidates only tell it what a probe is worth).
 
-    The map is for one batch size; requests of others follow it too. Times are seconds on any one rising clock.
+class _Strategist:
+    """What both have in common: a link that is watched, a strategy, and the device where the server is away.
+
+    One batch size; requests of others follow it too. Times are seconds on any one rising clock.
     """
 
-    def __init__(self, config: ConfigMap, watch: TableChooser) -> None:
-        self._config, self._watch = config, watch
-        self._state: int | None = None
-        self._row: ConfigRow = config.rows[0]
+    def __init__(self, watch: TableChooser) -> None:
+        self._watch = watch
 
     def choose(self, now_s: float, batch: int = 1) -> Choice:
         """Where the request that starts now should run, and at which exit it should end."""
         self._watch.choose(now_s, batch)
-        up_bps, _ = self._watch.beliefs
-        state = self._config.state_of(up_bps) if up_bps is not None else 0
-        if state != self._state:
-            self._state, self._row = state, self._config.rows[state]
-        row = self._row
+        row = self._strategy()
         if self._watch.server_away and row.cut != OUTPUT:
             return Choice(cut=OUTPUT, exit=row.exit, why="the server does not answer")
         late = "" if row.meets else "; nothing is in time in this state"
@@ -42,7 +45,7 @@ class MapChooser:
             codec=row.codec,
             exit=row.exit,
             predicted_s=row.latency_s,
-            why=f"the map's for {show_rate(row.state_bps)}{late}",
+            why=f"{self._source} {show_rate(row.state_bps)}{late}",
         )
 
     def observe(self, step: Step) -> None:
@@ -57,3 +60,72 @@ class MapChooser:
     def beliefs(self) -> tuple[float | None, float | None]:
         """(uplink bit/s, server load factor) as believed now."""
         return self._watch.beliefs
+
+    _source = ""
+
+    def _strategy(self) -> ConfigRow:
+        raise NotImplementedError
+
+
+class MapChooser(_Strategist):
+    """A `Chooser` that goes by a map; `watch` follows the link (its candidates only tell it what a probe is worth)."""
+
+    _source = "the map's for"
+
+    def __init__(self, config: ConfigMap, watch: TableChooser) -> None:
+        super().__init__(watch)
+        self._config = config
+        self._state: int | None = None
+        self.state_changes = 0
+        """how often the link has been found in another state than before"""
+
+    def _strategy(self) -> ConfigRow:
+        up_bps, _ = self._watch.beliefs
+        state = self._config.state_of(up_bps) if up_bps is not None else 0
+        if self._state is None:
+            self._state = state
+        elif state != self._state and up_bps is not None and self._left(up_bps):
+            self._state = state
+            self.state_changes += 1
+        return self._config.rows[self._state]
+
+    def _left(self, up_bps: float) -> bool:
+        """Is this rate out of the present state, and not just on its border?"""
+        assert self._state is not None
+        inwards = 1 / (1 + HOLD) if up_bps > self._config.rows[self._state].state_bps else 1 + HOLD
+        return self._config.state_of(up_bps * inwards) != self._state
+
+
+class EachRequest(_Strategist):
+    """A `Chooser` that plans anew for the rate of the last sample; `plan` gives the strategy for a rate, as
+    `isthmus.plan.planners.edgent.in_time` does. What is believed of the link before is `start_bps`.
+
+    >>> import numpy as np
+    >>> from isthmus.link import Link
+    >>> from isthmus.plan import CostTable
+    >>> one = np.array([0.01])
+    >>> watch = TableChooser(CostTable(("@output",), ("float32",), one, 0 * one, 0 * one, 0 * one, Link(1e6, 1e6)))
+    >>> def plan(bps):
+    ...     return ConfigRow(
+    ...         state_bps=bps, exit="exit2" if bps > 4e6 else "exit1", accuracy=0.9, cut="@output", codec="float32",
+    ...         latency_s=0.01, reward=1.0, meets=True, sends=False,
+    ...     )
+    >>> EachRequest(plan, watch, 5e6).choose(0.0).exit
+    'exit2'
+    """
+
+    _source = "planned for"
+
+    def __init__(self, plan: Callable[[float], ConfigRow], watch: TableChooser, start_bps: float) -> None:
+        super().__init__(watch)
+        self._plan, self._last_bps = plan, start_bps
+
+    def observe(self, step: Step) -> None:
+        """Learn from one request or probe: its rate is what the next request is planned for."""
+        told = step.evidence.up_bps
+        if told is not None and 0 < told < math.inf:
+            self._last_bps = told
+        super().observe(step)
+
+    def _strategy(self) -> ConfigRow:
+        return self._plan(self._last_bps)

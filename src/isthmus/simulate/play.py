@@ -119,6 +119,7 @@ class _Player:
             noise=world.draws.at(number),
             up_free_s=self._up_free_s,
             cut_off=due.start_s < self._blocked_s,
+            exit_at=choice.exit,
         )
         trip = _Trip(world, row, due.batch, choice, went)
         if trip.ended_s == math.inf:
@@ -137,10 +138,11 @@ class _Player:
         return trip.ended_s
 
     def _row(self, choice: Choice, batch: int) -> int:
-        rows = self._world.sizes.at(batch).row
+        rows = self._world.sizes_to(choice.exit).at(batch).row
         row = rows.get((choice.cut, choice.codec), rows.get((choice.cut, _RAW)) if choice.cut == OUTPUT else None)
         if row is None:
-            raise BadInput(f"the policy wants {choice.cut} as {choice.codec}, which has no price at batch {batch}")
+            where = f"at batch {batch}" + (f" and {choice.exit}" if choice.exit else "")
+            raise BadInput(f"the policy wants {choice.cut} as {choice.codec}, which has no price {where}")
         return row
 
     def _lose(self, trip: _Trip) -> float:
@@ -209,7 +211,7 @@ class _Trip:
 
     def __init__(self, world: World, row: int, batch: int, choice: Choice, went: Went) -> None:
         self.world, self.batch, self.choice = world, batch, choice
-        table = world.sizes.at(batch).table
+        table = world.sizes_to(choice.exit).at(batch).table
         self.up_bytes, self.down_bytes = int(table.up_bytes[row]), int(table.down_bytes[row])
         sent = went.sent
         (self.start_s, self.headed_s, self.begins_s, self.left_s, self.arrived_s, self.begun_s, self.done_s) = (
@@ -281,6 +283,7 @@ class _Trip:
             cut=OUTPUT if here else self.choice.cut,
             codec=_RAW if here and trouble else self.choice.codec,
             batch=self.batch,
+            exit=self.choice.exit,
             seconds=self.seconds(),
             up_bytes=0 if self.off else self.up_bytes,
             down_bytes=0 if here else self.down_bytes,

@@ -35,7 +35,8 @@ class World:
     the tables'. load, device_load: factors on the machines' work. away: when the server is not there. others: who
     waits before us. deadline_s: the device finishes a request by itself that has no answer by then (None: never).
     noise: standard deviation of the logarithm of every compute time, drawn by the request's number from `seed`, the
-    same for every choice. Raises BadInput, also where no request could ever end.
+    same for every choice. exits: by output, the tables of the part of the network that this exit needs. Raises
+    BadInput, also where no request could ever end.
     """
 
     tables: Mapping[int, CostTable]
@@ -49,6 +50,7 @@ class World:
     deadline_s: float | None = None
     noise: float = 0.0
     seed: int = 0
+    exits: Mapping[str, Mapping[int, CostTable]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.deadline_s is not None and not 0 < self.deadline_s < math.inf:
@@ -68,6 +70,19 @@ class World:
     def sizes(self) -> Sizes:
         """The tables by batch size, with the rows of each by name."""
         return Sizes(self.tables)
+
+    def sizes_to(self, output: str | None) -> Sizes:
+        """The tables of what one exit needs; of the whole network for None. Raises BadInput for an exit without."""
+        if output is None:
+            return self.sizes
+        if output not in self._exits:
+            known = ", ".join(self.exits) or "none"
+            raise BadInput(f"the policy ends at {output}, which has no price here; the exits with one: {known}")
+        return self._exits[output]
+
+    @cached_property
+    def _exits(self) -> dict[str, Sizes]:
+        return {output: Sizes(tables) for output, tables in self.exits.items()}
 
     @cached_property
     def draws(self) -> Noise:
@@ -99,13 +114,15 @@ class World:
         noise: tuple[float, float] = (1.0, 1.0),
         up_free_s: float = 0.0,
         cut_off: NDArray[np.bool_] | bool = False,
+        exit_at: str | None = None,
     ) -> Went:
         """How requests with these choices (rows of the batch size's table) go that start then; shapes broadcast.
 
         noise: factors on the device's and the server's seconds. up_free_s: when the uplink is free of a probe.
-        cut_off: the client knows that it cannot send, so the device does all at once.
+        cut_off: the client knows that it cannot send, so the device does all at once. exit_at: the network is run to
+        this exit; rows are of its table.
         """
-        size = self.sizes.at(batch)
+        size = self.sizes_to(exit_at).at(batch)
         table, start = size.table, np.asarray(start_s, np.float64)
         up_bytes, down_bytes = table.up_bytes[rows], table.down_bytes[rows]
         remote = (up_bytes > 0) | (down_bytes > 0)
