@@ -84,22 +84,30 @@ def tables_of(
     return {batch: table_of(bundle, batch=batch, private=private, exit_at=exit_at) for batch in sorted(set(batches))}
 
 
+def right_sizing_of(
+    bundle: Bundle, *, within_s: float | None, states_bps: Sequence[float] = (), batch: int = 1
+) -> Problem:
+    """The planning problem of a bundle whose exits are chosen among, for a latency requirement and these bandwidth
+    states. Raises BadInput for a bundle without exits."""
+    if bundle.exits is None:
+        raise BadInput(
+            f"{bundle.manifest.name} was packed without a table of exits; isthmus pack --exits exits.json brings one"
+        )
+    return replace(
+        problem_of(bundle, batch=batch),
+        exits=tuple(Exit(row.output, row.accuracy) for row in bundle.exits.rows),
+        states_bps=tuple(states_bps),
+        limits=Limits(latency_s=within_s),
+    )
+
+
 def map_chooser_of(
     bundle: Bundle, *, reward: RewardName = "edgent", within_s: float, states_bps: Sequence[float] = (), batch: int = 1
 ) -> MapChooser:
     """Edgent's dynamic configurator for a bundle with exits: the configuration map for these bandwidth states (a range
     of its own without any) and a latency requirement, and a chooser that follows it. Raises BadInput for a bundle
     without exits."""
-    if bundle.exits is None:
-        raise BadInput(
-            f"{bundle.manifest.name} was packed without a table of exits; isthmus pack --exits exits.json brings one"
-        )
-    problem = replace(
-        problem_of(bundle, batch=batch),
-        exits=tuple(Exit(row.output, row.accuracy) for row in bundle.exits.rows),
-        states_bps=tuple(states_bps),
-        limits=Limits(latency_s=within_s),
-    )
+    problem = right_sizing_of(bundle, within_s=within_s, states_bps=states_bps, batch=batch)
     watch = TableChooser(table_of(bundle, batch=batch), Habits(deadline_s=within_s))
     return MapChooser(configuration_map(problem, reward), watch)
 
