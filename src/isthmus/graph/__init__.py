@@ -6,6 +6,7 @@ from isthmus.graph.cuts import all_cuts, cut_at, cut_of, narrow_cuts, prefix_cut
 from isthmus.graph.describe import Description, describe
 from isthmus.graph.exits import at_exit, exits_of
 from isthmus.graph.from_onnx import graph_of
+from isthmus.graph.fuse import fused_graph
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Node, Product, Tensor
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "cut_of",
     "describe",
     "exits_of",
+    "fused_graph",
     "graph_of",
     "narrow_cuts",
     "prefix_cuts",

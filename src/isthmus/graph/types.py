@@ -63,6 +63,7 @@ class Node:
     """One operator. `name` is its first output (unique by construction); inputs are activations, never weights.
 
     `kernel` and `strides` are those of a convolution or a pooling over windows, one number an axis; () elsewhere.
+    `parts` are the names of the operators that were fused into this one, in running order; () where none were.
     """
 
     name: str
@@ -75,6 +76,12 @@ class Node:
     product: Product | None = None
     kernel: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
+    parts: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """Names of all the operators that stand here: `parts`, or this one alone."""
+        return self.parts or (self.name,)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from isthmus.model.light import light_models, with_weights
 from isthmus.model.names import load_model, zoo_names
 from isthmus.model.onnx_file import load_model_file, model_from_proto
+from isthmus.model.passes import fused
 from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
 from isthmus.model.zoo import ZOO, digits_test
 
@@ -13,6 +14,7 @@ __all__ = [
     "Model",
     "Signature",
     "digits_test",
+    "fused",
     "light_models",
     "load_model",
     "load_model_file",

@@ -18,7 +18,7 @@ from isthmus.model.initializers import SMALL_ELEMENTS
 SMALL = SMALL_ELEMENTS
 """Constants of up to this many elements have their values looked at; larger ones are weights and only sizes count."""
 
-_FOLDABLE = frozenset(
+FOLDABLE = frozenset(
     {"Add", "Cast", "Concat", "ConstantOfShape", "Div", "Gather", "Identity", "Mul", "Neg", "Reshape", "Slice"}
     | {"Squeeze", "Sub", "Transpose", "Unsqueeze"}
 )
@@ -35,7 +35,7 @@ def fold_small(graph: onnx.GraphProto, opset: int) -> dict[str, onnx.TensorProto
             for attribute in node.attribute:
                 if attribute.name == "value" and _has_small_values(attribute.t):
                     values[node.output[0]] = numpy_helper.to_array(attribute.t)
-        elif node.op_type in _FOLDABLE and all(i in values for i in node.input if i):
+        elif node.op_type in FOLDABLE and all(i in values for i in node.input if i):
             result = _run(node, values, opset)
             if result is not None:
                 values[node.output[0]] = result
