@@ -25,6 +25,7 @@ from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.policy import checked, within
 from isthmus.run.replies import said_in
+from isthmus.run.server_first import LeavingBack, PlainBack
 from isthmus.run.split_pb2 import Arrival, Hello
 from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import PROTOCOL, Answer, Array, Arrays, Mode, Runner
@@ -148,9 +149,16 @@ class Session:
         return self._halves if choice.exit is None else self._halves.at_exits((choice.exit,))
 
     def _work(self, choice: Choice, inputs: Arrays, batch: int) -> Work:
+        back = choice.first == "server" and choice.cut not in (INPUT, OUTPUT)
         if self._early is None:
-            return Plain(self._network(choice), choice, inputs, batch)
-        return Leaving(self._early.to(choice.exit), choice, inputs, batch, self._clock)
+            network = self._network(choice)
+            if back:
+                return PlainBack(network, choice, inputs, batch, self._codecs)
+            return Plain(network, choice, inputs, batch)
+        staged = self._early.to(choice.exit)
+        if back:
+            return LeavingBack(staged, choice, inputs, batch, self._clock, self._codecs)
+        return Leaving(staged, choice, inputs, batch, self._clock)
 
     def _here(self, trip: Trip, work: Work, inputs: Arrays) -> Work:
         """All of it here. What the device cannot do, the server may be asked for: other work."""
@@ -190,9 +198,16 @@ class Session:
             self._send(trip, work, line, keeper, crossing)
         except (Remote, BadInput) as e:
             self._instead(trip, work, e)
+            return
+        if work.first == "server":
+            self._finish(trip, work)
 
     def _send(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
         """Asks the server for the rest. Raises Remote or BadInput; strikes are noted."""
+        if work.first == "server" and not line.welcome.heads:
+            raise Refused(
+                f"the server at {line.address} is older and cannot run the first part of a network; update it"
+            )
         begun = self._clock()
         heads, payloads = self._codecs.dump(trip.asked.codec, crossing)
         sent = self._clock()
@@ -206,13 +221,15 @@ class Session:
             trip.up_bytes = ticket.parcel.total
             heard = ticket.wait(left)
             said = said_in(heard.frame)
+            begun = self._clock()
             work.took(heard.frame)
+            trip.decode_s = self._clock() - begun
         except (Remote, BadInput) as e:
             why = e if isinstance(e, Remote) else Refused(str(e))
             keeper.struck(why, line, ticket if isinstance(e, Late) else None)
             raise
-        trip.cut, trip.codec, trip.said = work.cut, trip.asked.codec, said
-        trip.down_bytes = len(heard.frame.body)
+        trip.cut, trip.codec, trip.first, trip.said = work.cut, trip.asked.codec, work.first, said
+        trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread
         trip.up_bps, trip.rtt_s = keeper.served(said.arrival), keeper.rtt_s
 
     def _instead(self, trip: Trip, work: Work, why: IsthmusError) -> None:
@@ -259,7 +276,7 @@ class Session:
             return
         said = said_in(heard.frame) if heard.frame.kind is Kind.REPLY else None
         arrival = said.arrival if said is not None else read_header(Arrival, heard.frame)
-        told = evidence(said, keeper.learn(arrival), keeper.rtt_s)
+        told = evidence(said, keeper.learn(arrival), keeper.rtt_s, heard.spread)
         self._tell(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))
 
 

@@ -20,6 +20,8 @@ from isthmus.run.types import Array, Arrays
 RAW = "float32"
 """The codec that changes nothing; whatever is not float32 always crosses by it."""
 LONGEST_NAME = 32
+Written = tuple[tuple[Head, ...], Sequence[bytes | memoryview]]
+"""Tensors on their way: what is told of each, and its bytes."""
 OVERHEAD_BYTES = 64 << 10
 """No codec may need more than the tensor's own bytes and this for tables and ranges."""
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
 from isthmus.run.frame import Frame, Kind, Parcel, Parts, read_header, unpack
 from isthmus.run.heads import Head, Request, request_header
+from isthmus.run.replies import Came
 from isthmus.run.sockets import Message
 from isthmus.run.split_pb2 import Hello, Probe, Refusal, Welcome
 from isthmus.run.transport import Transport
@@ -23,10 +24,11 @@ _AT_ONCE = 2
 
 
 class Heard(NamedTuple):
-    """A frame from the server and when it was here."""
+    """A frame from the server and when it was here; `spread`: how it came in, where it came in pieces."""
 
     frame: Frame
     at_s: float
+    spread: Came | None = None
 
 
 class Ticket:
@@ -81,6 +83,9 @@ class Connection:
         self._lock = threading.Lock()
         self._tickets: dict[int, Ticket] = {}
         self._lost: Remote | None = None
+        self._first: tuple[float, int] | None = None
+        """When the message that is coming in began, and how much of it was here then."""
+        transport.watch(self._coming)
         self.welcome = Welcome()
         """what the server said of itself; empty before the greeting"""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
@@ -208,8 +213,15 @@ class Connection:
             return why
         return Unreachable(f"{self.address} answers, but not as an isthmus server does: {why}")
 
+    def _coming(self, first_bytes: int) -> None:
+        self._first = self._clock(), first_bytes
+
     def _deliver(self, message: Message) -> None:
+        first, self._first = self._first, None
         heard = Heard(unpack(message, _HEADER_BYTES), self._clock())
+        if first is not None:
+            size = sum(map(len, message)) if isinstance(message, tuple) else len(message)
+            heard = heard._replace(spread=Came(size - first[1], heard.at_s - first[0], size))
         frame = heard.frame
         if frame.kind is Kind.BYE:
             self._lost = Unreachable(f"{self.address} is closing")  # what is under way will still be answered

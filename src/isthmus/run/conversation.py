@@ -127,4 +127,4 @@ def reply(job: Job, done: Done, now_s: float) -> bytes:
     """The answer to a request: outputs, and the server's own times."""
     residence_s = max(0.0, now_s - job.last_s)
     said = Said(max(0.0, done.queue_s), done.decode_s, done.compute_s, residence_s, job.came)
-    return reply_frame(job.id, done.outputs, said)
+    return reply_frame(job.id, done.outputs, said, done.crossing)

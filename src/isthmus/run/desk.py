@@ -9,21 +9,22 @@ from typing import NamedTuple
 
 from isthmus.errors import BadFrame, IsthmusError, Refused
 from isthmus.graph import Tensor
-from isthmus.run.codecs import Codecs, check_heads
+from isthmus.run.codecs import Codecs, Written, check_heads
 from isthmus.run.heads import Head, Request, request_of
-from isthmus.run.places import Places
+from isthmus.run.places import Places, place_of
 from isthmus.run.types import Array, Bounds
 
 _KEPT, _LONGEST_KEPT = 256, 4096
 
 
 class Done(NamedTuple):
-    """Outputs of a tail and the seconds it took, by cause."""
+    """What was computed and the seconds it took, by cause. `crossing`: what goes on to the device, written."""
 
     outputs: dict[str, Array]
     queue_s: float
     decode_s: float
     compute_s: float
+    crossing: Written = ((), ())
 
 
 class Desk:
@@ -73,6 +74,7 @@ class Desk:
         if total_bytes > self.bounds.message_bytes:
             raise BadFrame(f"{total_bytes} bytes are announced; this server takes {self.bounds.message_bytes}")
         check_heads(heads, self.expected(place, batch), total_bytes)
+        self._check_way_back(place, batch)
         self._admit(place)
 
     def run(self, place: str, heads: Sequence[Head], payload: memoryview, since_s: float) -> Done:
@@ -87,13 +89,14 @@ class Desk:
                 begun = self.clock()
                 tensors = self.codecs.load(heads, payload)
                 decoded = self.clock()
-                outputs = self.places.tail(place, tensors)
+                outputs, crossing = self.places.run(place, tensors)
                 ended = self.clock()
+                written = self.codecs.dump(place_of(place).back, crossing) if crossing else ((), ())
         finally:
             with self._counting:
                 self._waiting -= 1
         self.count("requests")
-        return Done(outputs, begun - since_s, decoded - begun, ended - decoded)
+        return Done(outputs, begun - since_s, decoded - begun, ended - decoded, written)
 
     def count(self, what: str) -> None:
         """One more of these."""
@@ -105,6 +108,16 @@ class Desk:
         """How many requests were served, refused and cancelled since the start."""
         with self._counting:
             return dict(self._counts)
+
+    def _check_way_back(self, place: str, batch: int) -> None:
+        """What goes back must be small enough to be sent, and of a codec that can write it."""
+        codec, tensors = self.places.returned(place, batch)
+        try:
+            sizes = [self.codecs.get(codec, t.name, t.dtype).payload_bytes(t.shape, t.itemsize) for t in tensors]
+        except IsthmusError as e:
+            raise Refused(f"what crosses cannot be written: {e}") from e
+        if sum(sizes) > self.bounds.message_bytes:
+            raise Refused(f"{sum(sizes)} bytes would go back; this server sends {self.bounds.message_bytes}")
 
     def _admit(self, place: str) -> None:
         """Cuts that are not ready cost memory for good: only so many may be asked for."""

@@ -41,6 +41,10 @@ class Ear:
         self._attended_s = -_LOOK_S
         self._standing = self._over = False
 
+    def watch(self, coming: Callable[[int], None]) -> None:
+        """`coming` hears when a message has begun to come and is not whole: see `Inbox.coming`."""
+        self._inbox.coming = coming
+
     def attend(self, change: int) -> None:
         """One more (+1) or less (-1) will soon wait for an answer: the standing thread makes way, or may come back."""
         with self._lock:

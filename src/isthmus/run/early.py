@@ -7,7 +7,7 @@ the other would have.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -78,37 +78,50 @@ class Staged:
 
     def tail(self, cut_id: str, tensors: Arrays) -> dict[str, Array]:
         """The exits behind a cut, up to the one at which the last sample of the batch is sure (or has been)."""
+        return self._along(self.route(cut_id).after, tensors)[0]
+
+    def head(self, cut_id: str, inputs: Arrays) -> tuple[dict[str, Array], dict[str, Array] | None]:
+        """(the exits before a cut, up to the one at which the last sample is sure; what crosses, None where all are)"""
+        found, made = self._along(self.route(cut_id).before, inputs)
+        return found, None if made is None else crossing(made, self.route(cut_id).cut)
+
+    def _along(self, stages: Sequence[Stage], tensors: Arrays) -> tuple[dict[str, Array], dict[str, Array] | None]:
+        """(the exits made on the way, the tensors at its end; None where every sample left before)"""
         made: dict[str, Array] = dict(tensors)
         found: dict[str, Array] = {}
         gone: NDArray[np.bool_] | None = None
-        for stage in self.route(cut_id).after:
+        for stage in stages:
             made = self.halves.middle(stage.start, stage.end, crossing(made, stage.start))
             if stage.exit is not None:
                 found[self.names[stage.exit]] = made[self.names[stage.exit]]
                 sure = self.leaving(stage.exit, made[self.names[stage.exit]])
                 gone = sure if gone is None else gone | sure
                 if gone.all():
-                    break
-        return found
+                    return found, None
+        return found, made
 
     def behind(self, cut_id: str) -> list[str]:
         """The exits behind a cut, in running order."""
         return [self.names[stage.exit] for stage in self.route(cut_id).after if stage.exit is not None]
 
-    def accept(self, cut_id: str, outputs: Mapping[str, Array], batch: int) -> list[int]:
-        """The exits that a server answered with, in running order. Raises BadFrame unless they are those behind the
-        cut up to one at which every sample is sure."""
-        owed = self.behind(cut_id)
+    def before(self, cut_id: str) -> list[str]:
+        """The exits before a cut, in running order."""
+        return [self.names[stage.exit] for stage in self.route(cut_id).before if stage.exit is not None]
+
+    def accept(self, owed: Sequence[str], outputs: Mapping[str, Array], batch: int, *, ends: bool = True) -> list[int]:
+        """The exits that a server answered with, in running order. Raises BadFrame unless they are the `owed` ones up
+        to one at which every sample is sure; where the way goes on here (not `ends`), all of them."""
         given = [at for at, name in enumerate(self.names) if name in outputs]
-        if not given or [self.names[at] for at in given] != owed[: len(outputs)]:
+        due = owed[: len(outputs)] if ends else owed
+        if (ends and not given) or [self.names[at] for at in given] != list(due):
             raise BadFrame(f"the server answered with {len(outputs)} exits that are not the next ones of this network")
         for at in given:
             name = self.names[at]
             wanted = self.halves.engine.graph.tensors[name].dtype, self.halves.shape(name, batch)
             if (outputs[name].dtype.name, outputs[name].shape) != wanted:
                 raise BadFrame(f"the server's {name} is {outputs[name].dtype.name} {outputs[name].shape}, not {wanted}")
-        gone = np.logical_or.reduce([self.leaving(at, outputs[self.names[at]]) for at in given])
-        if not gone.all():
+        sure = [self.leaving(at, outputs[self.names[at]]) for at in given]
+        if ends and not np.logical_or.reduce(sure).all():
             raise BadFrame(f"the server stopped at {self.names[given[-1]]}, which is not sure of its answer")
         return given
 

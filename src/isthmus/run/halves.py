@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -63,10 +63,36 @@ class Halves:
 
     def crossing(self, cut_id: str, batch: int) -> tuple[Tensor, ...]:
         """Name, shape and dtype of what crosses. Raises BadInput for unknown cuts and batch sizes the model lacks."""
+        return self._told(self.cut(cut_id).crossing, batch)
+
+    def wanted(self, cut_id: str, batch: int) -> tuple[Tensor, ...]:
+        """The inputs that the part before a cut reads: what a server needs to run it. Raises as `crossing`."""
+        graph, head = self._engine.graph, self.cut(cut_id).head
+        return self._told([t for t in graph.inputs if not head.isdisjoint(graph.consumers[t])], batch)
+
+    def returned(self, cut_id: str, batch: int) -> tuple[Tensor, ...]:
+        """What crosses from the part before a cut but is neither an input nor an answer. Raises as `crossing`."""
+        graph = self._engine.graph
+        here = {*graph.inputs, *graph.outputs}
+        return self._told([t for t in self.cut(cut_id).crossing if t not in here and graph.consumers[t]], batch)
+
+    def answered(self, cut_id: str, batch: int) -> tuple[Tensor, ...]:
+        """The outputs made before a cut. Raises as `crossing`."""
+        later = self.output_names(cut_id)
+        return self._told([t for t in self._engine.graph.outputs if t not in later], batch)
+
+    def padded(self, inputs: Arrays) -> dict[str, Array]:
+        """Every input of the model: zeros for those that are not there, which nothing may read."""
+        graph = self._engine.graph
+        batch = self._shapes.check(graph.name, list(inputs), inputs) or graph.batch
+        whole = self._told(graph.inputs, batch)
+        return {t.name: inputs[t.name] if t.name in inputs else np.zeros(t.shape, t.dtype) for t in whole}
+
+    def _told(self, names: Iterable[str], batch: int) -> tuple[Tensor, ...]:
         if batch < 1 or (not self._grows and batch != self._engine.graph.batch):
             raise BadInput(f"{self._engine.model.name} takes batches of {self._engine.graph.batch} only, not {batch}")
         tensors = self._engine.graph.tensors
-        return tuple(replace(tensors[name], shape=self._shapes.at(name, batch)) for name in self.cut(cut_id).crossing)
+        return tuple(replace(tensors[name], shape=self._shapes.at(name, batch)) for name in names)
 
     def sends_input(self, cut_id: str) -> bool:
         """True where a raw input of the model crosses. Raises BadInput as `cut` does."""

@@ -211,4 +211,5 @@ def welcome(model: str, fingerprint: str, clips: str, exits: str, cuts: Sequence
         cuts=listed,
         max_batch=bounds.batch,
         max_bytes=bounds.message_bytes,
+        heads=True,
     )

@@ -19,7 +19,7 @@ from isthmus.run import oip_pb2 as oip
 from isthmus.run.codecs import RAW, raw_heads
 from isthmus.run.desk import Desk, Done
 from isthmus.run.heads import Head
-from isthmus.run.places import Place
+from isthmus.run.places import Place, place_of
 from isthmus.run.tensors import DATATYPES, described, parameter, typed_bytes
 from isthmus.version import __version__
 
@@ -89,6 +89,8 @@ class OipService:
         self._need(ask.model_name, ask.model_version, context)
         place = Place(parameter(ask.parameters, "cut") or INPUT, parameter(ask.parameters, "exit")).id
         heads, payload = self._inputs(ask, place)
+        if place_of(place).back:
+            raise Refused("the part before a cut is run for clients of isthmus only, not over this protocol")
         wanted = [o.name for o in ask.outputs]
         unknown = set(wanted) - set(self._desk.places.outputs(place))
         if unknown:

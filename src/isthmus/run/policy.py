@@ -29,7 +29,7 @@ def within(mode: Mode, choice: Choice, halves: Halves) -> Choice:
         return _instead(choice, OUTPUT, f"the mode is {mode}")
     if mode in ("only_on_server", "prefer_on_server"):
         return _instead(choice, INPUT, f"the mode is {mode}")
-    if mode == "private" and choice.cut != OUTPUT and halves.sends_input(choice.cut):
+    if mode == "private" and choice.cut != OUTPUT and (choice.first == "server" or halves.sends_input(choice.cut)):
         return _instead(choice, OUTPUT, "the mode is private and the input would have left the device")
     return choice
 

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from isthmus.codec import make_codec
 from isthmus.errors import BadFrame
-from isthmus.run.codecs import RAW, raw_heads
+from isthmus.graph import Tensor
+from isthmus.run.codecs import RAW, Codecs, Written, raw_heads
 from isthmus.run.frame import Frame, Kind, pack
-from isthmus.run.heads import output_heads, outputs_header
+from isthmus.run.heads import Head, output_heads, outputs_header
 from isthmus.run.types import Array, Arrays
 
 _NUMBERS = struct.Struct("<5d2Q")
@@ -40,12 +41,12 @@ class Said(NamedTuple):
     arrival: Came
 
 
-def reply_frame(request_id: int, outputs: Arrays, said: Said) -> bytes:
-    """The answer to a request: outputs as they are, and the server's own times."""
+def reply_frame(request_id: int, outputs: Arrays, said: Said, crossing: Written = ((), ())) -> bytes:
+    """The answer to a request: outputs as they are, what goes on to the device, and the server's own times."""
     heads, parts = raw_heads(outputs)
     came = said.arrival
     numbers = _NUMBERS.pack(*said[:4], came.seconds, came.bytes_after_first, came.bytes)
-    return pack(Kind.REPLY, request_id, numbers + outputs_header(heads), *parts)
+    return pack(Kind.REPLY, request_id, numbers + outputs_header((*heads, *crossing[0])), *parts, *crossing[1])
 
 
 def said_in(frame: Frame) -> Said:
@@ -64,13 +65,42 @@ def said_in(frame: Frame) -> Said:
 def outputs_of(frame: Frame, wanted: Sequence[str], *, some: bool = False) -> dict[str, Array]:
     """The outputs of an answer by name. Raises BadFrame when they are not the `wanted` ones (with `some`: not among
     them), or not what it says."""
-    heads = output_heads(frame.header[_NUMBERS.size :])
+    told = parts_of(frame)
+    heads = [head for head, _ in told]
     if not ({h.name for h in heads} <= set(wanted) if some else {h.name for h in heads} == set(wanted)):
         raise BadFrame(f"the server sent {len(heads)} outputs that are not {', '.join(wanted)}")
-    outputs: dict[str, Array] = {}
+    return {head.name: _RAW.load(part, head.shape, head.dtype) for head, part in told}
+
+
+def parts_of(frame: Frame) -> list[tuple[Head, memoryview]]:
+    """What an answer holds, one after the other; nothing of it is checked. Raises BadFrame where it cannot be read."""
+    found = []
     at = 0
-    for head in heads:
-        part = frame.body[at : at + head.payload_bytes]
+    for head in output_heads(frame.header[_NUMBERS.size :]):
+        found.append((head, frame.body[at : at + head.payload_bytes]))
         at += head.payload_bytes
-        outputs[head.name] = _RAW.load(part, head.shape, head.dtype)
-    return outputs
+    return found
+
+
+def headway_of(
+    frame: Frame, outputs: Sequence[Tensor], crossing: Sequence[Tensor], codec: str, codecs: Codecs
+) -> tuple[dict[str, Array], dict[str, Array] | None]:
+    """The answer of a server that ran the part before a cut: (outputs made there, crossing tensors; None where none
+    came although some cross). Raises BadFrame for tensors that are none of these, or not what the model and the
+    request say they are."""
+    told = parts_of(frame)
+    known = {t.name: (t, RAW) for t in outputs} | {t.name: (t, codec) for t in crossing}
+    found: dict[str, Array] = {}
+    for head, part in told:
+        tensor, written = known.get(head.name, (None, ""))
+        if tensor is None or head.name in found:
+            raise BadFrame(f"the server sent {head.name[:80]}, which is not what the part before the cut gives")
+        reader = _RAW if written == RAW else codecs.get(written, tensor.name, tensor.dtype)
+        if (head.dtype, head.shape, head.codec) != (tensor.dtype, tensor.shape, reader.name):
+            shown = f"{head.codec[:32]} {head.dtype[:16]} {head.shape[:8]}"
+            raise BadFrame(f"the server's {tensor.name} is {shown}, not {reader.name} {tensor.dtype} {tensor.shape}")
+        found[tensor.name] = reader.load(part, tensor.shape, tensor.dtype)
+    going = {t.name: found.pop(t.name) for t in crossing if t.name in found}
+    if going and len(going) < len(crossing):
+        raise BadFrame(f"the server sent {len(going)} of the {len(crossing)} tensors that cross")
+    return found, going if len(going) == len(crossing) else None

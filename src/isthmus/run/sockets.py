@@ -42,6 +42,10 @@ def _nowhere(first: memoryview, size: int) -> None:
     """No message is wanted anywhere."""
 
 
+def _unheard(first_bytes: int) -> None:
+    """Nobody wants to know."""
+
+
 def tune(peer: socket.socket) -> None:
     """Latency first, a dead peer noticed within seconds. What this system does not know is left as it is."""
     wanted = (
@@ -94,6 +98,9 @@ class Inbox:
     def __init__(self, peer: socket.socket, longest: int) -> None:
         self._peer, self._longest = peer, longest
         self.place: Place = _nowhere
+        self.coming: Callable[[int], None] = _unheard
+        """Called once for a message that does not come whole, with how much of it is here."""
+        self._begun = False
         self._near = memoryview(bytearray(_NEAR))
         self._at = self._end = 0
         self._pieces: list[memoryview] = []
@@ -130,8 +137,11 @@ class Inbox:
             raise BadFrame(f"a message of {size} bytes is announced; at most {self._longest} are taken")
         begin = self._at + _LENGTH.size
         if have >= size:
-            self._at = begin + size
+            self._at, self._begun = begin + size, False
             return bytes(self._near[begin : self._at])
+        if not self._begun:
+            self._begun = True
+            self.coming(have)
         if size > _NEAR - _LENGTH.size:
             self._begin_far(self._near[begin : self._end], size)
             self._at = self._end
@@ -175,7 +185,7 @@ class Inbox:
         self._filled = 0
 
     def _far(self) -> Message:
-        pieces, self._pieces = self._pieces, []
+        pieces, self._pieces, self._begun = self._pieces, [], False
         head, self._head = self._head, b""
         if head:
             return head, pieces[0]

@@ -26,6 +26,10 @@ class Transport(Protocol):
     def address(self) -> str:
         """Of the server, for messages to people."""
 
+    def watch(self, coming: Callable[[int], None]) -> None:
+        """`coming(n)` is called when the first n bytes of a message are here and the rest is not, by whoever reads and
+        before he delivers it; never, where a transport cannot tell."""
+
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """Sends what `outgoing` yields, from a thread of its own, and yields what comes. Raises Remote or BadFrame
         when it breaks. Called once. `needed()`: whether somebody waits for a message who cannot listen himself."""
@@ -53,6 +57,9 @@ class GrpcTransport:
         self.address = address
         self._channel = grpc.insecure_channel(address, options=client_options(message_bytes))
         self._stream: Any = self._channel.stream_stream(STREAM_METHOD)
+
+    def watch(self, coming: Callable[[int], None]) -> None:
+        """See `Transport`: grpc hands over whole messages."""
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """See `Transport`."""
@@ -91,6 +98,10 @@ class TcpTransport:
         self._rest = memoryview(b"")
         self._needed: Callable[[], bool] = lambda: False
         self._ear = Ear(self._socket, message_bytes, lambda: self._needed())
+
+    def watch(self, coming: Callable[[int], None]) -> None:
+        """See `Transport`."""
+        self._ear.watch(coming)
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """See `Transport`."""

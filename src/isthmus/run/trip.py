@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from isthmus.graph import INPUT, OUTPUT
-from isthmus.record.types import Choice, Evidence, Ran, Seconds, Step
+from isthmus.link import dispersion_bps
+from isthmus.record.types import Choice, Evidence, Ran, Seconds, Side, Step
 from isthmus.run.codecs import RAW
-from isthmus.run.replies import Said
+from isthmus.run.replies import Came, Said
 
 
 @dataclass
@@ -21,15 +22,21 @@ class Trip:
     beliefs: tuple[float | None, float | None] = (None, None)
     cut: str = OUTPUT
     codec: str = RAW
+    first: Side = "device"
     head_s: float = 0.0
     encode_s: float = 0.0
+    decode_s: float = 0.0
+    """Of an answer."""
     local_s: float = 0.0
+    """Of what was left to the device behind the cut, or after trouble."""
     up_bytes: int = 0
     down_bytes: int = 0
     ended_s: float = 0.0
     trouble: str = ""
     said: Said | None = None
     """What the server said, when it answered in time."""
+    spread: Came | None = None
+    """How the answer came in, where it came in pieces."""
     up_bps: float | None = None
     rtt_s: float | None = None
     exit: str | None = None
@@ -47,8 +54,8 @@ class Trip:
         """By cause, and the sum is the whole.
 
         The two machines' clocks are never compared. What the server does with a request it times itself; the way back
-        is half the least round trip (answers are small; a large one comes on top of `up`), and never more than half of
-        what is left over; `up` is the rest of that.
+        is half the least round trip, never more than half of what is left over, and for a long answer the time from its
+        first piece to its last; `up` is the rest of that.
         """
         total = self.ended_s - self.started_s
         mine = self.head_s + self.encode_s
@@ -58,8 +65,10 @@ class Trip:
             lost = max(0.0, total - mine - self.local_s)
             return Seconds(total=total, head=self.head_s, encode=self.encode_s, lost=lost, local=self.local_s)
         theirs = self.said.queue_s + self.said.decode_s + self.said.compute_s
+        if self.first == "server":
+            return self._turned(total, mine, theirs)
         left = max(0.0, total - mine - theirs)
-        down = min(left, self.rtt_s or 0.0) / 2
+        down = self._down(left)
         return Seconds(
             total=total,
             head=self.head_s,
@@ -71,6 +80,27 @@ class Trip:
             down=down,
         )
 
+    def _down(self, left_s: float) -> float:
+        came_s = self.spread.seconds if self.spread is not None else 0.0
+        return min(left_s, min(left_s, self.rtt_s or 0.0) / 2 + came_s)
+
+    def _turned(self, total: float, mine: float, theirs: float) -> Seconds:
+        """The same where the server ran first. It writes too: what it had the request for beyond its other times."""
+        assert self.said is not None
+        wrote = max(0.0, self.said.residence_s - theirs)
+        left = max(0.0, total - mine - theirs - wrote - self.decode_s - self.local_s)
+        down = self._down(left)
+        return Seconds(
+            total=total,
+            head=self.head_s + self.said.compute_s,
+            encode=self.encode_s + wrote,
+            up=left - down,
+            queue=self.said.queue_s,
+            decode=self.said.decode_s + self.decode_s,
+            tail=self.local_s,
+            down=down,
+        )
+
     def step(self, request_id: int, zero_s: float, true_bps: float | None) -> Step:
         """The journal's line."""
         return Step(
@@ -79,13 +109,14 @@ class Trip:
             ran=self.ran,
             cut=self.cut if self.said is not None else OUTPUT,
             codec=self.codec if self.said is not None else RAW,
+            first=self.first,
             batch=self.batch,
             exit=self.exit,
             exits=dict(Counter(self.exits)),
             seconds=self.seconds(),
             up_bytes=self.up_bytes,
             down_bytes=self.down_bytes,
-            evidence=evidence(self.said, self.up_bps, self.rtt_s),
+            evidence=self._evidence(),
             asked=self.asked.cut if self.trouble or self.exits else "",
             trouble=self.trouble,
             predicted_s=self.asked.predicted_s,
@@ -94,12 +125,19 @@ class Trip:
             true_bps=true_bps,
         )
 
+    def _evidence(self) -> Evidence:
+        told = evidence(self.said, self.up_bps, self.rtt_s, self.spread)
+        if self.first == "device":
+            return told
+        return told.model_copy(update={"device_s": self.encode_s + self.decode_s + self.local_s})
 
-def evidence(said: Said | None, up_bps: float | None, rtt_s: float | None) -> Evidence:
-    """What an answer (or only an arrival) told about link and server."""
+
+def evidence(said: Said | None, up_bps: float | None, rtt_s: float | None, spread: Came | None = None) -> Evidence:
+    """What an answer (or only an arrival) told about link and server. `spread`: how the answer came in."""
     if said is None:
         return Evidence(up_bps=up_bps, rtt_s=rtt_s) if up_bps is not None else Evidence()
-    return Evidence(up_bps=up_bps, rtt_s=rtt_s, server_s=said.compute_s, queue_s=said.queue_s)
+    down_bps = None if spread is None else dispersion_bps((0.0, spread.seconds), (0, spread.bytes_after_first))
+    return Evidence(up_bps=up_bps, rtt_s=rtt_s, server_s=said.compute_s, queue_s=said.queue_s, down_bps=down_bps)
 
 
 def learning_step(request_id: int, t_s: float, total_s: float, up_bytes: int, told: Evidence, cut: str = INPUT) -> Step:

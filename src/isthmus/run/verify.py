@@ -30,8 +30,8 @@ class Verifier:
     def check(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
         """The step with `wrong` and `error`.
 
-        An answer is right when it is tail(load(dump(head))) as computed here, and the codec kept its stated bound on
-        every crossing tensor. `error` is the difference from the whole model, up to the exit that was asked for: what
+        An answer is right when it is tail(load(dump(head))) as computed here (with inputs written and read too, where
+        the server ran the head), and the codec kept its stated bound on every tensor that travelled. `error` is the difference from the whole model, up to the exit that was asked for: what
         the codec cost. Where inputs left early, each is compared with what its own exit says.
         """
         if self._early is not None:
@@ -46,9 +46,21 @@ class Verifier:
 
     def _again(self, halves: Halves, trip: Trip, inputs: Arrays) -> tuple[dict[str, Array], bool]:
         """(what this cut and codec must give, whether the codec kept its bound)."""
+        if trip.first == "server":
+            return self._turned(halves, trip.cut, trip.codec, inputs)
         crossing, already = halves.head(trip.cut, inputs)
         tensors, kept = self._crossed(trip.codec, crossing)
         return {**already, **halves.tail(trip.cut, tensors)}, kept
+
+    def _turned(self, halves: Halves, cut: str, codec: str, inputs: Arrays) -> tuple[dict[str, Array], bool]:
+        """The same where the inputs went to the server, and what crosses came back."""
+        batch = halves.batch_of(inputs)
+        there, kept = self._crossed(codec, {t.name: inputs[t.name] for t in halves.wanted(cut, batch)})
+        crossing, already = halves.head(cut, {**inputs, **there})
+        back, also = self._crossed(codec, {t.name: crossing[t.name] for t in halves.returned(cut, batch)})
+        here = {**inputs, **already, **back}
+        tail = halves.tail(cut, {name: here[name] for name in halves.cut(cut).crossing})
+        return {**already, **tail}, kept and also
 
     def _crossed(self, codec: str, crossing: Arrays) -> tuple[dict[str, Array], bool]:
         """The crossing tensors as they arrive, and whether the codec kept its bound."""
@@ -66,6 +78,9 @@ class Verifier:
         whole = {last: np.stack([every[name][i] for i, name in enumerate(trip.exits)])}
         if step.cut == OUTPUT:
             return whole, whole, True
+        if trip.first == "server":
+            told, kept = self._turned(staged.halves, trip.cut, trip.codec, inputs)
+            return whole, {last: np.stack([told[name][i] for i, name in enumerate(trip.exits)])}, kept
         walk = Leaving(staged, trip.asked, inputs, trip.batch, time.perf_counter)
         crossing = walk.head()
         if crossing is None:

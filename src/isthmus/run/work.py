@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from isthmus.graph.stages import Stage
-from isthmus.record.types import Choice
+from isthmus.record.types import Choice, Side
 from isthmus.run.early import Staged, crossing
 from isthmus.run.frame import Frame
 from isthmus.run.halves import Halves
@@ -21,11 +21,13 @@ Clock = Callable[[], float]
 
 
 class Work(Protocol):
-    """One request. `cut`: where it is cut; `place`: that, as the server is asked; `halves`: the network it runs."""
+    """One request. `cut`: where it is cut; `place`: that, as the server is asked; `halves`: the network it runs;
+    `first`: the side that runs the part before the cut."""
 
     halves: Halves
     cut: str
     place: str
+    first: Side
 
     @property
     def batch(self) -> int:
@@ -62,6 +64,7 @@ class Plain:
 
     exits: tuple[str, ...] = ()
     cut_short = False
+    first: Side = "device"
 
     def __init__(self, halves: Halves, asked: Choice, inputs: Arrays, batch: int) -> None:
         self.halves, self.cut = halves, asked.cut
@@ -93,6 +96,8 @@ class Leaving:
 
     Samples that left are taken out of the batch where its tensors allow it; elsewhere they go along unheeded.
     """
+
+    first: Side = "device"
 
     def __init__(self, staged: Staged, asked: Choice, inputs: Arrays, batch: int, clock: Clock) -> None:
         self._staged, self._clock = staged, clock
@@ -136,7 +141,7 @@ class Leaving:
 
     def take(self, outputs: Arrays) -> None:
         """What the server says to the samples under way. Raises BadFrame for what the stages could not have given."""
-        for at in self._staged.accept(self.cut, outputs, self.batch):
+        for at in self._staged.accept(self._staged.behind(self.cut), outputs, self.batch):
             self._judge(at, outputs[self._staged.names[at]])
 
     def finish(self, left_s: Callable[[], float] | None = None) -> None:
