@@ -30,7 +30,8 @@ class Workload:
     """One entry a node of the graph, in running order; a node that is part of an earlier layer asks for nothing itself.
 
     rows, columns, depth, count: its matrix products (`Product`), all 0 without one. weights, reads, writes: numbers
-    (not bytes) that move. `works`: whether there is anything to do. `inputs`: names of the tensors that are read.
+    (not bytes) that move. `works`: whether there is anything to do. `inputs`, `outputs`: names of the tensors that are
+    read and written.
     """
 
     rows: Counts
@@ -42,6 +43,7 @@ class Workload:
     writes: Counts
     works: NDArray[np.bool_]
     inputs: tuple[tuple[str, ...], ...]
+    outputs: tuple[tuple[str, ...], ...]
 
     @property
     def macs(self) -> Counts:
@@ -57,6 +59,7 @@ class Workload:
         ).reshape(-1, 4)
         moved = np.zeros((len(graph.nodes), 3), dtype=np.int64)
         inputs: list[dict[str, None]] = [{} for _ in graph.nodes]
+        written: list[list[str]] = [[] for _ in graph.nodes]
         outputs = set(graph.outputs)
         for i, node in enumerate(graph.nodes):
             at = layer[i]
@@ -65,6 +68,7 @@ class Workload:
             moved[at, 0] += _weights(node)
             inputs[at].update({t: None for t in node.inputs if layer_of(graph, layer, t) != at})
             leaving = [t for t in node.outputs if t in outputs or any(layer[c] != at for c in graph.consumers[t])]
+            written[at] += leaving
             moved[at, 2] += sum(graph.tensors[t].elements for t in leaving)
         moved[:, 1] = [sum(graph.tensors[t].elements for t in names) for names in inputs]
         works = np.array([layer[i] == i and n.op not in _VIEWS for i, n in enumerate(graph.nodes)], dtype=np.bool_)
@@ -78,6 +82,7 @@ class Workload:
             writes=moved[:, 2],
             works=works,
             inputs=tuple(tuple(names) for names in inputs),
+            outputs=tuple(tuple(names) for names in written),
         )
 
 
