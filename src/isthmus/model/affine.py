@@ -57,10 +57,10 @@ def _follower(
     after = readers.get(layer.output[0], [])
     if layer.op_type not in LAYERS or len(after) != 1 or layer.output[0] in bench.outputs or not _takes(bench, layer):
         return None
-    change = _affine(bench, after[0], layer.output[0])
-    if change is None:
-        return None
     with np.errstate(all="ignore"):
+        change = _affine(bench, after[0], layer.output[0])
+        if change is None:
+            return None
         weight, bias = _absorbed(bench, layer, change)
     # a normalisation by a variance of nothing is left as it stands
     if not all(part is None or np.isfinite(part).all() for part in (weight, bias)):

@@ -7,7 +7,7 @@ activation fusion, which ONNX has no operator for, is done on the graph (`isthmu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -25,7 +25,8 @@ _IDLE = ("Identity", "Dropout")
 
 @dataclass(frozen=True)
 class Pass:
-    """One rewriting of a network: `needs` must hold before `run`, `leaves` after it."""
+    """One rewriting of a network. Nodes stand in running order before and after it (`in_order`), and `leaves` holds
+    after it."""
 
     name: str
     run: Callable[[Bench], None]
@@ -39,9 +40,14 @@ def fused(model: Model) -> Model:
     inner tensors that are left keep their names. Works on shape-only models. A model that has nothing to fold comes
     back as it is. Raises BadModel where a pass broke a promise.
     """
+    return run_passes(model, PASSES)
+
+
+def run_passes(model: Model, passes: Sequence[Pass]) -> Model:
+    """A network after these passes, each held to its conditions. Raises BadModel where one does not hold."""
     bench = Bench(model)
-    for step in PASSES:
-        _hold(step, bench, "needs", in_order(bench))
+    for step in passes:
+        _hold(step, bench, "finds", in_order(bench))
         step.run(bench)
         _hold(step, bench, "leaves", in_order(bench) or step.leaves(bench))
     return bench.assembled()
@@ -59,8 +65,9 @@ def next_idle(bench: Bench) -> onnx.NodeProto | None:
     """The first node that hands on what it gets and can go: not where it joins an input, a constant or another output
     to an output."""
     made = {o for n in bench.nodes for o in n.output}
+    wanted = bench.outputs.union(*(n.input for n in bench.nodes))
     for node in bench.nodes:
-        if node.op_type in _IDLE and not any(node.output[1:]) and not _drops(bench, node):
+        if node.op_type in _IDLE and wanted.isdisjoint(node.output[1:]) and not _drops(bench, node):
             source = node.input[0]
             if node.output[0] not in bench.outputs or (source in made and source not in bench.outputs):
                 return node
@@ -91,7 +98,7 @@ def in_order(bench: Bench) -> str | None:
 
 def _hold(step: Pass, bench: Bench, when: str, wrong: str | None) -> None:
     if wrong:
-        raise BadModel(f"the pass '{step.name}' on {bench.name} {when} what does not hold: {wrong}")
+        raise BadModel(f"the pass '{step.name}' on {bench.name} {when} something wrong: {wrong}")
 
 
 def _drops(bench: Bench, node: onnx.NodeProto) -> bool:
