@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from isthmus.adapt.bandwidth import HIGHEST_BPS, Bandwidth
 from isthmus.adapt.change_points import Prior
+from isthmus.adapt.downlink import Downlink
 from isthmus.adapt.health import Health
 from isthmus.adapt.load import LOWEST, LoadFactor, Recent
 from isthmus.adapt.sizes import Size, Sizes
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
-from isthmus.record.types import Choice, Step
+from isthmus.record.types import Choice, Side, Step
 
 DOUBT = 0.3
 """Above this probability of an unseen change a probe is sent at once instead of waiting for the next request."""
@@ -77,7 +78,7 @@ class TableChooser:
         self._size = self._sizes.least
         link = self._size.table.link
         self._bandwidth = Bandwidth(min(link.up_bps, HIGHEST_BPS), prior)
-        self._down_share = link.down_bps / link.up_bps
+        self._downlink = Downlink(self._bandwidth, link.down_bps / link.up_bps, prior)
         self._server = LoadFactor()
         self._device = LoadFactor()
         self._rtt = Recent(link.rtt_s)
@@ -90,10 +91,16 @@ class TableChooser:
         """Where the request of `batch` samples that starts now should run."""
         self._now_s = self._chosen_s = now_s
         size = self._size = self._sizes.at(batch)
-        latency = self._latency_s(size, self._bandwidth.worth_bps(now_s), now_s)
+        latency = self._latency_s(size, self._bandwidth.worth_bps(now_s), self._downlink.worth_bps(now_s), now_s)
         at, why = self._pick(size, latency, now_s)
         size.current = at
-        return Choice(cut=size.table.cuts[at], codec=size.table.codecs[at], predicted_s=float(latency[at]), why=why)
+        return Choice(
+            cut=size.table.asked[at],
+            codec=size.table.codecs[at],
+            first=size.table.first,
+            predicted_s=float(latency[at]),
+            why=why,
+        )
 
     def observe(self, step: Step) -> None:
         """Learn from one request or probe: bandwidth, round trip, server and device times, and whether it failed."""
@@ -127,16 +134,21 @@ class TableChooser:
         return self._bandwidth.bps, self._server.at(self._now_s)
 
     @property
+    def first(self) -> Side:
+        """The side that runs the part before the cut."""
+        return self._size.table.first
+
+    @property
     def server_away(self) -> bool:
         """The server was given up until it answers again."""
         return self._health.down
 
-    def _latency_s(self, size: Size, up_bps: float, now_s: float) -> NDArray[np.float64]:
-        """Every candidate at this uplink rate. The wait at the server is paid by whatever goes there, as half a round
-        trip each way is; the downlink keeps its ratio to the uplink, for nothing measures it."""
+    def _latency_s(self, size: Size, up_bps: float, down_bps: float, now_s: float) -> NDArray[np.float64]:
+        """Every candidate at these rates. The wait at the server is paid by whatever goes there, as half a round trip
+        each way is."""
         rtt_s = self._rtt.at(now_s) + self._queue.at(now_s)
         loads = self._server.at(now_s), self._device.at(now_s)
-        return size.table.latency_s(up_bps, up_bps * self._down_share, rtt_s, *loads)
+        return size.table.latency_s(up_bps, down_bps, rtt_s, *loads)
 
     def _pick(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[int, str]:
         if self._health.down and size.whole is not None:
@@ -160,7 +172,7 @@ class TableChooser:
         deadline_s = self.habits.deadline_s
         if deadline_s is None:
             return size.every, "cheapest"
-        careful = self._latency_s(size, self._bandwidth.low_bps(now_s), now_s)
+        careful = self._latency_s(size, self._bandwidth.low_bps(now_s), self._downlink.low_bps(now_s), now_s)
         for priced, why in ((careful, "cheapest that is surely in time"), (latency, "cheapest that should be in time")):
             meets = np.flatnonzero(priced <= deadline_s)
             if meets.size:
@@ -199,6 +211,8 @@ class TableChooser:
         told = step.evidence
         if told.up_bps is not None:
             self._bandwidth.observe(told.up_bps, now_s)
+        if told.down_bps is not None:
+            self._downlink.observe(told.down_bps, now_s)
         if told.rtt_s is not None:
             self._rtt.observe(told.rtt_s, now_s)
 
@@ -216,4 +230,6 @@ class TableChooser:
             self._server.observe(told.server_s, float(size.table.server_s[row]), now_s)
         if size.device_speaks[row]:
             measured_s = spent.local if step.ran == "device" else spent.head + spent.encode
+            if told.device_s is not None:
+                measured_s = told.device_s
             self._device.observe(measured_s, float(size.table.device_s[row]), now_s)

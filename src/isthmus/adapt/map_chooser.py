@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from isthmus.adapt.chooser import TableChooser
 from isthmus.graph.types import OUTPUT
+from isthmus.plan.cost import asked_cut
 from isthmus.plan.types import ConfigMap, ConfigRow
 from isthmus.record.types import Choice, Step
 from isthmus.units import show_rate
@@ -36,13 +37,15 @@ class _Strategist:
     def choose(self, now_s: float, batch: int = 1) -> Choice:
         """Where the request that starts now should run, and at which exit it should end."""
         self._watch.choose(now_s, batch)
-        row = self._strategy()
-        if self._watch.server_away and row.cut != OUTPUT:
+        row, first = self._strategy(), self._watch.first
+        cut = asked_cut(row.cut, first)
+        if self._watch.server_away and cut != OUTPUT:
             return Choice(cut=OUTPUT, exit=row.exit, why="the server does not answer")
         late = "" if row.meets else "; nothing is in time in this state"
         return Choice(
-            cut=row.cut,
+            cut=cut,
             codec=row.codec,
+            first=first,
             exit=row.exit,
             predicted_s=row.latency_s,
             why=f"{self._source} {show_rate(row.state_bps)}{late}",

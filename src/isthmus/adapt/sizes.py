@@ -22,7 +22,7 @@ class Size:
 
     def __init__(self, table: CostTable) -> None:
         self.table = table
-        self.row = {name: at for at, name in enumerate(zip(table.cuts, table.codecs, strict=True))}
+        self.row = {name: at for at, name in enumerate(zip(table.asked, table.codecs, strict=True))}
         self.every = np.arange(len(table.cuts))
         local = np.flatnonzero(table.up_bytes + table.down_bytes == 0)
         self.whole = int(local[np.argmin(table.device_s[local])]) if local.size else None

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ from isthmus.plan.types import Cost, CostRow, Problem
 
 RAW = "float32"
 """The codec that changes nothing; what does not travel is written with it too."""
+
+Side = Literal["device", "server"]
 
 Option = tuple[tuple[Cut, ...], str]
 """One choice before it is priced: nested cuts, one a link, and the name of a codec."""
@@ -214,6 +216,15 @@ def written_bytes(codec: str, shape: tuple[int, ...], itemsize: int) -> int | No
         return None
 
 
+def asked_cut(cut: str, first: Side) -> str:
+    """How a request names a cut: there OUTPUT is all on the device and INPUT all on the server, whoever runs first.
+
+    >>> asked_cut("@output", "server"), asked_cut("@output", "device"), asked_cut("relu_3", "server")
+    ('@input', '@output', 'relu_3')
+    """
+    return cut if first == "device" else {INPUT: OUTPUT, OUTPUT: INPUT}.get(cut, cut)
+
+
 def row(cost: Cost) -> CostRow:
     """A cost as it stands in files and tables."""
     return CostRow(
@@ -233,7 +244,7 @@ class CostTable:
     """Many choices of a problem with two machines, laid out so that all are re-priced in one expression.
 
     `cuts[i]` and `codecs[i]` name choice i; the arrays hold its `Parts`, one number a choice. The device is the machine
-    at home, whichever of the two runs first.
+    at home, whichever of the two runs first (`first`).
     """
 
     cuts: tuple[str, ...]
@@ -243,6 +254,7 @@ class CostTable:
     up_bytes: NDArray[np.float64]
     down_bytes: NDArray[np.float64]
     link: Link
+    first: Side = "device"
 
     @classmethod
     def of(cls, problem: Problem, candidates: Sequence[Option]) -> CostTable:
@@ -261,7 +273,13 @@ class CostTable:
             up_bytes=np.array([p.up_bytes[0] for p in found], dtype=np.float64),
             down_bytes=np.array([p.down_bytes[0] for p in found], dtype=np.float64),
             link=problem.links[0],
+            first="server" if home else "device",
         )
+
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """`cuts`, as a request names them."""
+        return tuple(asked_cut(cut, self.first) for cut in self.cuts)
 
     def latency_s(
         self, up_bps: float, down_bps: float, rtt_s: float, load: float = 1.0, device_load: float = 1.0
