@@ -53,15 +53,16 @@ class LinkRow(_Strict):
     down_bps: PositiveFloat
     rtt_s: NonNegativeFloat
     fixed_s: NonNegativeFloat = 0.0
+    late: NonNegativeFloat = 0.0
 
     @classmethod
     def of(cls, link: Link) -> LinkRow:
         """The row of a link."""
-        return cls(up_bps=link.up_bps, down_bps=link.down_bps, rtt_s=link.rtt_s, fixed_s=link.fixed_s)
+        return cls(up_bps=link.up_bps, down_bps=link.down_bps, rtt_s=link.rtt_s, fixed_s=link.fixed_s, late=link.late)
 
     def link(self) -> Link:
         """The link again."""
-        return Link(self.up_bps, self.down_bps, self.rtt_s, self.fixed_s)
+        return Link(self.up_bps, self.down_bps, self.rtt_s, self.fixed_s, self.late)
 
 
 class Manifest(_Strict):

@@ -8,7 +8,7 @@ from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.retime import retime
 from isthmus.plan.show import plan_json, show_plan
 from isthmus.plan.switch import switch_table
-from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem, SwitchRow, SwitchTable
+from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem, Promise, SwitchRow, SwitchTable
 
 __all__ = [
     "PLANNERS",
@@ -20,6 +20,7 @@ __all__ = [
     "Option",
     "Plan",
     "Problem",
+    "Promise",
     "SwitchRow",
     "SwitchTable",
     "candidates_for",

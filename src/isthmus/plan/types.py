@@ -18,17 +18,31 @@ from isthmus.graph.exits import at_exit
 from isthmus.graph.types import INPUT, OUTPUT, Graph
 from isthmus.link.types import Link
 from isthmus.profile.times import Times
+from isthmus.profile.types import lateness
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a plan must respect; None means no limit. `private`: the raw input never leaves home. `private_until`: nor
-    does any tensor made on the way to the node of this name; what that node makes is the first that may."""
+    does any tensor made on the way to the node of this name; what that node makes is the first that may.
+
+    `sure`: the share of requests that must keep `latency_s` (0.5 to below 1). A choice is then in time where the
+    seconds that this share of requests keeps are, by the spread that the profiles and the link tell
+    (`Problem.surely`). None: where its typical seconds are, as in the papers. Configuration maps take typical ones.
+    Raises BadInput for a share outside."""
 
     latency_s: float | None = None
     home_memory_bytes: int | None = None
     private: bool = False
     private_until: str | None = None
+    sure: float | None = 0.95
+
+    def __post_init__(self) -> None:
+        if self.sure is not None and not 0.5 <= self.sure < 1:
+            raise BadInput(
+                f"the share of requests that keep a deadline lies between 0.5 and below 1 (0.95 is usual), not "
+                f"{self.sure:g}; none can be promised to all"
+            )
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,20 @@ class Problem:
         if self.limits.private_until is not None:
             return tensors_before(self.whole or self.graph, self.limits.private_until)
         return frozenset(self.graph.inputs) if self.limits.private else frozenset()
+
+    @cached_property
+    def surely(self) -> Problem:
+        """What `limits.sure` of all requests keep: every time and every exchange as late as that share of them is at
+        most, all at once. Late machines and late links rarely meet, so the sum promises more than it must.
+
+        The problem itself where there is no deadline or no share to keep it.
+        """
+        share = self.limits.sure
+        if share is None or self.limits.latency_s is None:
+            return self
+        machines = tuple(replace(m, sure=share) for m in self.machines)
+        links = tuple(link.slowed(1 + link.late * lateness(share)) for link in self.links)
+        return replace(self, machines=machines, links=links, limits=replace(self.limits, sure=None))
 
     def at_batch(self, graph: Graph) -> Problem:
         """The same problem for the same network at the batch size of `graph` (one of `batches`)."""
@@ -221,7 +249,7 @@ class SwitchTable(BaseModel):
 
 class ExitPlan(BaseModel):
     """The fastest partition of one exit, as a planner that chooses among exits found it. `output` is empty where the
-    whole network was looked at; `sends`: something leaves home."""
+    whole network was looked at; `sends`: something leaves home; `sure_s`: as in `Promise`, where a share was asked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -231,6 +259,12 @@ class ExitPlan(BaseModel):
     codec: str
     total_s: float
     sends: bool
+    sure_s: float | None = None
+
+    @property
+    def judged_s(self) -> float:
+        """The seconds that were held against the deadline."""
+        return self.total_s if self.sure_s is None else self.sure_s
 
 
 RewardName = Literal["edgent", "accuracy_first"]
@@ -296,6 +330,16 @@ class ConfigMap(BaseModel):
         return tuple(math.sqrt(a * b) for a, b in pairwise(states))
 
 
+class Promise(BaseModel):
+    """What a plan with a deadline answers for: `share` of all requests end within `sure_s`, and so `within_s`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    within_s: PositiveFloat
+    share: float = Field(ge=0.5, lt=1)
+    sure_s: NonNegativeFloat
+
+
 class Plan(BaseModel):
     """Where to cut each link (cut ids, one a link, nested), how the crossing tensors are written, what it should cost,
     who said so and why in one line. `candidates` are the other choices that were looked at, in running order.
@@ -315,6 +359,8 @@ class Plan(BaseModel):
     cost: CostRow
     why: str
     candidates: tuple[Candidate, ...] = ()
+    promise: Promise | None = None
+    """where a share of requests was to keep a deadline; None: the deadline was held against typical seconds"""
     exits: tuple[ExitPlan, ...] = ()
     """the best of every exit that was looked at, the most accurate first"""
     switch: tuple[SwitchTable, ...] = ()

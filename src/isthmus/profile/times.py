@@ -20,12 +20,16 @@ class Times:
 
     `additive=True` ignores measured heads and tails and the fit: a part costs the sum of its node times. That is the
     cost model of the papers' graph algorithms, and what makes the minimum cut exactly optimal.
+
+    `sure`: instead of what is typical, the seconds that this share of runs keeps (0.5 to below 1): for a measured part
+    by its own spread, elsewhere by that of the whole.
     """
 
     profile: Profile
     graph: Graph
     factor: float = 1.0
     additive: bool = False
+    sure: float | None = None
 
     def part_s(self, first: Cut, last: Cut) -> float:
         """Seconds this machine needs for the nodes after `first` and before `last` (0 when there are none)."""
@@ -36,7 +40,8 @@ class Times:
 
     def nodes_s(self) -> list[float]:
         """Seconds of every node as a share of the whole, after the fit's slope (kernel time; no fixed part)."""
-        times, scale = self._batch.nodes, self._scale * (1.0 if self.additive else self._batch.head_fit.a)
+        scale = self._scale * self._late * (1.0 if self.additive else self._batch.head_fit.a)
+        times = self._batch.nodes
         return [scale * times.get(node.name, 0.0) for node in self.graph.nodes]
 
     def codec_s(self, codec: str, elements: Any, *, encode: bool) -> Any:
@@ -44,11 +49,19 @@ class Times:
         has not timed it."""
         timing = self.profile.codecs.get(codec, _UNTIMED)
         per = timing.encode_s_per_element if encode else timing.decode_s_per_element
-        return self._scale * (timing.fixed_s + per * elements)
+        return self._scale * self._late * (timing.fixed_s + per * elements)
 
     @property
     def _scale(self) -> float:
         return self.factor * self.profile.machine.slowdown
+
+    @cached_property
+    def _late(self) -> float:
+        """How many times as long the whole takes as usual, where `sure` is asked for."""
+        typical_s = self.profile.typical_s(self._batch.whole)
+        if self.sure is None or not typical_s:
+            return 1.0
+        return self.profile.sure_s(self._batch.whole, self.sure) / typical_s
 
     @cached_property
     def _batch(self) -> BatchProfile:
@@ -69,16 +82,18 @@ class Times:
             timing = self._batch.heads.get(last.id)
         elif last.id == OUTPUT:
             timing = self._batch.tails.get(first.id)
-        return None if timing is None else self.profile.typical_s(timing)
+        if timing is None:
+            return None
+        return self.profile.typical_s(timing) if self.sure is None else self.profile.sure_s(timing, self.sure)
 
     def _fitted_s(self, first: Cut, last: Cut, inside: frozenset[int]) -> float:
         total = sum(self._batch.nodes.get(self.graph.nodes[i].name, 0.0) for i in inside)
         if self.additive:
-            return total
+            return self._late * total
         fit = self._batch.tail_fit if last.id == OUTPUT else self._batch.head_fit
         crossing = {*first.crossing, *last.crossing} - set(self.graph.inputs)
         moved = sum(self.graph.tensors[t].bytes for t in crossing)
-        return max(0.0, fit.a * total + fit.b * moved / _MB + fit.c)
+        return self._late * max(0.0, fit.a * total + fit.b * moved / _MB + fit.c)
 
 
 def _between(batches: dict[int, BatchProfile], batch: int) -> BatchProfile:

@@ -6,6 +6,7 @@ sums of node times are 5–50 % off: node times miss the layout change at the cu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Literal
 
@@ -22,7 +23,24 @@ class Timing(_Strict):
     low_s: NonNegativeFloat
     median_s: NonNegativeFloat
     high_s: NonNegativeFloat
+    """one run in ten took at least so long"""
     runs: PositiveInt
+
+    def kept_by(self, share: float) -> float:
+        """Seconds that this share of runs keeps, from half of them on (see `lateness`)."""
+        return self.median_s + lateness(share) * max(0.0, self.high_s - self.median_s)
+
+
+def lateness(share: float) -> float:
+    """How far behind the median lies what this share of all runs keeps, where 1 is as far as what nine in ten keep.
+
+    From half on a tail is taken to be exponential, heavier than a normal one: three numbers are known of it, and
+    promises rest on what lies beyond them.
+
+    >>> [round(lateness(share), 2) for share in (0.5, 0.9, 0.95, 0.99)]
+    [0.0, 1.0, 1.43, 2.43]
+    """
+    return math.log(0.5 / (1 - share)) / math.log(5)
 
 
 class Fit(_Strict):
@@ -102,21 +120,26 @@ class Profile(_Strict):
         rested, the median: it was asked now and then, as in use, and its speed depends on that (a quota, heat)."""
         return timing.median_s if self.rest_s > 0 else timing.low_s
 
+    def sure_s(self, timing: Timing, share: float) -> float:
+        """The seconds that this share of runs keeps (0.5 to below 1), whoever was to blame for the others."""
+        return max(self.typical_s(timing), timing.kept_by(share))
+
     def at_exit(self, output: str, nodes: Collection[str]) -> Profile:
         """The profile of the part that one exit needs, whose nodes have these names: as it was measured, or else its
         node times through the fit of the whole."""
         measured = self.exits.get(output)
         if measured is None:
-            measured = {size: _of_nodes(batch, nodes) for size, batch in self.batches.items()}
+            measured = {size: self._of_nodes(batch, nodes) for size, batch in self.batches.items()}
         return self.model_copy(update={"batches": measured, "exits": {}})
 
-
-def _of_nodes(batch: BatchProfile, names: Collection[str]) -> BatchProfile:
-    """Times of a part of the network of which only single nodes were measured."""
-    nodes = {name: seconds for name, seconds in batch.nodes.items() if name in names}
-    whole_s = max(0.0, batch.head_fit.a * sum(nodes.values()) + batch.head_fit.c)
-    whole = Timing(low_s=whole_s, median_s=whole_s, high_s=whole_s, runs=batch.whole.runs)
-    return BatchProfile(whole=whole, nodes=nodes, head_fit=batch.head_fit, tail_fit=batch.tail_fit)
+    def _of_nodes(self, batch: BatchProfile, names: Collection[str]) -> BatchProfile:
+        """Times of a part of the network of which only single nodes were measured, as uncertain as the whole's."""
+        nodes = {name: seconds for name, seconds in batch.nodes.items() if name in names}
+        whole_s = max(0.0, batch.head_fit.a * sum(nodes.values()) + batch.head_fit.c)
+        of, typical_s = batch.whole, self.typical_s(batch.whole)
+        low, median, high = ((s / typical_s if typical_s else 1.0) for s in (of.low_s, of.median_s, of.high_s))
+        whole = Timing(low_s=whole_s * low, median_s=whole_s * median, high_s=whole_s * high, runs=of.runs)
+        return BatchProfile(whole=whole, nodes=nodes, head_fit=batch.head_fit, tail_fit=batch.tail_fit)
 
 
 class AccuracyRow(_Strict):

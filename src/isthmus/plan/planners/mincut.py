@@ -34,7 +34,10 @@ def mincut(problem: Problem) -> Plan:
 
     Raises NoPlan where nothing keeps the limits. A memory limit can need more than MOST_TRIES cuts; the why says so.
     """
-    found = [(codec, *cheapest_allowed(problem, codec)) for codec in dict.fromkeys(problem.default_codecs)]
+    # under a promise the cut that is cheapest when all is late is looked for too: where any is in time, that one is
+    sides = (problem,) if problem.surely is problem else (problem, problem.surely)
+    codecs = dict.fromkeys(problem.default_codecs)
+    found = [(codec, *cheapest_allowed(side, codec)) for side in sides for codec in codecs]
     at_home = device_only.option(problem)
     cut = [at_home if cuts == at_home[0] else (cuts, codec) for codec, cuts, _ in found if cuts is not None]
     note = _note(problem, cut, proven=all(proven for *_, proven in found))
