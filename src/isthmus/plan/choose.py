@@ -55,6 +55,7 @@ def choose(problem: Problem, planner: str, options: Iterable[Option], note: str 
         fingerprint=problem.machines[problem.home].profile.fingerprint,
         planner=planner,
         batch=problem.graph.batch,
+        first="server" if problem.home else "device",
         cuts=tuple(c.id for c in best.cuts),
         codec=best.codec,
         cost=row(best.cost),

@@ -342,7 +342,8 @@ class Promise(BaseModel):
 
 class Plan(BaseModel):
     """Where to cut each link (cut ids, one a link, nested), how the crossing tensors are written, what it should cost,
-    who said so and why in one line. `candidates` are the other choices that were looked at, in running order.
+    who said so and why in one line. `first`: who runs the part before the first cut, the device at home or a server.
+    `candidates` are the other choices that were looked at, in running order.
     `switch`: where the planner made them, the best choice for every rate, one table a batch size, in rising order."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -353,6 +354,7 @@ class Plan(BaseModel):
     fingerprint: str = ""
     planner: str
     batch: int = Field(ge=1)
+    first: Literal["device", "server"] = "device"
     cuts: tuple[str, ...]
     exit: str | None = None
     codec: str
