@@ -172,8 +172,8 @@ def _born(found: Swept, item: int, state: _State) -> Floats:
         return np.zeros(1)
     if state.error.size * len(lives.bits) > MOST_STATES:
         found._given[item] = _shared_place(found, item)
-        return lives.errors[item, [found._given[item]]]
-    return lives.errors[item]
+        return np.asarray(lives.errors[item, [found._given[item]]])
+    return np.asarray(lives.errors[item])
 
 
 def _shared_place(found: Swept, item: int) -> int:

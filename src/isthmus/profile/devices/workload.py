@@ -22,7 +22,8 @@ _FOLLOWERS = frozenset({
     "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "Relu", "Round",
     "Selu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh", "QuantizeLinear", "DequantizeLinear",
 })  # fmt: skip
-_VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+"""Operators that only give a tensor another name or shape."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Workload:
         outputs = set(graph.outputs)
         for i, node in enumerate(graph.nodes):
             at = layer[i]
-            if node.op in _VIEWS and at == i:
+            if node.op in VIEWS and at == i:
                 continue
             moved[at, 0] += _weights(node)
             inputs[at].update({t: None for t in node.inputs if layer_of(graph, layer, t) != at})
@@ -71,7 +72,7 @@ class Workload:
             written[at] += leaving
             moved[at, 2] += sum(graph.tensors[t].elements for t in leaving)
         moved[:, 1] = [sum(graph.tensors[t].elements for t in names) for names in inputs]
-        works = np.array([layer[i] == i and n.op not in _VIEWS for i, n in enumerate(graph.nodes)], dtype=np.bool_)
+        works = np.array([layer[i] == i and n.op not in VIEWS for i, n in enumerate(graph.nodes)], dtype=np.bool_)
         return cls(
             rows=products[:, 0],
             columns=products[:, 1],
@@ -91,7 +92,7 @@ def layers(graph: Graph, *, fuses: bool) -> list[int]:
     found: list[int] = []
     for i, node in enumerate(graph.nodes):
         at = _joined(graph, found, node) if fuses else -1
-        found.append(i if at < 0 or graph.nodes[at].op in _VIEWS else at)
+        found.append(i if at < 0 or graph.nodes[at].op in VIEWS else at)
     return found
 
 
@@ -104,7 +105,7 @@ def layer_of(graph: Graph, layer: list[int], tensor: str) -> int:
 def _joined(graph: Graph, layer: list[int], node: Node) -> int:
     """The latest layer this node reads from, if it works on a result of its own size there; −1 when it cannot be part
     of a layer. All else it reads was made by earlier layers, and so is there before this one starts."""
-    if node.op not in _FOLLOWERS and node.op not in _VIEWS:
+    if node.op not in _FOLLOWERS and node.op not in VIEWS:
         return -1
     at = max((layer_of(graph, layer, t) for t in node.inputs), default=-1)
     size = graph.tensors[node.outputs[0]].elements

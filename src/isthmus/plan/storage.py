@@ -1,0 +1,218 @@
+"""What a head keeps in memory, in elements: its weights, and the activations that are alive at once.
+
+The layers of a device that fuses run one after the other; a tensor is stored when another layer (or the far side) reads
+it, from the layer that makes it to the last that reads it. A reshape stores nothing: it is another name. Inputs are
+there from the start, at 8 bits (a camera's), answers stay. Biases and whatever else no table names keep 32 bits.
+
+D_i is taken relative to the power of its tensor, D_i / mean(x_i²): the absolute figures that Auto-Split sums differ by
+orders of magnitude between weights and activations, so weights at 2 bits would seem to cost nothing. Where a table
+knows no powers, and in the literal reading, they are summed as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.errors import BadInput
+from isthmus.graph import Cut, Graph, cut_of
+from isthmus.profile.devices.workload import VIEWS, layers
+from isthmus.quant.alive import Lives
+from isthmus.quant.assign import Choices
+from isthmus.quant.types import BitPlan, Distortions, OutputBits
+
+INPUT_BITS = 8
+PLAIN_BITS = 32
+"""What no table names."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A head and every shorter head that ends with one of its layers; sizes in elements, widths not yet chosen.
+
+    heads[s]: the nodes of the first s layers. names: the stored tensors, as `lives` counts them. `at` finds the item of
+    a tensor under any of its names. weighted: nodes with weights in running order, as `weights` counts them.
+    """
+
+    graph: Graph
+    heads: tuple[frozenset[int], ...]
+    names: tuple[str, ...]
+    at: dict[str, int]
+    lives: Lives
+    weighted: tuple[int, ...]
+    weights: Choices
+    weight_step: tuple[int, ...]
+    plain_bits: tuple[int, ...]
+    """of the first s layers, s = 0 …: what keeps its width"""
+
+    @classmethod
+    def of(
+        cls,
+        graph: Graph,
+        tables: Distortions,
+        bits: Sequence[int],
+        *,
+        head: Iterable[int] | None = None,
+        literal: bool = False,
+        fuses: bool = True,
+    ) -> Storage:
+        """Of a head (the whole network where absent) at the widths `bits` of the tables. Raises BadInput for tables
+        that do not know a tensor that is stored or a node with weights."""
+        inside = frozenset(range(len(graph.nodes)) if head is None else head)
+        layer = layers(graph, fuses=fuses)
+        leads = sorted({layer[i] for i in inside})
+        step_of = {i: leads.index(layer[i]) for i in inside}
+        heads = [frozenset[int]()]
+        for lead in leads:
+            heads.append(heads[-1] | {i for i in inside if layer[i] == lead})
+        table = _Tables(tables, tuple(bits), relative=not literal and _powers(tables))
+        names, at, lives = _lives(graph, inside, step_of, table, literal=literal)
+        weighted = tuple(i for i in sorted(inside) if table.weight_count(graph.nodes[i].name))
+        nodes = [graph.nodes[i].name for i in weighted]
+        sizes = np.array([table.weight_count(n) for n in nodes], dtype=np.int64)
+        errors = np.array([table.weight_errors(n) for n in nodes]).reshape(len(nodes), len(bits))
+        plain = [0] * (len(leads) + 1)
+        for i in inside:
+            plain[step_of[i] + 1] += PLAIN_BITS * max(
+                0, graph.nodes[i].parameters - table.weight_count(graph.nodes[i].name)
+            )
+        return cls(
+            graph,
+            tuple(heads),
+            names,
+            at,
+            lives,
+            weighted,
+            Choices(sizes, tuple(bits), errors),
+            tuple(step_of[i] for i in weighted),
+            tuple(np.cumsum(plain).tolist()),
+        )
+
+    @cached_property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The cut behind each head."""
+        return tuple(cut_of(self.graph, head) for head in self.heads)
+
+    def crossing(self, step: int) -> tuple[int, ...]:
+        """Items that cross behind the first `step` layers."""
+        cut = self.cuts[step]
+        wanted = [t for t in cut.crossing if self.graph.consumers[t] and t in self.at]
+        return tuple(dict.fromkeys(self.at[t] for t in wanted))
+
+    def weights_in(self, step: int) -> NDArray[np.int64]:
+        """Indices of the weights of the first `step` layers."""
+        return np.flatnonzero(np.array(self.weight_step, dtype=np.int64) < step)
+
+    def bit_plan(self, step: int, weight_bits: Sequence[int], widths: Sequence[int]) -> BitPlan:
+        """The widths of a head as nodes and tensors by name; every name of a tensor has its width."""
+        head = self.heads[step]
+        chosen = {
+            self.graph.nodes[self.weighted[k]].name: int(b)
+            for k, b in zip(self.weights_in(step).tolist(), weight_bits, strict=True)
+        }
+        made = {*self.graph.inputs, *(t for i in head for t in self.graph.nodes[i].outputs)}
+        tensors = {
+            name: widths[item] for name, item in self.at.items() if name in made and widths[item] and self._floats(name)
+        }
+        return BitPlan(weights=chosen, outputs=tensors)
+
+    def _floats(self, name: str) -> bool:
+        return self.graph.tensors[name].dtype == "float32"
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """The distortion tables as this plan reads them: at some widths, relative or not."""
+
+    tables: Distortions
+    bits: tuple[int, ...]
+    relative: bool
+
+    @cached_property
+    def _nodes(self) -> dict[str, tuple[int, tuple[float, ...], float]]:
+        found: dict[str, tuple[int, tuple[float, ...], float]] = {}
+        for one in self.tables.layers:
+            found.setdefault(one.node, (one.weight_elements if one.weights else 0, one.weights, one.weight_power))
+        return found
+
+    def weight_count(self, node: str) -> int:
+        return self._nodes.get(node, (0, (), 0.0))[0]
+
+    def weight_errors(self, node: str) -> list[float]:
+        _, errors, power = self._nodes[node]
+        return self._scaled(errors, power)
+
+    def tensor(self, graph: Graph, name: str) -> OutputBits:
+        """The entry of a tensor; of one that is only another name, of what it was made from."""
+        while True:
+            try:
+                return self.tables.tensor(name)
+            except BadInput:
+                made_by = graph.producer.get(name)
+                node = None if made_by is None else graph.nodes[made_by]
+                if node is None or node.op not in VIEWS:
+                    raise
+                name = node.inputs[0]
+
+    def tensor_errors(self, entry: OutputBits) -> list[float]:
+        return self._scaled(entry.errors, entry.power)
+
+    def _scaled(self, errors: tuple[float, ...], power: float) -> list[float]:
+        unit = power if self.relative and power > 0 else 1.0
+        return [errors[self.tables.bits.index(b)] / unit for b in self.bits]
+
+
+def _powers(tables: Distortions) -> bool:
+    return any(one.weight_power > 0 or one.output_power > 0 for one in tables.layers)
+
+
+def _lives(
+    graph: Graph, inside: frozenset[int], step_of: dict[int, int], table: _Tables, *, literal: bool
+) -> tuple[tuple[str, ...], dict[str, int], Lives]:
+    """The stored tensors: names, the item of every name, sizes and lives."""
+    steps = max(step_of.values(), default=-1) + 1
+    at: dict[str, int] = {}
+    names: list[str] = []
+    born: list[int] = []
+    last: list[int] = []
+    for name in [*graph.inputs, *(t for i in sorted(inside) for t in graph.nodes[i].outputs)]:
+        made_by = graph.producer.get(name)
+        begun = 0 if made_by is None else step_of[made_by]
+        readers = graph.consumers[name]
+        kept = name in graph.outputs or any(r not in inside for r in readers)
+        if made_by is not None and not kept and all(step_of[r] == begun for r in readers):
+            continue  # stays within its layer
+        end = steps - 1 if kept else max((step_of[r] for r in readers), default=begun)
+        source = graph.nodes[made_by].inputs[0] if made_by is not None and graph.nodes[made_by].op in VIEWS else None
+        if source in at:
+            at[name] = at[source]
+            last[at[name]] = max(last[at[name]], end)
+        elif steps:
+            at[name] = len(names)
+            names.append(name)
+            born.append(begun)
+            last.append(end)
+    sizes, fixed, errors = _sizes(graph, names, table)
+    return tuple(names), at, Lives(sizes, table.bits, errors, fixed, born, last, steps, literal)
+
+
+def _sizes(graph: Graph, names: Sequence[str], table: _Tables) -> tuple[list[int], list[int], NDArray[np.float64]]:
+    """(elements, fixed width or 0, errors at each width) of the stored tensors."""
+    sizes, fixed = [], []
+    errors = np.zeros((len(names), len(table.bits)))
+    for k, name in enumerate(names):
+        tensor = graph.tensors[name]
+        sizes.append(tensor.elements)
+        if tensor.dtype != "float32":
+            fixed.append(8 * tensor.itemsize)
+        elif name in graph.inputs:
+            fixed.append(INPUT_BITS)
+        else:
+            entry = table.tensor(graph, name)
+            fixed.append(0 if entry.errors else PLAIN_BITS)
+            errors[k] = table.tensor_errors(entry) if entry.errors else 0.0
+    return sizes, fixed, errors
