@@ -44,10 +44,11 @@ def ready(bundle: str | Path | Bundle, *, threads: int = 1, slowdown: float | No
     return Ready(opened, Engine.open(opened.model(), threads=threads, slowdown=max(1.0, factor)))
 
 
-def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None) -> Problem:
-    """The planning problem a bundle holds: its profiles, the link it was packed for (or `link`), its codecs."""
+def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None, server_first: bool = False) -> Problem:
+    """The planning problem a bundle holds: its profiles, the link it was packed for (or `link`), its codecs.
+    `server_first`: the server runs the part before the cut, the device the rest."""
     manifest = bundle.manifest
-    return problem_for(
+    problem = problem_for(
         graph_of(bundle.model(weights=False), batch),
         bundle.device,
         bundle.server,
@@ -56,12 +57,20 @@ def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None) -> P
         default_codecs=manifest.default_codecs,
         ready=manifest.cuts,
     )
+    return problem.turned() if server_first else problem
 
 
-def table_of(bundle: Bundle, *, batch: int = 1, private: bool = False, exit_at: str | None = None) -> CostTable:
+def table_of(
+    bundle: Bundle,
+    *,
+    batch: int = 1,
+    private: bool = False,
+    exit_at: str | None = None,
+    server_first: bool = False,
+) -> CostTable:
     """Every ready cut with every codec allowed there, priced for any link and load; `private`: without those that send
     a raw input; `exit_at`: of the part of the network that this exit needs. Raises BadInput for one that is none."""
-    problem = problem_of(bundle, batch=batch)
+    problem = problem_of(bundle, batch=batch, server_first=server_first)
     problem = problem if exit_at is None else problem.at_exit(exit_at)
     options = candidates_for(problem)
     return CostTable.of(problem, [o for o in options if not (private and sends_input(problem, o[0]))])
@@ -77,15 +86,28 @@ def sizes_up_to(greatest: int) -> tuple[int, ...]:
 
 
 def tables_of(
-    bundle: Bundle, batches: Iterable[int], *, private: bool = False, exit_at: str | None = None
+    bundle: Bundle,
+    batches: Iterable[int],
+    *,
+    private: bool = False,
+    exit_at: str | None = None,
+    server_first: bool = False,
 ) -> dict[int, CostTable]:
     """`table_of` for each of these batch sizes. Sizes that were not profiled lie between those that were. Raises
     BadInput for a size the model does not take."""
-    return {batch: table_of(bundle, batch=batch, private=private, exit_at=exit_at) for batch in sorted(set(batches))}
+    return {
+        batch: table_of(bundle, batch=batch, private=private, exit_at=exit_at, server_first=server_first)
+        for batch in sorted(set(batches))
+    }
 
 
 def right_sizing_of(
-    bundle: Bundle, *, within_s: float | None, states_bps: Sequence[float] = (), batch: int = 1
+    bundle: Bundle,
+    *,
+    within_s: float | None,
+    states_bps: Sequence[float] = (),
+    batch: int = 1,
+    server_first: bool = False,
 ) -> Problem:
     """The planning problem of a bundle whose exits are chosen among, for a latency requirement and these bandwidth
     states. Raises BadInput for a bundle without exits."""
@@ -94,7 +116,7 @@ def right_sizing_of(
             f"{bundle.manifest.name} was packed without a table of exits; isthmus pack --exits exits.json brings one"
         )
     return replace(
-        problem_of(bundle, batch=batch),
+        problem_of(bundle, batch=batch, server_first=server_first),
         exits=tuple(Exit(row.output, row.accuracy) for row in bundle.exits.rows),
         states_bps=tuple(states_bps),
         limits=Limits(latency_s=within_s),
@@ -102,13 +124,19 @@ def right_sizing_of(
 
 
 def map_chooser_of(
-    bundle: Bundle, *, reward: RewardName = "edgent", within_s: float, states_bps: Sequence[float] = (), batch: int = 1
+    bundle: Bundle,
+    *,
+    reward: RewardName = "edgent",
+    within_s: float,
+    states_bps: Sequence[float] = (),
+    batch: int = 1,
+    server_first: bool = False,
 ) -> MapChooser:
     """Edgent's dynamic configurator for a bundle with exits: the configuration map for these bandwidth states (a range
     of its own without any) and a latency requirement, and a chooser that follows it. Raises BadInput for a bundle
     without exits."""
-    problem = right_sizing_of(bundle, within_s=within_s, states_bps=states_bps, batch=batch)
-    watch = TableChooser(table_of(bundle, batch=batch), Habits(deadline_s=within_s))
+    problem = right_sizing_of(bundle, within_s=within_s, states_bps=states_bps, batch=batch, server_first=server_first)
+    watch = TableChooser(table_of(bundle, batch=batch, server_first=server_first), Habits(deadline_s=within_s))
     return MapChooser(configuration_map(problem, reward), watch)
 
 
@@ -122,6 +150,7 @@ def connect(
     max_batch: int | None = None,
     exit_at: str | None = None,
     early: bool | ExitTable = False,
+    server_first: bool | None = None,
     chooser: Chooser | None = None,
     journal: StepWriter | None = None,
     verify: bool = False,
@@ -135,15 +164,22 @@ def connect(
 
     `exit_at` names the exit that the network is run to: nothing behind it is computed on either side. With `early`
     every input leaves at the first exit that is sure of it, by the bundle's table or another one that the server holds
-    too; with both, at the latest at `exit_at`. A chooser of your own names exits itself, unless `exit_at` does. Raises
-    BadBundle, Refused (another model or version there), BadInput for a batch size the model does not take, and in the
-    mode `only_on_server` Unreachable.
+    too; with both, at the latest at `exit_at`. A chooser of your own names exits itself, unless `exit_at` does.
+
+    With `server_first` the server runs the part before the cut and the device the rest (Edgent's own order); None: as
+    the bundle's plan was made. A chooser of your own says that itself.
+
+    Raises BadBundle, Refused (another model or version there), BadInput for a batch size the model does not take or
+    for the mode `private` where the server runs first, and in the mode `only_on_server` Unreachable.
     """
     here = bundle if isinstance(bundle, Ready) else ready(bundle)
     opened = here.bundle
     if chooser is None:
         sizes = {batch, *(sizes_up_to(max_batch) if max_batch is not None else ())}
-        tables = tables_of(opened, sizes, private=mode == "private", exit_at=exit_at)
+        back = opened.plan.first == "server" if server_first is None else server_first
+        if back and mode == "private":
+            raise BadInput("a server that runs first must be sent the input; leave out either that or the mode private")
+        tables = tables_of(opened, sizes, private=mode == "private", exit_at=exit_at, server_first=back)
         chooser = TableChooser(tables, Habits(deadline_s=deadline_s))
     if exit_at is not None:
         chooser = AtExit(chooser, exit_at)

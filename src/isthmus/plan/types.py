@@ -113,6 +113,11 @@ class Problem:
         links = tuple(link.slowed(1 + link.late * lateness(share)) for link in self.links)
         return replace(self, machines=machines, links=links, limits=replace(self.limits, sure=None))
 
+    def turned(self) -> Problem:
+        """The same machines in the other order: what ran last runs first, and home stays where it is."""
+        last = len(self.machines) - 1
+        return replace(self, machines=self.machines[::-1], links=self.links[::-1], home=last - self.home)
+
     def at_batch(self, graph: Graph) -> Problem:
         """The same problem for the same network at the batch size of `graph` (one of `batches`)."""
         return replace(self, graph=graph, machines=tuple(replace(m, graph=graph) for m in self.machines), batches=())
