@@ -13,9 +13,11 @@ from isthmus.errors import BadInput
 from isthmus.graph import graph_of
 from isthmus.link import Link
 from isthmus.plan import CostTable, Limits, Problem, candidates_for, configuration_map, problem_for, sends_input
+from isthmus.plan.cost import asked_cut
+from isthmus.plan.planners.edgent import edgent
 from isthmus.plan.types import Exit, RewardName
 from isthmus.profile import ExitTable
-from isthmus.record import Chooser
+from isthmus.record import Choice, Chooser
 from isthmus.run import Mode, Session, StepWriter, connect_engine
 
 
@@ -138,6 +140,22 @@ def map_chooser_of(
     problem = right_sizing_of(bundle, within_s=within_s, states_bps=states_bps, batch=batch, server_first=server_first)
     watch = TableChooser(table_of(bundle, batch=batch, server_first=server_first), Habits(deadline_s=within_s))
     return MapChooser(configuration_map(problem, reward), watch)
+
+
+def right_sized_choice(bundle: Bundle, *, within_s: float, batch: int = 1, server_first: bool = False) -> Choice:
+    """Edgent's static optimiser for a bundle with exits and the link it was packed for: exit and cut, once and for all.
+
+    Raises BadInput for a bundle without exits, NoPlan with the nearest miss where no exit is in time.
+    """
+    plan = edgent(right_sizing_of(bundle, within_s=within_s, batch=batch, server_first=server_first))
+    return Choice(
+        cut=asked_cut(plan.cuts[0], plan.first),
+        codec=plan.codec,
+        first=plan.first,
+        exit=plan.exit,
+        predicted_s=plan.cost.total_s,
+        why=plan.why,
+    )
 
 
 def connect(

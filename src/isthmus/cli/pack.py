@@ -15,6 +15,7 @@ from isthmus.bundle.pack import pack as write_bundle
 from isthmus.bundle.types import EXITS_FILE
 from isthmus.cli.accuracy import Judged, judge, scale_of
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
+from isthmus.cli.edgent import ServerFirst
 from isthmus.cli.planning import (
     Codecs,
     DeviceProfile,
@@ -73,6 +74,7 @@ def pack(
         Path | None,
         typer.Option(help="Table of early exits (isthmus profile --exits); exits.json beside the model without it."),
     ] = None,
+    server_first: ServerFirst = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
     json: Json = False,
 ) -> None:
@@ -96,7 +98,7 @@ def pack(
         exits=table is not None,
     )
     judged = judge(machines, names, data, accuracy_loss, scale_of(picture))
-    plan = make_plan(machines, link, limits, names, batch, planner, judged.codecs)
+    plan = make_plan(machines, link, limits, names, batch, planner, judged.codecs, server_first=server_first)
     contents = _contents(machines, judged, plan, link, names, table)
     with progress_bar("proving") as progress:
         bundle = write_bundle(

@@ -112,6 +112,8 @@ def plan(
         states_bps=states_for(states),
         server_first=server_first,
     )
+    if best and server_first:
+        raise BadInput("--retime times the order in which the device runs first; leave it or --server-first out")
     if best:
         with progress_bar("re-timing"):
             found = retime(found, timer(machines, link, batch, runs), best=best)

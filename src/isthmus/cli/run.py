@@ -24,7 +24,7 @@ from isthmus.plan.types import RewardName
 from isthmus.profile.accuracy import load_samples
 from isthmus.record import Batching, Choice, Chooser, Header, Journal, Step, Summary, summarise
 from isthmus.run import Session
-from isthmus.session import Ready, connect, map_chooser_of, ready
+from isthmus.session import Ready, connect, map_chooser_of, ready, right_sized_choice
 from isthmus.units import seconds, show_bytes, show_seconds
 
 _DIFFERENT_INPUTS = 8
@@ -62,9 +62,18 @@ def run(
     codec: Annotated[str, typer.Option(help="The codec for --cut.")] = "float32",
     exit_at: Annotated[str, typer.Option("--exit", help="Run the network to this exit only.")] = "",
     planner: Annotated[
-        Literal["dynamic", "edgent_map", "edgent_map_accuracy"],
-        typer.Option(help="Who moves the cut; edgent_map chooses the exit too, in time for --deadline."),
+        Literal["dynamic", "edgent", "edgent_map", "edgent_map_accuracy"],
+        typer.Option(
+            help="Who moves the cut; edgent_map chooses the exit too, in time for --deadline, edgent once and for all."
+        ),
     ] = "dynamic",
+    server_first: Annotated[
+        bool | None,
+        typer.Option(
+            "--server-first/--device-first",
+            help="Which side runs the part before the cut; as the bundle was packed where neither is said.",
+        ),
+    ] = None,
     states: States = None,
     early: Annotated[bool, typer.Option("--early", help="Inputs leave at the first exit that is sure.")] = False,
     data: Annotated[Path | None, typer.Option(help="Inputs (.npz, one array an input); seeded noise without.")] = None,
@@ -86,11 +95,14 @@ def run(
     Exit and cut by a configuration map: isthmus run bundle --planner edgent_map --deadline 200ms
 
     A network with early exits: isthmus run bundle --early, or to one of them: isthmus run bundle --exit exit1
+
+    The server runs the first part, the device the rest: isthmus run bundle --server-first
     """
     every_s = pace_of(every, rate)
     rule = Batching(max_batch, seconds(max_delay)) if max_batch else None
     here = ready(bundle, threads=threads, slowdown=slowdown)
-    chooser = _chooser(here, planner, cut, codec, exit_at, seconds(deadline), states, batch)
+    back = here.bundle.plan.first == "server" if server_first is None else server_first
+    chooser = _chooser(here, planner, cut, codec, exit_at, seconds(deadline), states, batch, back)
     with ExitStack() as stack:
         log = stack.enter_context(Journal(journal, _header(here, to))) if journal is not None else None
         steps = Steps(log)
@@ -104,6 +116,7 @@ def run(
                 max_batch=max_batch or None,
                 exit_at=exit_at or None,
                 early=early,
+                server_first=back,
                 chooser=chooser,
                 journal=steps,
                 verify=verify,
@@ -127,16 +140,28 @@ def _chooser(
     within_s: float,
     states: list[Path] | None,
     batch: int,
+    back: bool,
 ) -> Chooser | None:
-    """Whoever decides, where it is not the session's own."""
+    """Whoever decides, where it is not the session's own. `back`: the server runs the part before the cut."""
     if planner == "dynamic":
         if states:
             raise BadInput("--states are for --planner edgent_map")
-        return Fixed(Choice(cut=cut, codec=codec)) if cut else None
+        return Fixed(Choice(cut=cut, codec=codec, first="server" if back else "device")) if cut else None
     if cut or exit_at:
         raise BadInput(f"{planner} chooses cut and exit itself: leave --cut and --exit out")
+    if planner == "edgent":
+        if states:
+            raise BadInput("--states are for --planner edgent_map; edgent plans for the link that was packed")
+        return Fixed(right_sized_choice(here.bundle, within_s=within_s, batch=batch, server_first=back))
     reward: RewardName = "accuracy_first" if planner == "edgent_map_accuracy" else "edgent"
-    return map_chooser_of(here.bundle, reward=reward, within_s=within_s, states_bps=states_for(states), batch=batch)
+    return map_chooser_of(
+        here.bundle,
+        reward=reward,
+        within_s=within_s,
+        states_bps=states_for(states),
+        batch=batch,
+        server_first=back,
+    )
 
 
 def pace_of(every: str, rate: str) -> float:
@@ -199,7 +224,8 @@ def show_summary(summary: Summary) -> None:
     table = Table("ran", "cut", "requests", "p50", "p99", "sent")
     for place in summary.places:
         times = (show_seconds(place.p50_s or 0), show_seconds(place.p99_s or 0))
-        table.add_row(place.ran, place.cut, str(place.requests), *times, show_bytes(place.up_bytes))
+        ran = f"{place.ran}, server first" if place.first == "server" else place.ran
+        table.add_row(ran, place.cut, str(place.requests), *times, show_bytes(place.up_bytes))
     out.print(table)
     for use in summary.exits:
         shown = f"{use.samples} ({use.share:.1%}) at {use.exit}, p50 {show_seconds(use.p50_s)}"
