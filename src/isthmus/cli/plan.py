@@ -11,10 +11,13 @@ from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, ou
 from isthmus.cli.computing import DeviceName, ServerName
 from isthmus.cli.edgent import CHOOSES_EXIT, Exits, ServerFirst, States, exits_for, states_for
 from isthmus.cli.planning import (
+    DEFAULT_SURE,
     Codecs,
     Deadline,
     DeviceProfile,
     Down,
+    Fixed,
+    Late,
     Memory,
     Planner,
     Private,
@@ -23,6 +26,7 @@ from isthmus.cli.planning import (
     Runs,
     ServerProfile,
     Slowdown,
+    Sure,
     Threads,
     Up,
     codecs_of,
@@ -49,6 +53,8 @@ def plan(
     up: Up = "20Mbit",
     down: Down = "",
     rtt: Rtt = "10ms",
+    fixed: Fixed = "0ms",
+    late: Late = 0.0,
     batch: BatchOption = 1,
     batches: Annotated[
         str, typer.Option(help="More batch sizes to prepare for, as 1,2,4: a switch table each, by `dynamic`.")
@@ -57,6 +63,7 @@ def plan(
     private: Private = False,
     private_until: PrivateUntil = None,
     deadline: Deadline = None,
+    sure: Sure = DEFAULT_SURE,
     memory: Memory = None,
     load: Annotated[float, typer.Option(help="The server is this many times as slow as its profile says.")] = 1.0,
     exits: Exits = "",
@@ -80,7 +87,8 @@ def plan(
 
     Without either machine at hand: isthmus plan zoo:resnet50 --device eyeriss --server tpu --up 3Mbit
     """
-    link, limits, names = link_of(up, down, rtt), limits_of(private, deadline, memory, private_until), codecs_of(codecs)
+    link, names = link_of(up, down, rtt, fixed, late), codecs_of(codecs)
+    limits = limits_of(private, deadline, memory, private_until, sure)
     sizes = batches_of(batches) if batches else ()
     if not 0 < load < float("inf"):
         raise BadInput(f"a server's load is a number above zero, not {load:g}")

@@ -27,6 +27,9 @@ from isthmus.units import rate_bps, seconds, size_bytes
 DEFAULT_SLOWDOWN = 4.0
 """How much slower than this machine the device is declared to be when nobody gives its profile."""
 
+DEFAULT_SURE = 0.95
+"""Share of requests that keep a deadline where nobody asks for another."""
+
 DeviceProfile = Annotated[Path | None, typer.Option(help="Profile of the device; measured here where absent.")]
 ServerProfile = Annotated[Path | None, typer.Option(help="Profile of the server; measured here where absent.")]
 PlannerName = Literal[
@@ -56,6 +59,14 @@ PrivateUntil = Annotated[
     str | None, typer.Option(help="Neither the input nor any tensor made on the way to this node leaves the device.")
 ]
 Deadline = Annotated[str | None, typer.Option(help="Greatest latency allowed, as 200ms.")]
+Sure = Annotated[
+    float,
+    typer.Option(
+        help="Share of requests that must keep the deadline, from 0.5; 0 asks typical seconds to, as papers do."
+    ),
+]
+Fixed = Annotated[str, typer.Option(help="What every request over the link costs besides, as 2ms.")]
+Late = Annotated[float, typer.Option(help="One exchange in ten takes at least this share longer, as 0.1.")]
 Memory = Annotated[str | None, typer.Option(help="Greatest memory of the device part, as 64MiB.")]
 Runs = Annotated[int, typer.Option(min=1, help="Runs of every part where a profile is measured here.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of one run.")]
@@ -80,14 +91,21 @@ class Machines:
         return self.opened
 
 
-def link_of(up: str, down: str, rtt: str) -> Link:
+def link_of(up: str, down: str, rtt: str, fixed: str = "0ms", late: float = 0.0) -> Link:
     """The link as the options say it."""
-    return Link(up_bps=rate_bps(up), down_bps=rate_bps(down or up), rtt_s=seconds(rtt))
+    return Link(rate_bps(up), rate_bps(down or up), seconds(rtt), seconds(fixed), late)
 
 
-def limits_of(private: bool, deadline: str | None, memory: str | None, private_until: str | None = None) -> Limits:
-    """The limits as the options say them."""
+def limits_of(
+    private: bool,
+    deadline: str | None,
+    memory: str | None,
+    private_until: str | None = None,
+    sure: float = DEFAULT_SURE,
+) -> Limits:
+    """The limits as the options say them; `sure` of zero: typical seconds keep the deadline."""
     return Limits(
+        sure=sure or None,
         latency_s=None if deadline is None else seconds(deadline),
         home_memory_bytes=None if memory is None else size_bytes(memory),
         private=private,

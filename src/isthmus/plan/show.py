@@ -50,8 +50,19 @@ def plan_summary(plan: Plan) -> RenderableType:
         (name_of(plan.cuts, plan.codec, sends=sum(plan.cost.up_bytes) > 0), "bold green"),
         f"  {show_seconds(plan.cost.total_s)}",
         f"  at {plan.exit}" if plan.exit else "",
+        _promised(plan),
     )
     return Group(head, Text(plan.why))
+
+
+def _promised(plan: Plan) -> str:
+    """What the plan answers for, empty where nothing was asked."""
+    if plan.promise is None:
+        return ""
+    made = plan.promise
+    return (
+        f"  {show_seconds(made.sure_s)} in {100 * made.share:.4g}% of requests (within {show_seconds(made.within_s)})"
+    )
 
 
 def cost_table(plan: Plan, names: Sequence[str] = ("device", "server")) -> Table:

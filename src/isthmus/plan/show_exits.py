@@ -17,6 +17,8 @@ def exits_view(plan: Plan) -> Table:
     for heading in ("", "exit", "accuracy", "partition"):
         view.add_column(heading, overflow="fold")
     view.add_column("time", justify="right", no_wrap=True)
+    if plan.promise is not None:
+        view.add_column(f"{100 * plan.promise.share:.4g}%", justify="right", no_wrap=True)
     for row in plan.exits:
         view.add_row(
             "►" if row.output == (plan.exit or "") else "",
@@ -24,6 +26,7 @@ def exits_view(plan: Plan) -> Table:
             _percent(row.accuracy),
             name_of(row.cuts, row.codec, sends=row.sends),
             show_seconds(row.total_s),
+            *(() if row.sure_s is None else (show_seconds(row.sure_s),)),
         )
     return view
 

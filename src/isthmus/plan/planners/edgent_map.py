@@ -91,7 +91,8 @@ def _planned(problem: Problem, planner: str, name: RewardName) -> Plan:
     """The map, and of it the strategy for the problem's own rate as a plan."""
     config = configuration_map(problem, name)
     own = configuration_map(replace(problem, states_bps=(problem.links[0].up_bps,)), name).rows[0]
-    at = problem.at_exit(own.exit) if own.exit else problem
+    typical = replace(problem, limits=replace(problem.limits, sure=None))  # as the map's rows are judged
+    at = typical.at_exit(own.exit) if own.exit else typical
     plan = choose(at, planner, [((cut_at(at.graph, own.cut),), own.codec)])
     exits = ", ".join(dict.fromkeys(row.exit for row in config.rows if row.exit))
     note = f"the map of {len(config.rows)} states uses {exits}" if exits else f"a map of {len(config.rows)} states"
