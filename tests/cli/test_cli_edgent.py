@@ -64,6 +64,19 @@ def test_accuracies_come_from_a_table_too(call: Call, tmp_path: Path) -> None:
     assert found["exits"][0]["accuracy"] == pytest.approx(0.8)
 
 
+def test_the_network_that_ships_needs_no_table(call: Call) -> None:
+    """A loose requirement gets the last exit; a millisecond less than that needs gets one before it."""
+    words = ["zoo:digits", "--planner", "edgent", "--sure", "0", *PAIR, "--up", "10kbit"]
+    loose = asked(call, *words, "--deadline", "10s")
+    assert loose["exit"] == "exit3"
+    assert loose["exits"][0]["accuracy"] == pytest.approx(0.9956, abs=1e-4)
+    within_s = loose["cost"]["total_s"] - 1e-3
+    tight = asked(call, *words, "--deadline", f"{1e3 * within_s:.6f}ms")
+    assert tight["exit"] in ("exit1", "exit2")
+    assert tight["cost"]["total_s"] <= within_s
+    assert tight["exits"][0]["accuracy"] == pytest.approx(0.9956, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

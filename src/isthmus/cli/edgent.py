@@ -14,6 +14,7 @@ from isthmus.graph import Graph
 from isthmus.link import read_trace
 from isthmus.plan.types import Exit
 from isthmus.profile import ExitTable
+from isthmus.profile.exit_file import exits_beside
 from isthmus.profile.exit_table import early_exits
 
 CHOOSES_EXIT = ("edgent", "edgent_mincut", "edgent_map", "edgent_map_accuracy")
@@ -22,7 +23,7 @@ Exits = Annotated[
     str,
     typer.Option(
         help="How good the exits are: exits.json of profile --exits or train-exits, or shares as 0.75,0.78; without, "
-        "the exits.json beside the model."
+        "the exits.json beside the model, or the table that ships with zoo:digits."
     ),
 ]
 States = Annotated[
@@ -69,8 +70,7 @@ def _file(model: str, given: str) -> Path | None:
     if given:
         named = Path(given)
         return named if named.suffix == ".json" or named.is_file() else None
-    beside = Path(model).parent / "exits.json"
-    return beside if Path(model).is_file() and beside.is_file() else None
+    return exits_beside(model)
 
 
 def _shares(text: str) -> list[float]:
