@@ -1,8 +1,8 @@
 """What a head keeps in memory, in elements: its weights, and the activations that are alive at once.
 
-The layers of a device that fuses run one after the other; a tensor is stored when another layer (or the far side) reads
-it, from the layer that makes it to the last that reads it. A reshape stores nothing: it is another name. Inputs are
-there from the start, at 8 bits (a camera's), answers stay. Biases and whatever else no table names keep 32 bits.
+The layers of the fused graph run one after the other; what a layer makes is stored until the last layer that reads it
+has run. A reshape stores nothing: it is another name. Inputs are there from the start, at 8 bits (a camera's), answers
+stay. Biases and whatever else no table names keep 32 bits.
 
 D_i is taken relative to the power of its tensor, D_i / mean(x_i²): the absolute figures that Auto-Split sums differ by
 orders of magnitude between weights and activations, so weights at 2 bits would seem to cost nothing. Where a table
@@ -11,7 +11,7 @@ knows no powers, and in the literal reading, they are summed as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
-from isthmus.graph import Cut, Graph, cut_of
-from isthmus.profile.devices.workload import VIEWS, layers
+from isthmus.graph import Cut, Graph, cut_of, fused_graph
+from isthmus.graph.fuse import VIEWS
 from isthmus.quant.alive import Lives
 from isthmus.quant.assign import Choices
 from isthmus.quant.types import BitPlan, Distortions, OutputBits
@@ -34,11 +34,13 @@ PLAIN_BITS = 32
 class Storage:
     """A head and every shorter head that ends with one of its layers; sizes in elements, widths not yet chosen.
 
-    heads[s]: the nodes of the first s layers. names: the stored tensors, as `lives` counts them. `at` finds the item of
-    a tensor under any of its names. weighted: nodes with weights in running order, as `weights` counts them.
+    graph: the fused one, whose nodes are the layers; plain: the one it was fused from, whose cuts are the plan's.
+    heads[s]: the first s layers. names: the stored tensors, as `lives` counts them. `at` finds the item of a tensor
+    under any of its names. weighted: nodes with weights in running order, as `weights` counts them.
     """
 
     graph: Graph
+    plain: Graph
     heads: tuple[frozenset[int], ...]
     names: tuple[str, ...]
     at: dict[str, int]
@@ -52,50 +54,48 @@ class Storage:
     @classmethod
     def of(
         cls,
-        graph: Graph,
+        plain: Graph,
         tables: Distortions,
         bits: Sequence[int],
         *,
-        head: Iterable[int] | None = None,
+        head: Cut | None = None,
         literal: bool = False,
-        fuses: bool = True,
     ) -> Storage:
         """Of a head (the whole network where absent) at the widths `bits` of the tables. Raises BadInput for tables
-        that do not know a tensor that is stored or a node with weights."""
-        inside = frozenset(range(len(graph.nodes)) if head is None else head)
-        layer = layers(graph, fuses=fuses)
-        leads = sorted({layer[i] for i in inside})
-        step_of = {i: leads.index(layer[i]) for i in inside}
-        heads = [frozenset[int]()]
-        for lead in leads:
-            heads.append(heads[-1] | {i for i in inside if layer[i] == lead})
+        that do not know a tensor that is stored."""
+        graph = fused_graph(plain)
+        index = {node.name: i for i, node in enumerate(plain.nodes)}
+        inside = [
+            i for i, node in enumerate(graph.nodes) if head is None or any(index[p] in head.head for p in node.whole)
+        ]
+        heads = tuple(frozenset(inside[:s]) for s in range(len(inside) + 1))
+        step_of = {i: s for s, i in enumerate(inside)}
         table = _Tables(tables, tuple(bits), relative=not literal and _powers(tables))
-        names, at, lives = _lives(graph, inside, step_of, table, literal=literal)
-        weighted = tuple(i for i in sorted(inside) if table.weight_count(graph.nodes[i].name))
-        nodes = [graph.nodes[i].name for i in weighted]
-        sizes = np.array([table.weight_count(n) for n in nodes], dtype=np.int64)
-        errors = np.array([table.weight_errors(n) for n in nodes]).reshape(len(nodes), len(bits))
-        plain = [0] * (len(leads) + 1)
-        for i in inside:
-            plain[step_of[i] + 1] += PLAIN_BITS * max(
-                0, graph.nodes[i].parameters - table.weight_count(graph.nodes[i].name)
-            )
+        names, at, lives = _lives(graph, step_of, table, literal=literal)
+        counts = [table.weight_count(graph.nodes[i].name) for i in inside]
+        weighted = tuple(i for i, count in zip(inside, counts, strict=True) if count)
+        errors = [table.weight_errors(graph.nodes[i].name) for i in weighted]
+        sizes = np.array([count for count in counts if count], dtype=np.int64)
+        plain_bits = [PLAIN_BITS * max(0, graph.nodes[i].parameters - n) for i, n in zip(inside, counts, strict=True)]
         return cls(
             graph,
-            tuple(heads),
+            plain,
+            heads,
             names,
             at,
             lives,
             weighted,
-            Choices(sizes, tuple(bits), errors),
+            Choices(sizes, tuple(bits), np.array(errors).reshape(len(weighted), len(bits))),
             tuple(step_of[i] for i in weighted),
-            tuple(np.cumsum(plain).tolist()),
+            (0, *np.cumsum(plain_bits, dtype=np.int64).tolist()),
         )
 
     @cached_property
     def cuts(self) -> tuple[Cut, ...]:
-        """The cut behind each head."""
-        return tuple(cut_of(self.graph, head) for head in self.heads)
+        """The cut behind each head, in the plain graph."""
+        index = {node.name: i for i, node in enumerate(self.plain.nodes)}
+        parts = [[index[p] for p in node.whole] for node in self.graph.nodes]
+        return tuple(cut_of(self.plain, frozenset(p for i in head for p in parts[i])) for head in self.heads)
 
     def crossing(self, step: int) -> tuple[int, ...]:
         """Items that cross behind the first `step` layers."""
@@ -171,21 +171,19 @@ def _powers(tables: Distortions) -> bool:
 
 
 def _lives(
-    graph: Graph, inside: frozenset[int], step_of: dict[int, int], table: _Tables, *, literal: bool
+    graph: Graph, step_of: dict[int, int], table: _Tables, *, literal: bool
 ) -> tuple[tuple[str, ...], dict[str, int], Lives]:
     """The stored tensors: names, the item of every name, sizes and lives."""
-    steps = max(step_of.values(), default=-1) + 1
+    steps = len(step_of)
     at: dict[str, int] = {}
     names: list[str] = []
     born: list[int] = []
     last: list[int] = []
-    for name in [*graph.inputs, *(t for i in sorted(inside) for t in graph.nodes[i].outputs)]:
+    for name in [*graph.inputs, *(t for i in step_of for t in graph.nodes[i].outputs)]:
         made_by = graph.producer.get(name)
         begun = 0 if made_by is None else step_of[made_by]
         readers = graph.consumers[name]
-        kept = name in graph.outputs or any(r not in inside for r in readers)
-        if made_by is not None and not kept and all(step_of[r] == begun for r in readers):
-            continue  # stays within its layer
+        kept = name in graph.outputs or any(r not in step_of for r in readers)
         end = steps - 1 if kept else max((step_of[r] for r in readers), default=begun)
         source = graph.nodes[made_by].inputs[0] if made_by is not None and graph.nodes[made_by].op in VIEWS else None
         if source in at:

@@ -17,8 +17,10 @@ from isthmus.graph.cuts import narrow_cuts, tensors_before
 from isthmus.graph.exits import at_exit
 from isthmus.graph.types import INPUT, OUTPUT, Graph
 from isthmus.link.types import Link
+from isthmus.plan.solution import Solution
 from isthmus.profile.times import Times
 from isthmus.profile.types import lateness
+from isthmus.quant.types import BitPlan, Distortions
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,14 @@ class Limits:
     private: bool = False
     private_until: str | None = None
     sure: float | None = 0.95
+    distortion: float | None = None
+    loss: float | None = None
+    """accuracy given up for fewer bits, in shares of 1"""
 
     def __post_init__(self) -> None:
+        for name, value in (("distortion", self.distortion), ("accuracy loss", self.loss)):
+            if value is not None and not 0 <= value < float("inf"):
+                raise BadInput(f"a limit of {name} is a number from 0 up, not {value:g}")
         if self.sure is not None and not 0.5 <= self.sure < 1:
             raise BadInput(
                 f"the share of requests that keep a deadline lies between 0.5 and below 1 (0.95 is usual), not "
@@ -66,6 +74,9 @@ class Problem:
     states_bps: uplink rates to prepare for (`isthmus.adapt.bandwidth_states`), rising; planners that make a
     configuration map take a range of their own where there are none. batches: the same network at other batch sizes to
     prepare for; planners that make switch tables make one for each. whole: the network that this is one exit of.
+    distortions: what fewer bits do to each layer, for planners that choose widths. losses: name of a `Solution` → the
+    accuracy it was measured to lose (shares of 1). literal: what Auto-Split prints where isthmus departs from it.
+    arrivals_hz: how often an input comes, for planners that look at the rate and not at one request.
     """
 
     graph: Graph
@@ -80,6 +91,10 @@ class Problem:
     states_bps: tuple[float, ...] = ()
     batches: tuple[Graph, ...] = ()
     whole: Graph | None = None
+    distortions: Distortions | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
+    literal: bool = False
+    arrivals_hz: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.machines) != len(self.links) + 1:
@@ -371,5 +386,9 @@ class Plan(BaseModel):
     exits: tuple[ExitPlan, ...] = ()
     """the best of every exit that was looked at, the most accurate first"""
     switch: tuple[SwitchTable, ...] = ()
+    bits: BitPlan | None = None
+    """the widths of the device's part, where the planner chose them"""
+    solutions: tuple[Solution, ...] = ()
+    """splits and widths to choose from, the fastest first"""
     config: ConfigMap | None = None
     """the configuration map, where the planner made one"""

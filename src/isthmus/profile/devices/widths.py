@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isthmus.graph.fuse import fused_graph
 from isthmus.graph.types import Graph
 from isthmus.profile.devices.compute import node_seconds
 from isthmus.profile.devices.types import Device
@@ -28,7 +29,9 @@ class WidthWork:
 
     def row(self, plan: BitPlan) -> tuple[Floats, Floats]:
         """(width of the weights of every node, width of every tensor in the order of `tensors`)."""
-        weights = np.array([plan.weights.get(node.name, MOST_BITS) for node in self.graph.nodes], dtype=np.float64)
+        weights = np.full(len(self.graph.nodes), MOST_BITS, dtype=np.float64)
+        for name, bits in plan.weights.items():
+            weights[self.parts[name]] = bits
         tensors = self.plain_tensors.copy()
         for name, bits in plan.outputs.items():
             tensors[self.tensors[name]] = bits
@@ -49,6 +52,12 @@ class WidthWork:
     def layers(self) -> list[int]:
         """For each node the node that begins its layer."""
         return layers(self.graph, fuses=self.device.fuses)
+
+    @cached_property
+    def parts(self) -> dict[str, list[int]]:
+        """Layer of the fused graph, as tables and plans name it, → its nodes."""
+        index = {node.name: i for i, node in enumerate(self.graph.nodes)}
+        return {node.name: [index[p] for p in node.whole] for node in fused_graph(self.graph).nodes}
 
     @cached_property
     def tensors(self) -> dict[str, int]:

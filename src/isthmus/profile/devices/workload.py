@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.graph.fuse import VIEWS
 from isthmus.graph.types import Graph, Node
 
 Counts = NDArray[np.int64]
@@ -22,8 +23,6 @@ _FOLLOWERS = frozenset({
     "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "Relu", "Round",
     "Selu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh", "QuantizeLinear", "DequantizeLinear",
 })  # fmt: skip
-VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators that only give a tensor another name or shape."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""One split with its widths as it stands in a list of solutions: what it takes, and what it loses."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+
+from isthmus.quant.types import BitPlan
+
+
+class Solution(BaseModel):
+    """A place to cut and the widths before it. `name` is its own within one list.
+
+    planner: who proposed it. weight_bits, activation_bits: means over the elements; wire_bits: of what crosses (0:
+    nothing does). distortion: Σ D_i, None where it is not known (a picture codec). loss: accuracy given up, in shares of
+    1; `measured` says whether it was measured or estimated from the distortion. fits: within the memory limit. front:
+    no other that fits is as fast and as true.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    planner: str
+    cut: str
+    codec: str
+    total_s: NonNegativeFloat
+    device_s: NonNegativeFloat
+    link_s: NonNegativeFloat
+    server_s: NonNegativeFloat
+    weight_bytes: NonNegativeInt
+    activation_bytes: NonNegativeInt
+    sent_bytes: NonNegativeInt
+    weight_bits: float = Field(ge=0, le=32)
+    activation_bits: float = Field(ge=0, le=64)
+    wire_bits: float = Field(ge=0, le=64)
+    distortion: NonNegativeFloat | None
+    loss: float | None = None
+    measured: bool = False
+    fits: bool = True
+    front: bool = False
+    bits: BitPlan | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the device needs for it."""
+        return self.weight_bytes + self.activation_bytes
