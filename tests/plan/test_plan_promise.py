@@ -113,7 +113,7 @@ def test_a_share_of_a_half_and_none_are_the_algorithm_as_printed() -> None:
     for seed in range(60):
         rng = random.Random(seed)
         problem = uneven(branchy_problem(rng), rng)
-        answers = []
+        answers: list[object] = []
         for share in (None, 0.5):
             try:
                 plan = PLANNERS["edgent"](replace(problem, limits=replace(problem.limits, sure=share)))
