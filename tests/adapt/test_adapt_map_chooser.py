@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from isthmus.adapt import MapChooser, TableChooser
+import numpy as np
+import pytest
+
+from isthmus.adapt import EachRequest, MapChooser, TableChooser
 from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.link.types import Link
 from isthmus.plan.cost import CostTable
@@ -14,18 +17,18 @@ from isthmus.record.types import Evidence, Seconds, Step
 STATES = {0.5e6: (OUTPUT, "exit1"), 4e6: ("c", "exit2"), 32e6: (INPUT, "exit3")}
 
 
-def config() -> ConfigMap:
+def config(states: dict[float, tuple[str, str]] = STATES) -> ConfigMap:
     rows = tuple(
         ConfigRow(
             state_bps=bps, exit=exit_, accuracy=0.9, cut=cut, codec="float32", latency_s=0.05, reward=1.0, meets=True,
             sends=cut != OUTPUT,
         )
-        for bps, (cut, exit_) in STATES.items()
+        for bps, (cut, exit_) in states.items()
     )  # fmt: skip
     return ConfigMap(model="m", batch=1, reward="edgent", within_s=0.1, rows=rows)
 
 
-def chooser(start_bps: float = 4e6) -> MapChooser:
+def watch(start_bps: float = 4e6) -> TableChooser:
     link = Link(start_bps, start_bps, 0.01)
     numbers = (
         np.array([0.0, 0.03, 0.3]),
@@ -33,7 +36,11 @@ def chooser(start_bps: float = 4e6) -> MapChooser:
         np.array([3e5, 4e4, 0.0]),
         np.array([40.0, 40, 0]),
     )
-    return MapChooser(config(), TableChooser(CostTable((INPUT, "c", OUTPUT), ("float32",) * 3, *numbers, link)))
+    return TableChooser(CostTable((INPUT, "c", OUTPUT), ("float32",) * 3, *numbers, link))
+
+
+def chooser(start_bps: float = 4e6, states: dict[float, tuple[str, str]] = STATES) -> MapChooser:
+    return MapChooser(config(states), watch(start_bps))
 
 
 def request(now_s: float, up_bps: float, trouble: str = "") -> Step:
@@ -78,3 +85,60 @@ def test_without_a_server_the_device_goes_on_at_the_same_exit() -> None:
         made.observe(request(0.2 * k, 4e6, trouble="no answer"))
     choice = made.choose(1.5)
     assert (choice.cut, choice.exit, choice.why) == (OUTPUT, "exit2", "the server does not answer")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rate_on_the_border_of_two_states_does_not_flap(seed: int) -> None:
+    """States 10 % apart, the true rate exactly half-way: the belief's mean crosses the border all the time."""
+    close = {4e6: ("c", "exit2"), 4.4e6: (INPUT, "exit3")}
+    made, now, crossed = chooser(states=close), 0.0, 0
+    rng, border = np.random.default_rng(seed), math.sqrt(4e6 * 4.4e6)
+    above = None
+    for noise in rng.standard_normal(1000):
+        now += 0.2
+        made.observe(request(now, border * math.exp(0.05 * noise)))
+        made.choose(now)
+        up_bps, _ = made.beliefs
+        assert up_bps is not None
+        crossed += above is not None and (up_bps > border) != above
+        above = up_bps > border
+    assert crossed > 10, crossed
+    assert made.state_changes <= 2
+
+
+def test_a_stalled_sample_changes_no_state() -> None:
+    made, now = chooser(), 0.0
+    for k in range(200):
+        now += 0.2
+        made.observe(request(now, 0.05e6 if k % 25 == 20 else 4e6))
+        made.choose(now)
+    assert made.state_changes == 0
+
+
+def test_a_rate_beyond_the_map_is_told_and_the_last_state_counts() -> None:
+    made, now = chooser(), 0.0
+    for _ in range(10):
+        now += 0.2
+        made.observe(request(now, 500e6))
+    choice = made.choose(now)
+    assert choice.cut == INPUT
+    assert "is far above every state of the map; that of 32 Mbit/s is nearest and counts" in choice.why
+    assert "far" not in chooser().choose(0.0).why
+
+
+def test_planning_anew_goes_by_the_last_sample_and_stays_without_a_server() -> None:
+    def plan(bps: float) -> ConfigRow:
+        return config().at(bps).model_copy(update={"state_bps": bps})
+
+    made = EachRequest(plan, watch(), 4e6)
+    assert made.choose(0.0).exit == "exit2"
+    for k in range(10):
+        made.observe(request(0.2 * k, 4e6))
+    made.observe(request(2.2, 0.4e6))
+    choice = made.choose(2.4)
+    assert (choice.cut, choice.exit) == (OUTPUT, "exit1")  # one sample is enough, where the map waits for a second
+    made.observe(request(2.6, 30e6))
+    assert made.choose(2.8).cut == INPUT
+    for k in range(6):
+        made.observe(request(3 + 0.2 * k, 4e6, trouble="no answer"))
+    assert (made.choose(4.5).cut, made.choose(4.5).exit) == (OUTPUT, "exit3")

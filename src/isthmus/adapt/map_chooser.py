@@ -16,6 +16,7 @@ from collections.abc import Callable
 from isthmus.adapt.chooser import TableChooser
 from isthmus.graph.types import OUTPUT
 from isthmus.plan.cost import asked_cut
+from isthmus.plan.remarks import unseen
 from isthmus.plan.types import ConfigMap, ConfigRow
 from isthmus.record.types import Choice, Step
 from isthmus.units import show_rate
@@ -41,14 +42,14 @@ class _Strategist:
         cut = asked_cut(row.cut, first)
         if self._watch.server_away and cut != OUTPUT:
             return Choice(cut=OUTPUT, exit=row.exit, why="the server does not answer")
-        late = "" if row.meets else "; nothing is in time in this state"
+        late = "" if row.meets else "; nothing is in time there"
         return Choice(
             cut=cut,
             codec=row.codec,
             first=first,
             exit=row.exit,
             predicted_s=row.latency_s,
-            why=f"{self._source} {show_rate(row.state_bps)}{late}",
+            why=f"{self._source} {show_rate(row.state_bps)}{late}{self._remark()}",
         )
 
     def observe(self, step: Step) -> None:
@@ -66,6 +67,9 @@ class _Strategist:
 
     _source = ""
 
+    def _remark(self) -> str:
+        return ""
+
     def _strategy(self) -> ConfigRow:
         raise NotImplementedError
 
@@ -77,26 +81,31 @@ class MapChooser(_Strategist):
 
     def __init__(self, config: ConfigMap, watch: TableChooser) -> None:
         super().__init__(watch)
-        self._config = config
+        self.config = config
         self._state: int | None = None
         self.state_changes = 0
         """how often the link has been found in another state than before"""
 
     def _strategy(self) -> ConfigRow:
         up_bps, _ = self._watch.beliefs
-        state = self._config.state_of(up_bps) if up_bps is not None else 0
+        state = self.config.state_of(up_bps) if up_bps is not None else 0
         if self._state is None:
             self._state = state
         elif state != self._state and up_bps is not None and self._left(up_bps):
             self._state = state
             self.state_changes += 1
-        return self._config.rows[self._state]
+        return self.config.rows[self._state]
+
+    def _remark(self) -> str:
+        up_bps, _ = self._watch.beliefs
+        far = "" if up_bps is None else unseen(self.config, up_bps)
+        return f"; {far}" if far else ""
 
     def _left(self, up_bps: float) -> bool:
         """Is this rate out of the present state, and not just on its border?"""
         assert self._state is not None
-        inwards = 1 / (1 + HOLD) if up_bps > self._config.rows[self._state].state_bps else 1 + HOLD
-        return self._config.state_of(up_bps * inwards) != self._state
+        inwards = 1 / (1 + HOLD) if up_bps > self.config.rows[self._state].state_bps else 1 + HOLD
+        return self.config.state_of(up_bps * inwards) != self._state
 
 
 class EachRequest(_Strategist):

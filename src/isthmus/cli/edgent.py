@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from isthmus.adapt import bandwidth_states
+from isthmus.cli.common import err
 from isthmus.errors import BadInput
 from isthmus.files import read_json
 from isthmus.graph import Graph
 from isthmus.link import read_trace
-from isthmus.plan.types import Exit
+from isthmus.plan import CostTable, Problem
+from isthmus.plan.remarks import unmet
+from isthmus.plan.strategies import strategies
+from isthmus.plan.types import ConfigMap, Exit
 from isthmus.profile import ExitTable
 from isthmus.profile.exit_file import exits_beside
 from isthmus.profile.exit_table import early_exits
@@ -63,6 +69,35 @@ def exits_for(planner: str, model: str, graph: Graph, given: str) -> tuple[Exit,
 def states_for(traces: list[Path] | None) -> tuple[float, ...]:
     """Bandwidth states of these traces; none where none are given."""
     return bandwidth_states([read_trace(path) for path in traces]) if traces else ()
+
+
+def say_unmet(config: ConfigMap) -> None:
+    """On stderr: that no state has a strategy in time, and which comes nearest."""
+    if sentence := unmet(config):
+        err.print(sentence, highlight=False, markup=False)
+
+
+@dataclass(frozen=True)
+class RightSized:
+    """What a simulation needs for policies that choose among exits: the problem, and the tables of every exit by batch
+    size."""
+
+    problem: Problem
+    tables: dict[str, dict[int, CostTable]]
+
+
+def right_sized(
+    problems: Mapping[int, Problem], exits: tuple[Exit, ...], within_s: float | None, states_bps: tuple[float, ...]
+) -> RightSized:
+    """For these exits, a requirement and bandwidth states. Raises NoPlan where no exit keeps the limits."""
+    tables: dict[str, dict[int, CostTable]] = {}
+    for batch, problem in problems.items():
+        for each in strategies(replace(problem, exits=exits)):
+            if each.exit.output:
+                tables.setdefault(each.exit.output, {})[batch] = each.table
+    first = problems[min(problems)]
+    limits = replace(first.limits, latency_s=within_s)
+    return RightSized(replace(first, exits=exits, states_bps=states_bps, limits=limits), tables)
 
 
 def _file(model: str, given: str) -> Path | None:

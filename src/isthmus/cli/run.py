@@ -16,7 +16,7 @@ from rich.table import Table
 from isthmus.adapt import Fixed
 from isthmus.cli.batched import Callers, send_batched, show_callers
 from isthmus.cli.common import BatchOption, Json, emit, err, interruptible, out, progress_bar, today
-from isthmus.cli.edgent import States, states_for
+from isthmus.cli.edgent import States, say_unmet, states_for
 from isthmus.codec import Array
 from isthmus.errors import BadInput, Remote
 from isthmus.model import Model
@@ -154,7 +154,7 @@ def _chooser(
             raise BadInput("--states are for --planner edgent_map; edgent plans for the link that was packed")
         return Fixed(right_sized_choice(here.bundle, within_s=within_s, batch=batch, server_first=back))
     reward: RewardName = "accuracy_first" if planner == "edgent_map_accuracy" else "edgent"
-    return map_chooser_of(
+    chooser = map_chooser_of(
         here.bundle,
         reward=reward,
         within_s=within_s,
@@ -162,6 +162,8 @@ def _chooser(
         batch=batch,
         server_first=back,
     )
+    say_unmet(chooser.config)
+    return chooser
 
 
 def pace_of(every: str, rate: str) -> float:

@@ -14,12 +14,25 @@ from rich.table import Column, Table
 
 from isthmus.cli.common import Json, batches_of, emit, err, out, progress_bar, today
 from isthmus.cli.computing import DeviceName, ServerName
+from isthmus.cli.edgent import Exits, RightSized, States, exits_for, right_sized, say_unmet, states_for
 from isthmus.cli.planning import Codecs, Private
 from isthmus.cli.simulating import Machine, Subject, away_of, file_of, others_of, requests_of, subject_of, trace_of
 from isthmus.errors import BadInput
 from isthmus.link import Link, Trace
+from isthmus.plan import configuration_map
 from isthmus.record import Header, Journal
-from isthmus.simulate import Load, Requests, Row, StepWriter, World, changes, compare, read_load, usable
+from isthmus.simulate import (
+    RIGHT_SIZING,
+    Load,
+    Requests,
+    Row,
+    StepWriter,
+    World,
+    changes,
+    compare,
+    read_load,
+    usable,
+)
 from isthmus.units import seconds, show_seconds
 
 BELIEVED_BPS = 20e6
@@ -38,7 +51,8 @@ def simulate(
     policies: Annotated[
         str,
         typer.Option(
-            help=r"dynamic, table, static, device, server\[/CODEC], clairvoyant, cut:ID\[/CODEC]; cuts: each of them."
+            help=r"dynamic, table, static, device, server\[/CODEC], clairvoyant, cut:ID\[/CODEC], cuts: each of them; "
+            "among exits too: edgent, edgent_each, edgent_map, edgent_map_accuracy."
         ),
     ] = "dynamic,static,device,server,clairvoyant",
     device_profile: Annotated[Path | None, typer.Option(help="Profile of the device.")] = None,
@@ -70,6 +84,11 @@ def simulate(
     ] = "",
     away: Annotated[str, typer.Option(help="When the server is away: FROM:TO, as 10s:20s,40s:41s.")] = "",
     deadline: Annotated[str, typer.Option(help="After this the device finishes by itself; or never.")] = "2s",
+    wait: Annotated[
+        str, typer.Option(help="How long the device really waits; --deadline is then only when an answer is late.")
+    ] = "",
+    exits: Exits = "",
+    states: States = None,
     noise: Annotated[float, typer.Option(help="Noise on compute: standard deviation of log time, as 0.1.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise and of others' arrivals.")] = 0,
     journal: Annotated[Path | None, typer.Option(help="Write POLICY.jsonl of each into this folder.")] = None,
@@ -82,6 +101,8 @@ def simulate(
     savings, and the ratio of the sums. Regret is what a policy takes more than the clairvoyant.
 
     Example: isthmus simulate bundle --trace bus.txt --policies dynamic,static,device,server,clairvoyant
+
+    Exit and cut: isthmus simulate bundle --trace bus.txt --policies edgent_map,edgent --deadline 200ms --states old.txt
     """
     up = trace_of(trace, scale=scale, clip=clip, part=part, loop=loop, rate_column=rate_column)
     notes = usable(up)
@@ -96,6 +117,9 @@ def simulate(
         private=private,
         link=Link(BELIEVED_BPS, BELIEVED_BPS, seconds(rtt or DEFAULT_RTT)),
     )
+    listed = _listed(policies)
+    right = _right_sized(subject, what, listed, exits, states, None if deadline == NEVER else seconds(deadline))
+    waits = wait or deadline
     world = World(
         tables=subject.tables,
         up=up,
@@ -104,13 +128,15 @@ def simulate(
         load=Load.constant() if load is None else read_load(load, loop=loop),
         away=away_of(away),
         others=others_of(others, seed),
-        deadline_s=None if deadline == NEVER else seconds(deadline),
+        deadline_s=None if waits == NEVER else seconds(waits),
         noise=noise,
         seed=seed,
+        exits={} if right is None else right.tables,
     )
     with ExitStack() as stack, progress_bar("simulating") as progress:
         journals = _journals(journal, subject, world, asked, stack)
-        reference, rows = compare(world, asked, _listed(policies), journals=journals, progress=progress)
+        problem = None if right is None else right.problem
+        reference, rows = compare(world, asked, listed, problem=problem, journals=journals, progress=progress)
     for note in notes:
         err.print(f"trace: {note}", highlight=False)
     emit(_plain(subject, up, notes, reference, rows), as_json=json, show=lambda: _show(subject, up, reference, rows))
@@ -118,6 +144,23 @@ def simulate(
 
 def _listed(policies: str) -> list[str]:
     return [name.strip() for name in policies.split(",") if name.strip()]
+
+
+def _right_sized(
+    subject: Subject, what: str, policies: list[str], given: str, states: list[Path] | None, within_s: float | None
+) -> RightSized | None:
+    """What policies that choose among exits decide by; None where there is none of them."""
+    if not given and not any(name in RIGHT_SIZING for name in policies):
+        if states:
+            raise BadInput(f"--states are for the policies that choose among exits: {', '.join(RIGHT_SIZING)}")
+        return None
+    found = subject.exits
+    if given or not found:
+        found = exits_for("edgent_map", what, subject.problems[min(subject.problems)].graph, given)
+    right = right_sized(subject.problems, found, within_s, states_for(states))
+    if any(name.startswith("edgent_map") for name in policies):
+        say_unmet(configuration_map(right.problem))
+    return right
 
 
 def _journals(
@@ -165,6 +208,8 @@ def _show(subject: Subject, up: Trace, reference: str, rows: list[Row]) -> None:
     """Latencies and gains, then where requests ran: two tables that fit a terminal."""
     out.print(f"{subject.model} over {up}", highlight=False, markup=False)
     out.print(_latencies(reference, rows))
+    if any(row.served for row in rows):
+        out.print(_served(rows))
     out.print(_places(rows))
 
 
@@ -183,6 +228,21 @@ def _latencies(reference: str, rows: list[Row]) -> Table:
         gains = (None, None) if row.gain is None else (row.gain.mean_of_savings, row.gain.ratio_of_sums)
         cells = [row.policy, *times, *_kept(show_seconds(row.wait_s), waited), *map(_percent, gains)]
         table.add_row(*map(escape, (*cells, *_kept(_percent(row.regret), regretted))))
+    return table
+
+
+def _served(rows: list[Row]) -> Table:
+    """What the answers were worth: in time, how accurate, how fast."""
+    table = Table(Column("policy", overflow="fold", min_width=11), box=SIMPLE_HEAD)
+    for name in ("in time", "reward", "accuracy", "a second", "states left", "exits"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        if (one := row.served) is None:
+            continue
+        changed = "-" if one.state_changes is None else str(one.state_changes)
+        used = ", ".join(f"{name} {_percent(share)}" for name, share in row.shares.exits.items()) or "the last"
+        cells = (_percent(one.met), f"{one.reward:.2f}", _percent(one.accuracy), f"{one.throughput_per_s:.2f}", changed)
+        table.add_row(escape(row.policy), *cells, escape(used))
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isthmus.bundle import open_bundle
@@ -15,10 +15,11 @@ from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.link import Link, Trace, read_trace, steps
 from isthmus.model import Model, load_model
-from isthmus.plan import CostTable, candidates_for, problem_for, sends_input
+from isthmus.plan import CostTable, Limits, Problem, candidates_for, problem_for, sends_input
+from isthmus.plan.types import Exit
 from isthmus.profile import Profile
 from isthmus.record import Batching
-from isthmus.session import tables_of
+from isthmus.session import problem_of, tables_of
 from isthmus.simulate import Away, Others, Requests
 from isthmus.units import rate_bps, seconds
 
@@ -28,13 +29,16 @@ _STEPS = re.compile(r"^[^/\\]*\d[^/\\]*:\s*\d[^/\\]*$")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is simulated: the tables by batch size, and the names for a journal's header."""
+    """What is simulated: tables and planning problems by batch size, the names for a journal's header, and the exits
+    that a bundle holds."""
 
     tables: dict[int, CostTable]
+    problems: dict[int, Problem]
     model: str
     fingerprint: str
     device: str
     server: str
+    exits: tuple[Exit, ...] = ()
 
     @property
     def cut_order(self) -> tuple[str, ...]:
@@ -81,30 +85,44 @@ def subject_of(
         for machine in (device, server):
             if machine.profile is not None or machine.name is not None:
                 raise BadInput(f"the bundle {what} holds both profiles: leave --{machine.role} out, or name its model")
-        names = (bundle.device.machine.name, bundle.server.machine.name)
         tables = tables_of(bundle, batches, private=private)
-        return Subject(tables, bundle.manifest.name, bundle.manifest.fingerprint, *names)
+        problems = {b: replace(problem_of(bundle, batch=b), limits=Limits(private=private)) for b in tables}
+        names = (
+            bundle.manifest.name,
+            bundle.manifest.fingerprint,
+            bundle.device.machine.name,
+            bundle.server.machine.name,
+        )
+        rows = () if bundle.exits is None else bundle.exits.rows
+        return Subject(tables, problems, *names, exits=tuple(Exit(row.output, row.accuracy) for row in rows))
     model = load_model(what)
     near, far = slowed(device.read(model, batches), slowdown), server.read(model, batches)
-    tables = {b: _table(model, b, near, far, codecs_of(codecs), private=private, link=link) for b in batches}
-    return Subject(tables, model.name, model.fingerprint, near.machine.name, far.machine.name)
+    problems = {b: _problem(model, b, near, far, codecs_of(codecs), private=private, link=link) for b in batches}
+    tables = {b: _table(problem) for b, problem in problems.items()}
+    return Subject(tables, problems, model.name, model.fingerprint, near.machine.name, far.machine.name)
 
 
-def _table(
+def _problem(
     model: Model, batch: int, device: Profile, server: Profile, codecs: tuple[str, ...], *, private: bool, link: Link
-) -> CostTable:
-    """Every cut that both profiles have measured (every narrow one where they measured none), with every codec."""
+) -> Problem:
+    """The cuts are those that both profiles have measured, every narrow one where they measured none."""
     measured = [{cut for row in p.batches.values() for cut in row.heads} for p in (device, server)]
     ready = measured[0] & measured[1]
-    problem = problem_for(
+    return problem_for(
         graph_of(model, batch),
         device,
         server,
         link,
         codecs={INPUT: codecs},
         default_codecs=features_only(codecs),
+        limits=Limits(private=private),
         ready=[INPUT, *sorted(ready), OUTPUT] if ready else None,
     )
+
+
+def _table(problem: Problem) -> CostTable:
+    """Every cut that is ready with every codec allowed there."""
+    private = problem.limits.private
     options = candidates_for(problem)
     return CostTable.of(problem, [o for o in options if not (private and sends_input(problem, o[0]))])
 

@@ -9,14 +9,18 @@ from isthmus.simulate.noise import Noise
 from isthmus.simulate.play import Played, StepWriter, changes, play
 from isthmus.simulate.policies import POLICIES, Clairvoyant, Informed, make_policy, seconds_of_all
 from isthmus.simulate.requests import Due, Requests
+from isthmus.simulate.right_sizing import RIGHT_SIZING
+from isthmus.simulate.served import CDF_SHARES, Served, served
 from isthmus.simulate.states import PAPER_BATCHES, PAPER_RATES_BPS, Evaluated, States, evaluate
 from isthmus.simulate.traces import usable
 from isthmus.simulate.world import Went, World
 
 __all__ = [
+    "CDF_SHARES",
     "PAPER_BATCHES",
     "PAPER_RATES_BPS",
     "POLICIES",
+    "RIGHT_SIZING",
     "Away",
     "Clairvoyant",
     "Due",
@@ -29,6 +33,7 @@ __all__ = [
     "Played",
     "Requests",
     "Row",
+    "Served",
     "Shares",
     "States",
     "Statics",
@@ -45,6 +50,7 @@ __all__ = [
     "read_load",
     "regret",
     "seconds_of_all",
+    "served",
     "statics",
     "usable",
 ]

@@ -10,12 +10,15 @@ from pydantic import BaseModel, ConfigDict
 from isthmus.adapt import Habits
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
+from isthmus.plan.types import Problem
 from isthmus.record import Ran, Summary, summarise
 from isthmus.simulate.fixed import names_of, statics
 from isthmus.simulate.gain import Gain, gain_in_time
 from isthmus.simulate.play import Played, StepWriter, play
 from isthmus.simulate.policies import fixed_name, make_policy
 from isthmus.simulate.requests import Requests
+from isthmus.simulate.right_sizing import RIGHT_SIZING
+from isthmus.simulate.served import Served, served
 from isthmus.simulate.world import World
 
 EVERY_CUT = "cuts"
@@ -25,12 +28,14 @@ Progress = Callable[[int, int, str], None]
 
 
 class Shares(BaseModel):
-    """Shares of the requests, of 1: by where they ran, and by cut and codec (`cut/codec`), most used first."""
+    """Shares of the requests, of 1: by where they ran, and by cut and codec (`cut/codec`), most used first; `exits`: of
+    the samples that some exit answered, by exit."""
 
     model_config = ConfigDict(frozen=True)
 
     ran: dict[Ran, float]
     choices: dict[str, float]
+    exits: dict[str, float] = {}
 
 
 class Row(BaseModel):
@@ -56,6 +61,8 @@ class Row(BaseModel):
     shares: Shares
     gain: Gain | None
     regret: float | None
+    served: Served | None = None
+    """what the answers were worth, where the accuracy of exits is known"""
 
 
 def compare(
@@ -65,25 +72,30 @@ def compare(
     *,
     habits: Habits | None = None,
     believed: Mapping[int, CostTable] | None = None,
+    problem: Problem | None = None,
     journals: Callable[[str], StepWriter | None] = lambda _: None,
     progress: Progress | None = None,
 ) -> tuple[str, list[Row]]:
     """Play every policy; (the reference that the gains are of, a row each in the order given).
 
-    The reference is `dynamic`, or the first where that is not among them. journals makes the writer of a policy's
+    The reference is `dynamic`, or the first where that is not among them. problem: exits with their accuracies, the
+    requirement and bandwidth states, for policies that choose among exits. journals makes the writer of a policy's
     lines. Raises BadInput for names that are no policy, or named twice.
     """
     names = expanded(world, requests, policies)
     runs: dict[str, tuple[str, Played]] = {}
+    worth: dict[str, Served | None] = {}
     for at, name in enumerate(names):
         if progress is not None:
             progress(at, len(names), name)
-        policy = make_policy(name, world, requests, habits=habits, believed=believed)
+        policy = make_policy(name, world, requests, habits=habits, believed=believed, problem=problem)
         played = play(world, policy, requests, journal=journals(name))
         runs[name] = _plays(name, played), played
+        worth[name] = _worth(played, problem, getattr(policy, "state_changes", None))
     reference = REFERENCE if REFERENCE in runs else names[0]
     best = runs["clairvoyant"][1] if "clairvoyant" in runs else None
-    return reference, [_row(n, plays, one, runs[reference][1], best) for n, (plays, one) in runs.items()]
+    rows = [_row(n, plays, one, runs[reference][1], best, worth[n]) for n, (plays, one) in runs.items()]
+    return reference, rows
 
 
 def expanded(world: World, requests: Requests, policies: Sequence[str]) -> list[str]:
@@ -105,7 +117,7 @@ def expanded(world: World, requests: Requests, policies: Sequence[str]) -> list[
     return found
 
 
-_THINKING = ("dynamic", "table", "static", "clairvoyant")
+_THINKING = ("dynamic", "table", "static", "clairvoyant", *RIGHT_SIZING)
 
 
 def _every_cut(world: World, requests: Requests) -> list[str]:
@@ -119,13 +131,20 @@ def _every_cut(world: World, requests: Requests) -> list[str]:
 
 
 def _plays(name: str, played: Played) -> str:
-    if name in _THINKING and name != "static":
+    if name in _THINKING and name not in ("static", "edgent"):
         return ""
-    asked = {(s.asked or s.cut, s.codec) for s in played.steps if not s.trouble}
+    asked = {(s.asked or s.cut, s.codec, *((s.exit,) if s.exit else ())) for s in played.steps if not s.trouble}
     return "/".join(next(iter(asked))) if len(asked) == 1 else ""
 
 
-def _row(name: str, plays: str, played: Played, reference: Played, best: Played | None) -> Row:
+def _worth(played: Played, problem: Problem | None, state_changes: int | None) -> Served | None:
+    if problem is None or not played.asked or any(e.accuracy is None for e in problem.exits) or not problem.exits:
+        return None
+    within_s = problem.limits.latency_s
+    return served(played.steps, problem.exits, within_s, asked=played.asked, state_changes=state_changes)
+
+
+def _row(name: str, plays: str, played: Played, reference: Played, best: Played | None, worth: Served | None) -> Row:
     summary = summarise(played.steps, requests=played.asked)
     return Row(
         policy=name,
@@ -143,13 +162,15 @@ def _row(name: str, plays: str, played: Played, reference: Played, best: Played 
         shares=_shares(summary),
         gain=_gain(reference, played),
         regret=None if best is None else _regret(played, best),
+        served=worth,
     )
 
 
 def _shares(summary: Summary) -> Shares:
     count = max(1, summary.answered)
     ran = {place: number / count for place, number in summary.ran.items()}
-    return Shares(ran=ran, choices={f"{p.cut}/{p.codec}": p.share for p in summary.places})
+    choices = {f"{p.cut}/{p.codec}": p.share for p in summary.places}
+    return Shares(ran=ran, choices=choices, exits={use.exit: use.share for use in summary.exits})
 
 
 def _gain(mine: Played, other: Played) -> Gain | None:

@@ -12,9 +12,11 @@ from isthmus.adapt.sizes import Sizes
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.plan.cost import RAW, CostTable
+from isthmus.plan.types import Problem
 from isthmus.record import Choice, Chooser, Step
 from isthmus.simulate.fixed import Name, names_of, statics
 from isthmus.simulate.requests import Requests
+from isthmus.simulate.right_sizing import RIGHT_SIZING, right_sizing
 from isthmus.simulate.world import Floats, World
 
 POLICIES = {
@@ -24,6 +26,7 @@ POLICIES = {
     "device": "everything on the device",
     "server": "everything on the server; server/CODEC says how the input is written",
     "clairvoyant": "knows the future: for every request the choice that ends first",
+    **RIGHT_SIZING,
     "cut:ID": "always this cut; cut:ID/CODEC says how the tensor is written",
 }
 LEAST_BPS = 1.0
@@ -37,13 +40,16 @@ def make_policy(
     *,
     habits: Habits | None = None,
     believed: Mapping[int, CostTable] | None = None,
+    problem: Problem | None = None,
 ) -> Chooser:
     """The policy of this name, new, for one walk through these requests.
 
     habits: of `dynamic`; by default the live client's, with the world's deadline. believed: the tables that `dynamic`
-    and `table` decide by, where they are not the truth. Raises BadInput for a name that is none, or a cut or codec that
-    is in no table.
+    and `table` decide by, where they are not the truth. problem: what those decide by that choose among exits. Raises
+    BadInput for a name that is none, or a cut or codec that is in no table.
     """
+    if name in RIGHT_SIZING:
+        return right_sizing(name, world, problem, habits=habits, believed=believed)
     tables = world.tables if believed is None else believed
     if name == "dynamic":
         return TableChooser(tables, habits or Habits(deadline_s=world.deadline_s))

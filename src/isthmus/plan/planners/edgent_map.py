@@ -14,6 +14,7 @@ import numpy as np
 from isthmus.errors import BadInput
 from isthmus.graph import cut_at
 from isthmus.plan.choose import choose
+from isthmus.plan.remarks import unmet, unseen
 from isthmus.plan.rewards import reward
 from isthmus.plan.strategies import Strategies, link_at, strategies
 from isthmus.plan.types import ConfigMap, ConfigRow, Plan, Problem, RewardName
@@ -96,4 +97,6 @@ def _planned(problem: Problem, planner: str, name: RewardName) -> Plan:
     plan = choose(at, planner, [((cut_at(at.graph, own.cut),), own.codec)])
     exits = ", ".join(dict.fromkeys(row.exit for row in config.rows if row.exit))
     note = f"the map of {len(config.rows)} states uses {exits}" if exits else f"a map of {len(config.rows)} states"
-    return plan.model_copy(update={"exit": own.exit, "config": config, "why": f"{plan.why}; {note}"})
+    remarks = [note, unseen(config, problem.links[0].up_bps), unmet(config)]
+    why = "; ".join([plan.why, *filter(None, remarks)])
+    return plan.model_copy(update={"exit": own.exit, "config": config, "why": why})

@@ -1,0 +1,62 @@
+"""Edgent's configurators as policies: exit and cut of every request, by the code that decides for the live client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.adapt import EachRequest, Fixed, Habits, MapChooser, TableChooser
+from isthmus.errors import BadInput
+from isthmus.plan.cost import CostTable
+from isthmus.plan.planners.edgent import in_time
+from isthmus.plan.planners.edgent_map import configuration_map
+from isthmus.plan.strategies import link_at, strategies
+from isthmus.plan.types import ConfigRow, Problem, RewardName
+from isthmus.record import Choice, Chooser
+from isthmus.simulate.world import World
+
+RIGHT_SIZING = {
+    "edgent": "exit and cut planned once, for the rate at the start (the static configurator)",
+    "edgent_each": "the same search again before every request, for the rate measured last",
+    "edgent_map": "the configuration map, followed as the live client does, by the paper's reward",
+    "edgent_map_accuracy": "the same by the reward that puts accuracy first",
+}
+"""Policies that choose among exits. What tells the rate is the same for all: the live client's samples and probes."""
+
+
+def right_sizing(
+    name: str,
+    world: World,
+    problem: Problem | None,
+    *,
+    habits: Habits | None = None,
+    believed: Mapping[int, CostTable] | None = None,
+) -> Chooser:
+    """The policy of this name for a problem with exits, a requirement and bandwidth states.
+
+    Raises BadInput without such a problem or for exits of unknown accuracy, NoPlan where no exit keeps its limits.
+    """
+    if problem is None:
+        raise BadInput(f"{name} chooses among exits: say how good they are (--exits) and when an answer is late")
+    within_s = problem.limits.latency_s
+    watch = TableChooser(world.tables if believed is None else believed, habits or Habits(deadline_s=within_s))
+    if name.startswith("edgent_map"):
+        reward: RewardName = "accuracy_first" if name == "edgent_map_accuracy" else "edgent"
+        return MapChooser(configuration_map(problem, reward), watch)
+    ahead, link = strategies(problem), problem.links[0]
+
+    def plan(up_bps: float) -> ConfigRow:
+        return in_time(ahead, link_at(link, up_bps), within_s)
+
+    at_start = first_rate_bps(world)
+    if name == "edgent_each":
+        return EachRequest(plan, watch, at_start)
+    row = plan(at_start)
+    return Fixed(Choice(cut=row.cut, codec=row.codec, exit=row.exit, why="planned for the rate at the start"))
+
+
+def first_rate_bps(world: World) -> float:
+    """What the uplink carries at first; after an outage at the start, what it carries then. A link that never carries
+    anything: what the tables believe."""
+    rates = world.up.rates_bps
+    carried = rates[rates > 0]
+    return float(carried[0]) if carried.size else world.sizes.least.table.link.up_bps
