@@ -17,6 +17,7 @@ from isthmus.profile.regression.grid import grouped, shape_grid
 from isthmus.profile.regression.measure import (
     LayerMeasuring,
     LayerTimes,
+    _groups,
     _placed,
     _with_group,
     measure_layers,
@@ -41,7 +42,33 @@ def test_the_grid_is_seeded_and_bounded() -> None:
     assert {s.type for s in specs} == set(LAYER_TYPES) - {"dropout"}
     groups = grouped(specs, seed=1)
     assert sorted(map(repr, itertools.chain(*groups))) == sorted(map(repr, specs))
-    assert max(sum(s.weights for s in g) for g in groups if len(g) > 1) <= 16e6
+    assert max(sum(s.weights for s in g) for g in groups if len(g) > 1) <= 2 * 16e6
+
+
+def test_products_stand_together_and_beyond_the_cache() -> None:
+    """Every model with a fully connected layer has none but these, and tens of megabytes of weights."""
+    specs = shape_grid(60, seed=1)
+    for seed in range(3):
+        with_products = [g for g in grouped(specs, seed=seed) if any(s.type == "fully_connected" for s in g)]
+        assert all(s.type == "fully_connected" for g in with_products for s in g)
+        assert min(sum(s.weights for s in g) for g in with_products) * 4 >= 32e6
+
+
+def test_every_pass_gives_a_shape_other_neighbours() -> None:
+    """All shapes in each pass, every third at the large batch too, and the same ones each time."""
+    how = LayerMeasuring(per_type=24, passes=3)
+    groups = list(_groups(how))
+    specs = shape_grid(24, seed=0)
+    count = len(groups) // 3
+    beside: list[set[frozenset[str]]] = []
+    for turn in range(3):
+        one = groups[turn * count : (turn + 1) * count]
+        assert sorted(repr(s) for g, _ in one for s in g) == sorted(map(repr, specs))
+        at_large = {s for g, large in one if large for s in g}
+        assert at_large == {*specs[::3], *(s for s in specs if s.type == "fully_connected")}
+        beside.append({frozenset((repr(a), repr(b))) for g, _ in one for a in g for b in g if a != b})
+    assert len(beside[0] & beside[1]) < 0.2 * len(beside[0])
+    assert len(beside[1] & beside[2]) < 0.2 * len(beside[1])
 
 
 def test_a_specimen_is_seen_as_the_layer_it_is_of(tmp_path: Path) -> None:
@@ -72,10 +99,7 @@ def test_measuring_stops_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three groups of shapes, stopped after two: the rest is measured once, and both ways there are the same layers."""
     monkeypatch.setattr("isthmus.profile.regression.measure._CHAINS", ((4, 16, 8),))
     few = [s for s in shape_grid(24, seed=0) if s.size <= 14 and s.weights < 3e4][:12]
-    monkeypatch.setattr("isthmus.profile.regression.measure.shape_grid", lambda *_, **__: few)
-    monkeypatch.setattr(
-        "isthmus.profile.regression.measure.grouped", lambda specs, **_: [specs[i::3] for i in range(3)]
-    )
+    monkeypatch.setattr("isthmus.profile.regression.measure._groups", lambda _: [(few[i::3], i == 0) for i in range(3)])
     how = LayerMeasuring(per_type=24, passes=1, runs=2, machine="here")
     seen: list[LayerTimes] = []
 
@@ -95,7 +119,7 @@ def test_measuring_stops_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     done = measure_layers(how, taken="", clock=steady, resume=seen[-1], progress=lambda at, of, what: told.append(at))
     assert told == [2, 4]
     assert done.complete
-    assert done.groups[:2] == seen[-1].groups
+    assert done.layers[: len(seen[-1].layers)] == seen[-1].layers
     assert done.call is not None
     assert len({s.shape for s in done.samples}) >= len(few) - 1
     assert all(s.seconds > 0 for s in done.samples)
@@ -103,15 +127,17 @@ def test_measuring_stops_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
         measure_layers(LayerMeasuring(per_type=25), taken="", clock=steady, resume=done)
 
 
-def test_the_quicker_pass_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quicker_passes_count() -> None:
+    """Of four passes the mean of the two quickest; each group's loading is kept."""
     model, made = write_specimens([Spec("relu", 8, 4)])
     graph = graph_of(model, 1)
     shape = next(x.shape for x in layers_of(graph, fuses=True) if graph.nodes[x.lead].name == made[0])
-    slow, quick = (Sample(shape, s) for s in (2.0, 1.0))
-    times = LayerTimes(machine=machine_here("", 1), taken="", seed=0, per_type=24, groups=((slow,),))
-    assert _with_group(times, 0, [quick], (1.0, 1.0)).samples == (quick,)
-    kept = times.model_copy(update={"groups": ((quick,),)})
-    assert _with_group(kept, 0, [slow], (1.0, 1.0)).samples == (quick,)
+    times = LayerTimes(machine=machine_here("", 1), taken="", seed=0, per_type=24)
+    for turn, seconds in enumerate((4.0, 1.0, 9.0, 2.0)):
+        times = _with_group(times, [Sample(shape, seconds)], (turn, 1.0))
+    assert times.samples == (Sample(shape, 1.5),)
+    assert times.layers[0].seconds == (4.0, 1.0, 9.0, 2.0)
+    assert (times.done, times.loading) == (4, ((0, 1), (1, 1), (2, 1), (3, 1)))
 
 
 @pytest.mark.parametrize(("more", "complaint"), [({"per_type": 5}, r"5 shapes"), ({"runs": 1}, r"passes of 1 runs")])

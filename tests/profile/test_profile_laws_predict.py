@@ -258,6 +258,22 @@ def test_variables_of_the_paper_by_hand() -> None:
     assert variables_of(first, "paper") == {"input_bytes": 4 * 3 * 224 * 224, "filters": (11 / 4) ** 2 * 64}
 
 
+def test_planes_by_hand() -> None:
+    """A gate works plane by plane; planes of 32 × 32 floats are whole ways of a cache, those of 28 × 28 are not."""
+
+    def of(op: str, *sides: int, batch: int = 2) -> dict[str, float]:
+        tensors = {t: Tensor(t, (batch, 24, s, s), "float32", 4) for t, s in zip("xgy", sides, strict=True)}
+        node = Node("y", op, ("x", "g") if op == "Mul" else ("x",), ("y",))
+        graph = Graph("one", batch, (node,), tensors, ("x", "g"), ("y",))
+        return variables_of(layers_of(graph, fuses=True)[0].shape, "extended")
+
+    assert of("Mul", 8, 1, 8)["planes"] == 2 * 24
+    moved = 2 * 4 * 2 * 24 * 32 * 32
+    assert of("Transpose", 32, 1, 32)["aliased_bytes"] == moved
+    assert of("Transpose", 28, 1, 28)["aliased_bytes"] == 0
+    assert of("Reshape", 64, 1, 64)["aliased_bytes"] == 4 * moved
+
+
 def test_one_activation_is_fused_and_no_more() -> None:
     """conv → relu → sigmoid: the sigmoid is a layer; a relu that a second node reads past is one too."""
     tensors = {t: Tensor(t, (1, 8, 4, 4), "float32", 4) for t in "xabcd"}

@@ -37,10 +37,32 @@ def shape_grid(per_type: int, *, seed: int = 0) -> list[Spec]:
 
 
 def grouped(specs: Sequence[Spec], *, seed: int = 0) -> list[list[Spec]]:
-    """The shapes in models of bounded size, all types mixed."""
+    """The shapes in models of bounded size, all types mixed but fully connected layers.
+
+    Those stand together in models of about as many weights as a model may have, more than a cache holds: what reads
+    every number once is to find its weights in memory, as it does in a network, whoever stands beside it.
+    """
+    rng = np.random.default_rng(seed)
+    products = [s for s in specs if s.type == "fully_connected"]
+    others = [s for s in specs if s.type != "fully_connected"]
+    return [*_dealt(products, rng), *_filled(others, rng)]
+
+
+def _dealt(specs: Sequence[Spec], rng: _Rng) -> list[list[Spec]]:
+    """Groups of equal weight, as full as can be: the heaviest first, by and large, each to the lightest group."""
+    drawn = rng.uniform(0.7, 1.3, len(specs))
+    order = np.argsort([-s.weights * d for s, d in zip(specs, drawn, strict=True)])
+    groups: list[list[Spec]] = [[] for _ in range(max(1, round(sum(s.weights for s in specs) / _MODEL_WEIGHTS)))]
+    for i in order:
+        min(groups, key=lambda g: sum(s.weights for s in g)).append(specs[i])
+    return [group for group in groups if group]
+
+
+def _filled(specs: Sequence[Spec], rng: _Rng) -> list[list[Spec]]:
+    """Groups in the order of chance, each until it is full."""
     groups: list[list[Spec]] = []
     weights = 0.0
-    for i in np.random.default_rng(seed).permutation(len(specs)):
+    for i in rng.permutation(len(specs)):
         spec = specs[i]
         if not groups or len(groups[-1]) == _MODEL_SPECIMENS or weights + spec.weights > _MODEL_WEIGHTS:
             groups.append([])

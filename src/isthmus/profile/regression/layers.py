@@ -141,6 +141,7 @@ def _shape(graph: Graph, lead: int, nodes: Sequence[int]) -> LayerShape:
         reads=len(reads),
         bounded=any(graph.nodes[i].op in _ACTIVATIONS - {"Relu"} for i in nodes if i != lead),
         places=last.elements / max(1, product.columns * product.count) if product else last.elements,
+        planes=first.elements / math.prod(first.shape[2:]) if len(first.shape) > 2 else 1,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 
 from isthmus.engine import Engine, kernel_times, owners
 from isthmus.engine.core import LAYOUT_OPS
@@ -20,6 +20,7 @@ from isthmus.profile.measure import Measuring, machine_here, measure_codecs, tim
 from isthmus.profile.regression.fit import Sample, fit_loading, fit_types
 from isthmus.profile.regression.grid import grouped, shape_grid
 from isthmus.profile.regression.layers import layers_of
+from isthmus.profile.regression.shapes import LayerShape
 from isthmus.profile.regression.solve import nnls
 from isthmus.profile.regression.specimens import Spec, write_chain, write_specimens
 from isthmus.profile.regression.types import Call, Regression
@@ -31,25 +32,31 @@ _MB = 1e6
 _CHAINS = ((8, 64, 56), (8, 32, 80), (8, 128, 28), (8, 256, 14), (24, 32, 14), (2, 64, 40))
 """(layers, channels, size) of the chains that a call and a cut are timed on."""
 _LARGE_BATCH = 4
-_SMALL_ENOUGH = 4e6
-"""Weights up to which a group of shapes is timed at the large batch too: one group in three."""
+_LARGE_EVERY = 3
+"""Every third shape is timed at the large batch too, and every fully connected layer."""
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TimedLayer(_Strict):
+    """One layer and the seconds it took, one number a pass."""
+
+    shape: LayerShape
+    seconds: tuple[NonNegativeFloat, ...]
+
+
 class LayerTimes(_Strict):
     """What was measured so far, from which laws are fitted; written after every group of shapes."""
 
     kind: Literal["isthmus-layer-times"] = "isthmus-layer-times"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     machine: Machine
     taken: str
     seed: int
     per_type: int
-    groups: tuple[tuple[Sample, ...], ...] = ()
-    """the layers of every group of shapes, the quickest of the passes so far"""
+    layers: tuple[TimedLayer, ...] = ()
     done: int = 0
     """groups timed, over all passes"""
     loading: tuple[tuple[float, float], ...] = ()
@@ -60,18 +67,23 @@ class LayerTimes(_Strict):
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """All layers timed."""
-        return tuple(s for group in self.groups for s in group)
+        """All layers timed, each with the mean of its quicker passes."""
+        return tuple(Sample(layer.shape, _steady_s(layer.seconds)) for layer in self.layers)
 
 
 @dataclass(frozen=True)
 class LayerMeasuring:
-    """How to measure: about so many shapes a type, in `passes` over the grid (a slow moment of the machine then costs
-    a shape one pass), `runs` of each in a pass; the grid depends on the seed."""
+    """How to measure: about so many shapes a type, in `passes` over the grid, `runs` of each in a pass; the grid
+    depends on the seed.
+
+    Each pass puts the shapes together in other models. Whether the memory that a layer writes to is in the cache hangs
+    on who wrote there before; beside the same neighbours each time, that would pass for a trait of the shape. A slow
+    moment of the machine costs a shape one pass, too.
+    """
 
     per_type: int = 60
-    passes: int = 2
-    runs: int = 15
+    passes: int = 4
+    runs: int = 10
     seed: int = 0
     threads: int = 1
     machine: str = ""
@@ -97,14 +109,13 @@ def measure_layers(
     `resume`: an unfinished measurement of the same machine, seed and size; what it holds is not measured again.
     """
     so_far = _start(how, taken, resume)
-    groups = grouped(shape_grid(how.per_type, seed=how.seed), seed=how.seed)
-    total = how.passes * len(groups)
+    groups = list(_groups(how))
+    total = len(groups)
     for done in range(so_far.done, total):
-        at = done % len(groups)
+        specs, large = groups[done]
         if progress is not None:
-            progress(done, total + 1, f"{len(groups[at])} layers")
-        found, loaded = _measure_group(groups[at], how, clock, large=at % 3 == 0)
-        so_far = _with_group(so_far, at, found, loaded)
+            progress(done, total + 1, f"{len(specs)} layers")
+        so_far = _with_group(so_far, *_measure_group(specs, how, clock, large=large))
         if checkpoint is not None:
             checkpoint(so_far)
     if not so_far.complete:
@@ -153,16 +164,28 @@ def _start(how: LayerMeasuring, taken: str, resume: LayerTimes | None) -> LayerT
     return resume
 
 
-def _with_group(so_far: LayerTimes, at: int, found: Sequence[Sample], loaded: tuple[float, float]) -> LayerTimes:
-    """One more group; where an earlier pass was quicker, that stays."""
-    groups = list(so_far.groups)
-    if at < len(groups):
-        pairs = zip(groups[at], found, strict=True)
-        groups[at] = tuple(min(pair, key=lambda s: s.seconds) for pair in pairs)
-    else:
-        groups.append(tuple(found))
+def _groups(how: LayerMeasuring) -> Iterator[tuple[list[Spec], bool]]:
+    """(shapes of one model, whether they are timed at the large batch too), of all passes."""
+    specs = shape_grid(how.per_type, seed=how.seed)
+    large = [s for i, s in enumerate(specs) if i % _LARGE_EVERY == 0 or s.type == "fully_connected"]
+    others = [s for i, s in enumerate(specs) if i % _LARGE_EVERY and s.type != "fully_connected"]
+    for turn in range(how.passes):
+        yield from ((group, True) for group in grouped(large, seed=how.seed + turn))
+        yield from ((group, False) for group in grouped(others, seed=how.seed + turn))
+
+
+def _with_group(so_far: LayerTimes, found: Sequence[Sample], loaded: tuple[float, float]) -> LayerTimes:
+    """One more group, and its layers beside what earlier passes found of them."""
+    layers = {layer.shape: layer for layer in so_far.layers}
+    for sample in found:
+        before = layers[sample.shape].seconds if sample.shape in layers else ()
+        layers[sample.shape] = TimedLayer(shape=sample.shape, seconds=(*before, sample.seconds))
     return so_far.model_copy(
-        update={"groups": tuple(groups), "done": so_far.done + 1, "loading": (*so_far.loading, loaded)}
+        update={
+            "layers": tuple(layers.values()),
+            "done": so_far.done + 1,
+            "loading": (*so_far.loading, loaded),
+        }
     )
 
 
@@ -176,10 +199,9 @@ def _measure_group(
         Engine.open(model, threads=how.threads, cuts="none", cache_dir=Path(scratch))
         loaded = clock() - start
         weight_bytes = sum(n.weight_bytes for n in engine.graph.nodes)
-        small = weight_bytes < 4 * _SMALL_ENOUGH
         samples = [
             sample
-            for batch in ((1, _LARGE_BATCH) if large and small else (1,))
+            for batch in ((1, _LARGE_BATCH) if large else (1,))
             for sample in _samples(engine, model, made, batch, how.runs)
         ]
     return samples, (float(weight_bytes), loaded)

@@ -11,6 +11,8 @@ _BLOCK = 8
 """Convolutions whose channels are no multiple of this cannot read the blocked memory layout."""
 _CACHES = {"256k": 2**18, "1m": 2**20, "4m": 2**22, "16m": 2**24}
 """Sizes near those of the caches of common processors, where seconds a byte change."""
+_WAY_BYTES = 4096
+"""Addresses this far apart share a set of the first cache of common processors (32 KiB in 8 ways)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class LayerShape:
     """places in a row of the output"""
     places: float = 1.0
     """places of the output, over the batch"""
+    planes: float = 1.0
+    """channels of the map that it works on, over the batch"""
     reads: int = 1
     """activations it reads"""
     bounded: bool = False
@@ -122,6 +126,18 @@ def _joined(shape: LayerShape) -> dict[str, float]:
     return {"tensors": shape.reads, **_streamed(shape)}
 
 
+def _gated(shape: LayerShape) -> dict[str, float]:
+    """A gate multiplies plane by plane, each with a factor of its own."""
+    return {"planes": shape.planes, **_streamed(shape)}
+
+
+def _rearranged(shape: LayerShape) -> dict[str, float]:
+    """What changes the order of numbers steps from plane to plane (or row to row). Where a plane is a multiple of the
+    size of one way of the first cache, all the steps fall on the same few lines of it and push each other out."""
+    aliased = shape.map_bytes / max(1.0, shape.planes) % _WAY_BYTES == 0
+    return {"aliased_bytes": (shape.in_bytes + shape.out_bytes) * aliased, **_streamed(shape)}
+
+
 def _product(shape: LayerShape) -> dict[str, float]:
     """One row reads every weight once and waits for memory; several rows compute."""
     return {
@@ -139,4 +155,7 @@ _EXTENDED = {
     "concat": _joined,
     "max_pooling": _windowed,
     "average_pooling": _windowed,
+    "gate": _gated,
+    "reshape": _rearranged,
+    "copy": _rearranged,
 }

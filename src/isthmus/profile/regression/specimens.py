@@ -72,8 +72,6 @@ class _Writer:
     rng: np.random.Generator
     graph: onnx.GraphProto = field(default_factory=lambda: onnx.GraphProto(name="specimens"))
     prefix: str = ""
-    watched: list[str] = field(default_factory=list)
-    """means of tensors that need a second reader, so that nothing is fused into what makes them"""
 
     def specimen(self, prefix: str, spec: Spec) -> str:
         self.prefix = prefix
@@ -89,8 +87,7 @@ class _Writer:
             return made
         width = spec.channels * spec.filters if spec.type == "concat" else (spec.filters or spec.channels)
         end = made if spec.type == "global_pooling" else self.op("GlobalAveragePool", [self.conv(made, width, _NARROW)])
-        self.output(self.op("Concat", [end, *self.watched], axis=1) if self.watched else end)
-        self.watched = []
+        self.output(end)
         return made
 
     def input(self, prefix: str, channels: int, size: int) -> str:
@@ -118,9 +115,9 @@ class _Writer:
         match spec.type:
             case "convolution" | "depthwise_convolution":
                 return self._convolution(spec, x)
-            case "relu" | "sigmoid" | "clip" | "activation" | "batch_norm" | "lrn" | "copy":
-                if spec.type not in ("lrn", "copy"):
-                    self._watch(x)
+            case "relu" | "sigmoid" | "clip" | "activation" | "batch_norm":
+                return self._single(spec, self._apart(x))
+            case "lrn" | "copy":
                 return self._single(spec, x)
             case "silu":
                 return self.op("Mul", [x, self.op("Sigmoid", [x])])
@@ -132,10 +129,8 @@ class _Writer:
             case "global_pooling":
                 return self.op("GlobalAveragePool", [x])
             case "add" | "mul":
-                other = self._twin(spec)
-                for tensor in (x, other):
-                    self._watch(tensor)
-                return self.op("Add" if spec.type == "add" else "Mul", [x, other])
+                both = [self._apart(tensor) for tensor in (x, self._twin(spec))]
+                return self.op("Add" if spec.type == "add" else "Mul", both)
             case "gate":
                 mean = self.op("GlobalAveragePool", [x])
                 return self.op("Mul", [x, self.op("Sigmoid", [self.conv(mean, spec.channels, spec.channels)])])
@@ -183,8 +178,10 @@ class _Writer:
     def _twin(self, spec: Spec) -> str:
         return self.conv(self._input([_NARROW, spec.size, spec.size]), _NARROW, spec.channels)
 
-    def _watch(self, tensor: str) -> None:
-        self.watched.append(self.op("GlobalAveragePool", [tensor]))
+    def _apart(self, tensor: str) -> str:
+        """The same size behind a pooling, which nothing is fused into: what follows is a layer of its own. It may write
+        over what it reads, or into what the pooling has read, as layers one after the other in a network do."""
+        return self.op("MaxPool", [tensor], kernel_shape=[2, 2], pads=[0, 0, 1, 1])
 
     def _input(self, shape: list[int]) -> str:
         name = f"{self.prefix}_input_{len(self.graph.input)}"
