@@ -193,7 +193,7 @@ def test_dtypes_that_cannot_cross_are_refused(dtype: str) -> None:
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:
-    for wrong, nearest in (("int7", "int"), ("flaot32", "float32"), ("jpg:75", "jpeg:75"), ("webp", "webp:80")):
+    for wrong, nearest in (("int9", "int"), ("flaot32", "float32"), ("jpg:75", "jpeg:75"), ("webp", "webp:80")):
         with pytest.raises(BadInput, match=f"nearest is {nearest}"):
             make_codec(wrong)
         with pytest.raises(BadInput):

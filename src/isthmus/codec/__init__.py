@@ -1,16 +1,18 @@
-"""How crossing tensors are written: raw, half, 8 to 2 bits, and pictures for picture inputs."""
+"""How crossing tensors are written: raw, half, 8 bits to 1, Huffman-coded or not, and pictures for picture inputs."""
 
 from isthmus.codec.half import Half
+from isthmus.codec.huffman import Huffman
 from isthmus.codec.picture import Picture, PictureScale
 from isthmus.codec.planar import PlanarClip, PlanarRange
 from isthmus.codec.raw import Raw
-from isthmus.codec.table import codec_for, codec_names, make_codec
+from isthmus.codec.table import codec_for, codec_names, coded_names, make_codec
 from isthmus.codec.types import Array, Codec
 
 __all__ = [
     "Array",
     "Codec",
     "Half",
+    "Huffman",
     "Picture",
     "PictureScale",
     "PlanarClip",
@@ -18,5 +20,6 @@ __all__ = [
     "Raw",
     "codec_for",
     "codec_names",
+    "coded_names",
     "make_codec",
 ]

@@ -2,7 +2,7 @@
 
 A byte of a 4-bit payload holds element i and element i + n/2, so that packing is a few vector instructions over halves
 of the tensor (interleaved neighbours do not vectorise). Widths that do not divide 8 are written as planes that do, low
-bits first: 6 = 4 + 2, 3 = 2 + 1.
+bits first: 7 = 4 + 2 + 1, 6 = 4 + 2, 5 = 4 + 1, 3 = 2 + 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 Octets = NDArray[np.uint8]
 
-PLANES: dict[int, tuple[int, ...]] = {8: (8,), 6: (4, 2), 4: (4,), 3: (2, 1), 2: (2,)}
+PLANES: dict[int, tuple[int, ...]] = {
+    8: (8,), 7: (4, 2, 1), 6: (4, 2), 5: (4, 1), 4: (4,), 3: (2, 1), 2: (2,), 1: (1,),
+}  # fmt: skip
 """Bits of a symbol → widths of its planes."""
 
 

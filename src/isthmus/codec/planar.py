@@ -1,4 +1,4 @@
-"""Eight to two bits an element: a uniform quantiser, its symbols packed planar.
+"""Eight bits an element to one: a uniform quantiser, its symbols packed planar.
 
 Two forms of one name. With a calibrated clip, both ends know the range of every channel and nothing is sent beside the
 symbols. Without one, the range is measured on the tensor at hand and travels in front: all of it at 8 and 6 bits, the
@@ -40,22 +40,31 @@ class PlanarRange:
 
     @property
     def name(self) -> str:
-        """`int8` … `int2`."""
+        """`int8` … `int1`."""
         return f"int{self.bits}"
+
+    @property
+    def ahead_bytes(self) -> int:
+        """Bytes that stand before the symbols."""
+        return _PREFIX.size
 
     def dump(self, x: Array) -> memoryview:
         """Eight bytes of range and the packed symbols. Raises BadInput unless x is float32 and finite."""
         flat = float32(x, self.name).reshape(-1)
-        least, greatest = _ends(flat, self.name)
-        low, high = self._range(flat, least, greatest)
         out = np.empty(_PREFIX.size + packed_bytes(flat.size, self.bits), np.uint8)
-        _PREFIX.pack_into(out.data, 0, low, high)
         direct = self.bits == 8
         symbols = out[_PREFIX.size :] if direct else np.empty(flat.size, np.uint8)
-        self._over(low, high).quantise(flat, symbols, saturate=least < low or greatest > high)
+        self._into(flat, out, symbols)
         if not direct:
             pack(symbols, self.bits, out[_PREFIX.size :])
         return out.data
+
+    def symbols(self, x: Array) -> tuple[bytes, NDArray[np.uint8]]:
+        """What stands before the symbols, and the symbols in the order of the tensor, one a byte; as in `dump`."""
+        flat = float32(x, self.name).reshape(-1)
+        ahead, symbols = np.empty(_PREFIX.size, np.uint8), np.empty(flat.size, np.uint8)
+        self._into(flat, ahead, symbols)
+        return ahead.tobytes(), symbols
 
     def load(self, payload: memoryview, shape: tuple[int, ...], dtype: str) -> Array:
         """The tensor again. Raises BadFrame for a payload of the wrong length or with a range that is none."""
@@ -63,14 +72,18 @@ class PlanarRange:
         count = elements(shape)
         need_length(payload, _PREFIX.size + packed_bytes(count, self.bits), shape, self.name)
         data = octets(payload)
-        low, high = _PREFIX.unpack_from(data.data)
-        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-            raise BadFrame(f"the payload of {self.name} announces a range from {low} to {high}")
         symbols = data[_PREFIX.size :]
         if self.bits != 8:
             packed, symbols = symbols, np.empty(count, np.uint8)
             unpack(packed, self.bits, symbols)
-        out = np.empty(count, np.float32)
+        return self.values(data, symbols, shape)
+
+    def values(self, ahead: NDArray[np.uint8], symbols: NDArray[np.uint8], shape: tuple[int, ...]) -> Array:
+        """The tensor that has these symbols. Raises BadFrame where what stood before them is no range."""
+        low, high = _PREFIX.unpack_from(ahead.data)
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise BadFrame(f"the payload of {self.name} announces a range from {low} to {high}")
+        out = np.empty(symbols.size, np.float32)
         self._over(low, high).restore(symbols, out)
         return out.reshape(shape)
 
@@ -84,6 +97,13 @@ class PlanarRange:
         least, greatest = _ends(flat, self.name)
         ends = self._range(flat, least, greatest)
         return self._over(*ends).grid.error(np.array([least]), np.array([greatest]))
+
+    def _into(self, flat: NDArray[np.float32], ahead: NDArray[np.uint8], symbols: NDArray[np.uint8]) -> None:
+        """Write the range and the symbols."""
+        least, greatest = _ends(flat, self.name)
+        low, high = self._range(flat, least, greatest)
+        _PREFIX.pack_into(ahead.data, 0, low, high)
+        self._over(low, high).quantise(flat, symbols, saturate=least < low or greatest > high)
 
     def _range(self, x: NDArray[np.float32], least: float, greatest: float) -> tuple[float, float]:
         """The ends to send, float32 numbers between the least and the greatest value."""
@@ -116,28 +136,53 @@ class PlanarClip:
 
     @property
     def name(self) -> str:
-        """`int8` … `int2`."""
+        """`int8` … `int1`."""
         return f"int{self.bits}"
+
+    @property
+    def ahead_bytes(self) -> int:
+        """Bytes that stand before the symbols: none."""
+        return 0
 
     def dump(self, x: Array) -> memoryview:
         """The packed symbols. Raises BadInput unless x is float32, finite and has the clip's channels."""
+        _, symbols = self.symbols(x)
+        if self.bits == 8:
+            return symbols.data
+        out = np.empty(packed_bytes(symbols.size, self.bits), np.uint8)
+        pack(symbols, self.bits, out)
+        return out.data
+
+    def symbols(self, x: Array) -> tuple[bytes, NDArray[np.uint8]]:
+        """Nothing, and the symbols in the order of the tensor, one a byte; as in `dump`."""
         values = float32(x, self.name)
         planes = self._planes(values.shape)
         if planes is None:
             raise BadInput(self._mismatch(values.shape))
         _ends(values, self.name)
-        out = np.empty(packed_bytes(values.size, self.bits), np.uint8)
-        _write(values.reshape(planes), self._grid_for(planes), self.bits, out, saturate=True)
-        return out.data
+        symbols = np.empty(planes, np.uint8)
+        quantise(values.reshape(planes), self._grid_for(planes), symbols, saturate=True)
+        return b"", symbols.reshape(-1)
 
     def load(self, payload: memoryview, shape: tuple[int, ...], dtype: str) -> Array:
         """The tensor again. Raises BadFrame for a payload of the wrong length or a shape with other channels."""
         need_float32(dtype, self.name)
         need_length(payload, self.payload_bytes(shape, 4), shape, self.name)
+        data = octets(payload)
+        if self.bits == 8:
+            return self.values(data, data, shape)
+        symbols = np.empty(math.prod(shape), np.uint8)
+        unpack(data, self.bits, symbols)
+        return self.values(data, symbols, shape)
+
+    def values(self, _ahead: NDArray[np.uint8], symbols: NDArray[np.uint8], shape: tuple[int, ...]) -> Array:
+        """The tensor that has these symbols. Raises BadFrame for a shape with other channels than the clip."""
         planes = self._planes(shape)
         if planes is None:
             raise BadFrame(self._mismatch(shape))
-        return _read(octets(payload), self._grid_for(planes), self.bits, planes).reshape(shape)
+        out = np.empty(planes, np.float32)
+        restore(symbols.reshape(planes), self._grid_for(planes), out)
+        return out.reshape(shape)
 
     def payload_bytes(self, shape: tuple[int, ...], itemsize: int) -> int:
         """Exact: the packed symbols."""
@@ -200,21 +245,3 @@ def _moments(x: NDArray[np.float32]) -> tuple[float, float]:
     mean = float(np.add.reduce(some)) / some.size
     square = float(np.add.reduce(np.multiply(some, some, out=some))) / some.size
     return mean, math.sqrt(max(0.0, square - mean * mean))
-
-
-def _write(x: NDArray[np.float32], grid: Grid, bits: int, out: NDArray[np.uint8], *, saturate: bool) -> None:
-    if bits == 8:
-        quantise(x, grid, out.reshape(x.shape), saturate=saturate)
-        return
-    symbols = np.empty(x.shape, np.uint8)
-    quantise(x, grid, symbols, saturate=saturate)
-    pack(symbols.reshape(-1), bits, out)
-
-
-def _read(packed: NDArray[np.uint8], grid: Grid, bits: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    symbols = packed.reshape(shape) if bits == 8 else np.empty(shape, np.uint8)
-    if bits != 8:
-        unpack(packed, bits, symbols.reshape(-1))
-    out = np.empty(shape, np.float32)
-    restore(symbols, grid, out)
-    return out

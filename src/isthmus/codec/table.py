@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from isthmus.codec.half import Half
+from isthmus.codec.huffman import SUFFIX, Huffman
 from isthmus.codec.picture import Picture, PictureScale
 from isthmus.codec.planar import PlanarClip, PlanarRange
 from isthmus.codec.raw import Raw
@@ -13,18 +14,26 @@ from isthmus.errors import BadInput
 from isthmus.quant import ChannelClip
 
 _PLANAR = {"int8": 8, "int6": 6, "int4": 4, "int3": 3, "int2": 2}
+"""Those that are tried unless others are asked for."""
+_WIDTHS = {f"int{bits}": bits for bits in range(8, 0, -1)}
 _PICTURES = ("jpeg", "webp")
 
 
 def codec_names() -> tuple[str, ...]:
-    """Codecs for any float32 tensor, dearest first. Picture inputs also have `jpeg:Q` and `webp:Q`, Q 1…100."""
+    """The usual codecs for any float32 tensor, dearest first. Other widths down to 1 bit have names too (`int5`), every width
+    a Huffman-coded form (`int4+huffman`), and picture inputs `jpeg:Q` and `webp:Q`, Q 1…100."""
     return ("float32", "float16", *_PLANAR)
+
+
+def coded_names() -> tuple[str, ...]:
+    """The usual widths, Huffman-coded."""
+    return tuple(f"{name}{SUFFIX}" for name in _PLANAR)
 
 
 def make_codec(name: str, clip: ChannelClip | None = None, picture: PictureScale | None = None) -> Codec:
     """The codec of this name, for float32 tensors (use `codec_for` where the dtype is not known to be float32).
 
-    `clip` is used by int8 … int2 (without it they measure and send the range of each tensor), `picture` by pictures;
+    `clip` is used by int8 … int1 (without it they measure and send the range of each tensor), `picture` by pictures;
     others ignore them, so that a cut's calibration can be handed to whatever codec was chosen.
     Raises BadInput for an unknown name.
     """
@@ -32,12 +41,14 @@ def make_codec(name: str, clip: ChannelClip | None = None, picture: PictureScale
         return Raw()
     if name == "float16":
         return Half()
-    if name in _PLANAR:
-        return PlanarRange(_PLANAR[name]) if clip is None else PlanarClip(_PLANAR[name], clip)
+    width, coded = name.removesuffix(SUFFIX), name.endswith(SUFFIX)
+    if width in _WIDTHS:
+        planar = PlanarRange(_WIDTHS[width]) if clip is None else PlanarClip(_WIDTHS[width], clip)
+        return Huffman(planar) if coded else planar
     format_, _, quality = name.partition(":")
     if format_ in _PICTURES and quality.isascii() and quality.isdigit() and len(quality) <= 3:
         return Picture(format_, int(quality), picture)
-    known = (*codec_names(), "jpeg:75", "webp:80")
+    known = (*codec_names(), "int4+huffman", "jpeg:75", "webp:80")
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     raise BadInput(f"there is no codec '{name[:40]}'; nearest is {nearest}, known are {', '.join(known)}")
 

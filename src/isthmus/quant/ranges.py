@@ -23,9 +23,10 @@ Floats = NDArray[np.float64]
 MAX_CHANNELS = 1 << 20
 """More channels than any network has; a file that announces more is refused."""
 _LARGEST = float(np.finfo(np.float32).max)
-_SIGMAS = {4: 3.0, 3: 3.0, 2: 2.0}
+_SIGMAS = {4: 3.0, 3: 3.0, 2: 2.0, 1: 0.8}
 """Half-width of the clip in standard deviations: MobileNetV2, four cuts, 650 ImageNet images (±3 at 4 and 3 bits within
-a point everywhere; ±2 at 2 bits). Wider codes take the whole range."""
+a point everywhere; ±2 at 2 bits), and for two levels those of least error for a normal distribution, √(2/π) (Max,
+"Quantizing for minimum distortion", 1960). Wider codes take the whole range."""
 
 
 def narrows(bits: int) -> bool:
@@ -39,7 +40,8 @@ def sigmas(bits: int) -> float:
 
 
 def narrowed(bits: int, mean: Floats, std: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """The part of [low, high] worth spending `bits` on: mean ± 3σ at 4 and 3 bits, ± 2σ at 2, all of it at more."""
+    """The part of [low, high] worth spending `bits` on: mean ± 3σ at 4 and 3 bits, ± 2σ at 2, ± 0.8σ at 1, all of it at
+    more."""
     if not narrows(bits):
         return low, high
     reach = _SIGMAS[bits] * std
@@ -90,8 +92,8 @@ class ChannelClip(BaseModel):
     def limits(self, bits: int) -> tuple[Floats, Floats]:
         """(low, high) to quantise between at this width, two (channels,) float64 arrays.
 
-        The range seen at 8 and 6 bits; mean ± 3σ at 4 and 3, ± 2σ at 2, never beyond what was seen (so the zero of a
-        rectified tensor stays its lower end). A constant channel has low == high.
+        The range seen at 8 to 5 bits; mean ± 3σ at 4 and 3, ± 2σ at 2, ± 0.8σ at 1, never beyond what was seen (so the
+        zero of a rectified tensor stays its lower end). A constant channel has low == high.
         """
         mean, std, low, high = (np.array(v, np.float64) for v in (self.mean, self.std, self.low, self.high))
         return narrowed(bits, mean, std, low, high)
