@@ -57,7 +57,8 @@ class Told:
 
 
 def pin(core: int) -> None:
-    """This process on one core, where the machine has as many."""
+    """This process on one core, where the machine has as many. A process it starts afterwards knows only that core, so
+    the server is started first."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[core % len(cores)]})
 
@@ -82,12 +83,13 @@ def serve_until_killed(model: str) -> None:
 
 @contextmanager
 def other_process(model: str) -> Iterator[tuple[int, int]]:
-    """The server in a process of its own; its ports."""
+    """The server in a process of its own, on another core than this one from now on; its ports."""
     command = [sys.executable, __file__, "--model", model, "--serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             first, second = process.stdout.readline().split()
+            pin(0)
             yield int(first), int(second)
         finally:
             process.kill()
@@ -173,7 +175,6 @@ def main() -> None:
     if options.serve:
         serve_until_killed(options.model)
         return
-    pin(0)
     engine, told, rows = Engine.open(load_model(options.model)), Told(), []
     with (
         other_process(options.model) as (port, plain_port),
