@@ -50,6 +50,11 @@ def choose(problem: Problem, planner: str, options: Iterable[Option], note: str 
         raise NoPlan(_miss(problem, planner, every, kept, fitting))
     best = min(meeting, key=lambda p: p.cost.total_s)
     why = why_of(problem, best, [p for p in meeting if p is not best])
+    return plan_for(problem, planner, best, fitting, f"{why}; {note}" if note else why)
+
+
+def plan_for(problem: Problem, planner: str, best: Priced, candidates: Iterable[Priced], why: str) -> Plan:
+    """The plan that takes this choice."""
     return Plan(
         model=problem.graph.name,
         fingerprint=problem.machines[problem.home].profile.fingerprint,
@@ -59,8 +64,8 @@ def choose(problem: Problem, planner: str, options: Iterable[Option], note: str 
         cuts=tuple(c.id for c in best.cuts),
         codec=best.codec,
         cost=row(best.cost),
-        why=f"{why}; {note}" if note else why,
-        candidates=tuple(p.candidate() for p in fitting),
+        why=why,
+        candidates=tuple(p.candidate() for p in candidates),
         promise=_promise(problem, best),
     )
 
@@ -89,11 +94,12 @@ def _fitting(problem: Problem, options: Sequence[Priced]) -> list[Priced]:
 def priced_options(problem: Problem, options: Iterable[Option]) -> list[Priced]:
     """Each option once, priced and weighed, in running order (ties keep the order given)."""
     unique = {(tuple(c.id for c in cuts), codec): (cuts, codec) for cuts, codec in reversed(list(options))}
-    found = [_priced(problem, cuts, codec) for cuts, codec in reversed(list(unique.values()))]
+    found = [priced_option(problem, cuts, codec) for cuts, codec in reversed(list(unique.values()))]
     return sorted(found, key=lambda p: tuple(len(c.head) for c in p.cuts))
 
 
-def _priced(problem: Problem, cuts: tuple[Cut, ...], codec: str) -> Priced:
+def priced_option(problem: Problem, cuts: tuple[Cut, ...], codec: str) -> Priced:
+    """One choice, priced and weighed."""
     cost, surely = priced(problem, cuts, codec), problem.surely
     return Priced(
         cuts=cuts,
