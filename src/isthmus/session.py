@@ -196,7 +196,10 @@ def connect(
         sizes = {batch, *(sizes_up_to(max_batch) if max_batch is not None else ())}
         back = opened.plan.first == "server" if server_first is None else server_first
         if back and mode == "private":
-            raise BadInput("a server that runs first must be sent the input; leave out either that or the mode private")
+            raise BadInput(
+                "a server that runs first must be sent the input, which the mode private keeps here: take another mode, "
+                "or --device-first (server_first=False)"
+            )
         tables = tables_of(opened, sizes, private=mode == "private", exit_at=exit_at, server_first=back)
         chooser = TableChooser(tables, Habits(deadline_s=deadline_s))
     if exit_at is not None:
