@@ -4,5 +4,17 @@ from isthmus.engine.engine import Engine, Progress
 from isthmus.engine.nodes import kernel_times, node_times, owners
 from isthmus.engine.sessions import RUNTIME
 from isthmus.engine.slow import SlowDown, wait_s
+from isthmus.engine.taps import Taps, tapped
 
-__all__ = ["RUNTIME", "Engine", "Progress", "SlowDown", "kernel_times", "node_times", "owners", "wait_s"]
+__all__ = [
+    "RUNTIME",
+    "Engine",
+    "Progress",
+    "SlowDown",
+    "Taps",
+    "kernel_times",
+    "node_times",
+    "owners",
+    "tapped",
+    "wait_s",
+]

@@ -1,25 +1,40 @@
-"""Ranges, calibration and the uniform quantiser."""
+"""Ranges, calibration, the uniform quantisers, and what they cost layer by layer."""
 
+from isthmus.quant.clip import steps_for
+from isthmus.quant.fit import layer_weights, need_quantisable, weight_values
+from isthmus.quant.histogram import Histogram
 from isthmus.quant.ranges import Calibrator, ChannelClip, narrowed, narrows, sigmas
 from isthmus.quant.scratch import SLAB, scratch
+from isthmus.quant.steps import Steps
 from isthmus.quant.types import BitPlan, Distortions, LayerBits, OutputBits, RangeName
 from isthmus.quant.uniform import Grid, Range, quantise, restore
+from isthmus.quant.weights import Channels, Levels, channel_axis, quantise_weight
 
 __all__ = [
     "SLAB",
     "BitPlan",
     "Calibrator",
     "ChannelClip",
+    "Channels",
     "Distortions",
     "Grid",
+    "Histogram",
     "LayerBits",
+    "Levels",
     "OutputBits",
     "Range",
     "RangeName",
+    "Steps",
+    "channel_axis",
+    "layer_weights",
     "narrowed",
     "narrows",
+    "need_quantisable",
     "quantise",
+    "quantise_weight",
     "restore",
     "scratch",
     "sigmas",
+    "steps_for",
+    "weight_values",
 ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,18 +55,23 @@ class Lives:
 
     def peak_bits(self, widths: Sequence[int], steps: int | None = None) -> int:
         """The most bits alive at once, each tensor at its width, over the first `steps` steps (all where absent)."""
-        return max(self.alive_bits(widths)[: self.steps if steps is None else steps], default=0)
+        return int(self.alive_bits(widths)[:steps].max(initial=0))
 
-    def alive_bits(self, widths: Sequence[int]) -> list[int]:
+    def alive_bits(self, widths: Sequence[int]) -> NDArray[np.int64]:
         """Bits alive at each step, each tensor at its width (the literal reading: the largest of those made there)."""
-        total = [0] * self.steps
-        for size, width, born, last in zip(self.sizes, widths, self.born, self.last, strict=True):
-            if self.literal:
-                total[born] = max(total[born], size * width)
-            else:
-                for step in range(born, last + 1):
-                    total[step] += size * width
+        taken = np.asarray(self.sizes, dtype=np.int64) * np.asarray(widths, dtype=np.int64)
+        if not self.literal:
+            return np.asarray(self._alive @ taken, dtype=np.int64)
+        total = np.zeros(self.steps, dtype=np.int64)
+        np.maximum.at(total, np.asarray(self.born, dtype=np.int64), taken)
         return total
+
+    @cached_property
+    def _alive(self) -> NDArray[np.int64]:
+        """1 where a tensor (column) is alive at a step (row)."""
+        step = np.arange(self.steps)[:, np.newaxis]
+        born, last = np.asarray(self.born, dtype=np.int64), np.asarray(self.last, dtype=np.int64)
+        return ((born <= step) & (step <= last)).astype(np.int64)
 
     def uniform(self, bits: int) -> list[int]:
         """Every tensor at one width, but those whose width is fixed."""
@@ -180,7 +186,8 @@ def _shared_place(found: Swept, item: int) -> int:
     """The highest width that every tensor could have at once while this one lives; the lowest where none fits."""
     lives = found.lives
     when = slice(lives.born[item], lives.last[item] + 1)
-    fits = [p for p, b in enumerate(lives.bits) if max(lives.alive_bits(lives.uniform(b))[when]) <= found.most_bits]
+    peaks = [int(lives.alive_bits(lives.uniform(b))[when].max()) for b in lives.bits]
+    fits = [p for p, peak in enumerate(peaks) if peak <= found.most_bits]
     return max(fits, default=0)
 
 

@@ -95,10 +95,16 @@ class _Segments:
 
 
 def assign(
-    choices: Choices, budget_bits: float, of: Sequence[int] | None = None, tolerance: float = TOLERANCE
+    choices: Choices,
+    budget_bits: float,
+    of: Sequence[int] | None = None,
+    *,
+    tolerance: float = TOLERANCE,
+    branches: int = MOST_BRANCHES,
 ) -> Assignment:
     """The widths of least error for the layers `of` (all where absent) within `budget_bits`; `places` are in their
-    order; branching stops at `tolerance`. Raises BadInput where even the lowest widths take more."""
+    order. Branching stops within `tolerance` of the bound or after so many `branches`; 0 is the plain Lagrangian with
+    the rest of the budget filled. Raises BadInput where even the lowest widths take more."""
     chosen = np.arange(len(choices.sizes)) if of is None else np.asarray(of, dtype=np.int64)
     least = int(choices.sizes[chosen].sum()) * choices.bits[0]
     if least > budget_bits:
@@ -109,18 +115,21 @@ def assign(
     bound, price = best.bound, best.price
     waiting = [(best.bound, 0, best)]
     tries = 0
-    while waiting and tries < MOST_BRANCHES:
+    while waiting and tries < branches:
         bound, _, at = heapq.heappop(waiting)
         if bound >= best.error * (1 - tolerance) or at.broken is None:
             break
         for place in range(len(choices.bits)):
             tries += 1
-            branch = _relaxed(choices, open_, {**at.fixed, at.broken: place}, budget_bits)
+            goal = best.error * (1 - tolerance)
+            branch = _relaxed(choices, open_, {**at.fixed, at.broken: place}, budget_bits, goal)
             best = branch if branch.error < best.error else best
-            if branch.bound < best.error:
+            if branch.bound < goal:
                 heapq.heappush(waiting, (branch.bound, tries, branch))
-    else:
-        bound = min((b for b, *_ in waiting), default=best.error)
+    left = (
+        [bound, *(b for b, *_ in waiting)] if not tries else [best.error * (1 - tolerance), *(b for b, *_ in waiting)]
+    )
+    bound = min(left)
     places = best.places[chosen]
     used = int((choices.sizes[chosen] * np.array(choices.bits)[places]).sum())
     return Assignment(places, best.error, min(bound, best.error), used, price)
@@ -138,8 +147,11 @@ class _Relaxed:
     fixed: dict[int, int]
 
 
-def _relaxed(choices: Choices, open_: NDArray[np.bool_], fixed: dict[int, int], budget_bits: float) -> _Relaxed:
-    """Breakpoints up to the budget, the last one in part for the bound, the rest filled for the answer."""
+def _relaxed(
+    choices: Choices, open_: NDArray[np.bool_], fixed: dict[int, int], budget_bits: float, goal: float = np.inf
+) -> _Relaxed:
+    """Breakpoints up to the budget, the last one in part for the bound, the rest filled for the answer (which is left
+    out, its error infinite, where the bound is not below `goal`)."""
     free = open_.copy()
     free[list(fixed)] = False
     places = np.zeros(len(choices.sizes), dtype=np.int64)
@@ -163,6 +175,8 @@ def _relaxed(choices: Choices, open_: NDArray[np.bool_], fixed: dict[int, int], 
     broken = mine[whole]
     rest = left - (float(spent[whole - 1]) if whole else 0.0)
     slope = float(every.slope[broken])
+    if error - slope * rest >= goal:
+        return _Relaxed(places, float("inf"), error - slope * rest, slope, None, fixed)
     filled = _filled(choices, places, every.layer[mine[whole:]], rest)
     return _Relaxed(
         filled,
