@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from isthmus.profile.regression import (
     quality,
     variables_of,
 )
-from isthmus.profile.regression.fit import fit_loading, split
+from isthmus.profile.regression.fit import fit_loading, judged_in_turn, split
 from isthmus.profile.regression.read_table import conv_shape, map_shape, product_shape
 from isthmus.profile.regression.solve import nnls, relative_fit
 
@@ -114,6 +115,20 @@ def test_what_is_judged_was_not_fitted() -> None:
     assert (found.fitted, found.held_out) == (30, 10)
     low, high = found.laws["paper"].ranges["input_bytes"]
     assert (low, high) == (min(s.shape.in_bytes for s in fitted), max(s.shape.in_bytes for s in fitted))
+
+
+def test_every_shape_is_judged_by_a_law_without_it() -> None:
+    """Noise that no variable explains: the error of shapes left out is that of the noise, not of a fit to it; and where
+    a law holds, none is left."""
+    made = shapes("relu", 60)
+    exact = [Sample(s, 1e-9 * s.in_bytes + 1e-5) for s in made]
+    assert judged_in_turn(exact, "extended") == pytest.approx(0.0, abs=1e-5)
+    noisy = [replace(s, seconds=s.seconds * float(RNG.choice([0.7, 1.3]))) for s in exact]
+    assert 0.2 < judged_in_turn(noisy, "extended") < 0.5
+    few = noisy[:8]  # eight shapes and seven coefficients: the fit is near, the shapes left out are not
+    inside = fit_law(few, few, "extended").median_error
+    assert inside is not None
+    assert judged_in_turn(few, "extended") > inside
 
 
 def test_quality_by_hand() -> None:
