@@ -135,7 +135,7 @@ def test_samples_from_a_file(call: Call, tmp_path: Path) -> None:
         (("zoo:tiny", "--exits", "--data", "digits"), 3, "no early exit among its outputs (logits (1, 4))"),
         (("zoo:b_lenet", "--exits", "--data", "digits"), 2, "takes input (1, 28, 28); the pictures of digits are"),
         (("zoo:b_lenet", "--exits"), 2, "give --data digits, mnist, cifar10"),
-        (("zoo:digits", "--data", "digits"), 2, "give --exits too"),
+        (("zoo:digits", "--data", "digits"), 2, "give --accuracy, or --exits"),
         (("zoo:digits", "--exits", "--data", "mnist"), 6, "mnist is not here"),
         (("zoo:digits", "--exits", "--data", "x.npz", "--scale", "0/1"), 2, "--scale is for pictures"),
     ],

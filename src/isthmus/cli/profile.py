@@ -11,7 +11,8 @@ from rich.table import Table
 
 from isthmus.cli.common import Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.computing import Bits, DeviceName, computed
-from isthmus.cli.exits import DataOption, LossOption, RuleOption, ScaleOption, judge_exits, show_exits
+from isthmus.cli.exits import LossOption, RuleOption, judge_exits, show_exits
+from isthmus.cli.labelled import DataOption, FirstClass, SamplesOption, ScaleOption, judge_whole, show_accuracy
 from isthmus.cli.laws import Laws, Shapes, Tables, fit_laws
 from isthmus.cli.planning import codecs_of, slowed, timed_codecs
 from isthmus.engine import Engine
@@ -41,8 +42,13 @@ def profile(
     device: DeviceName = None,
     bits: Bits = None,
     exits: Annotated[bool, typer.Option("--exits", help="Judge the early exits on --data; writes exits.json.")] = False,
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Say how often the model is right on --data; writes accuracy.json.")
+    ] = False,
     data: DataOption = "",
     scale: ScaleOption = "",
+    samples: SamplesOption = None,
+    first_class: FirstClass = 0,
     rule: RuleOption = "entropy",
     loss: LossOption = 0.005,
     regression: Laws = False,
@@ -58,6 +64,8 @@ def profile(
 
     Early exits instead of seconds: isthmus profile zoo:digits --exits --data digits --json
 
+    How often a model is right: isthmus profile mobilenet.onnx --accuracy --data imagenet --scale centred --json
+
     Latency laws of this machine, for any model: isthmus profile --regression --out device.json
     """
     if regression:
@@ -71,14 +79,26 @@ def profile(
     if not model:
         raise BadInput("say which model, as zoo:mobilenet_v2; or --regression for the laws of this machine")
     at = batches_of(batches)
+    if exits and accuracy:
+        raise BadInput("give --exits or --accuracy, not both; the table of exits holds the accuracy of the last one")
+    if accuracy:
+        found_accuracy = judge_whole(
+            model, data, scale=scale, most=samples, first_class=first_class, batch=_judged(at), threads=threads
+        )
+        to = Path("accuracy.json") if to == _PROFILE else to
+        write_json(to, found_accuracy)
+        emit(found_accuracy, as_json=json, show=lambda: show_accuracy(found_accuracy, to))
+        return
+    if samples is not None or first_class:
+        raise BadInput("--samples and --first-class are for the accuracy of a model: give --accuracy too")
     if exits:
-        table = judge_exits(model, data, scale=scale, rule=rule, loss=loss, batch=max(at), threads=threads)
+        table = judge_exits(model, data, scale=scale, rule=rule, loss=loss, batch=_judged(at), threads=threads)
         to = Path("exits.json") if to == _PROFILE else to
         write_json(to, table)
         emit(table, as_json=json, show=lambda: show_exits(table, to))
         return
     if data or scale:
-        raise BadInput("--data and --scale are for judging early exits: give --exits too")
+        raise BadInput("--data and --scale are for judging a model: give --accuracy, or --exits for early ones")
     if device is None:
         if bits is not None:
             raise BadInput("--bits is for a device that is computed: give --device too")
@@ -90,6 +110,11 @@ def profile(
         found = slowed(computed(load_model(model), device, at, bits), slowdown)
     write_json(to, found)
     emit(found, as_json=json, show=lambda: _show(found, to))
+
+
+def _judged(batches: tuple[int, ...]) -> int:
+    """Samples run at a time where only answers count."""
+    return 32 if batches == (1,) else max(batches)
 
 
 def _measured(model: str, how: Measuring, threads: int, to: Path, before: Profile | None) -> Profile:

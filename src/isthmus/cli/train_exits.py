@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from isthmus.cli.common import INTERRUPTED, Json, emit, err, interruptible, out, progress_bar
-from isthmus.cli.exits import DataOption, LossOption, RuleOption, dataset, show_exits
+from isthmus.cli.exits import LossOption, RuleOption, TrainingOption, dataset, show_exits
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import write_json, write_whole
@@ -61,7 +61,7 @@ class TrainedExits(BaseModel):
 
 def train_exits(
     net: Annotated[NetName, typer.Option("--net", help="Which network with exits.")] = "b_lenet",
-    data: DataOption = "digits",
+    data: TrainingOption = "digits",
     to: Annotated[Path, typer.Option("--out", help="The folder for checkpoint, ONNX and table.")] = Path("exits"),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures at most.")] = 30,
     batch: Annotated[int, typer.Option(min=2, help="Pictures of one step.")] = 64,

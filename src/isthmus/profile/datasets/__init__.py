@@ -7,13 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isthmus.errors import BadInput, Missing
 from isthmus.profile.datasets.cifar import CIFAR10, cifar_binary
 from isthmus.profile.datasets.folders import class_folders, zipped
 from isthmus.profile.datasets.idx import mnist_idx
+from isthmus.profile.datasets.listed import is_listed, listed
 from isthmus.profile.datasets.rows import cifar_rows, mnist_rows
-from isthmus.profile.datasets.types import Dataset, Part, apart
+from isthmus.profile.datasets.types import Dataset, Part, apart, spread
 
 PLACES = {
     "mnist": ("images/mnist", "mnist", "MNIST/raw"),
@@ -21,6 +23,8 @@ PLACES = {
 }
 """Where a data folder may keep the sets that have a name."""
 _CIFAR_ZIP = "cifar10_test*.zip"
+_IMAGENET = ("images", "imagenet", ".")
+_IMAGENET_ZIP = "imagenet_val*.zip"
 _TEST_SHARE = 0.2
 
 
@@ -48,6 +52,48 @@ def load_dataset(
             "no subfolder with pictures for each class"
         )
     return found
+
+
+def judged_pictures(
+    what: str | Path,
+    *,
+    data_folder: Path | None = None,
+    side: int = 224,
+    most: int | None = None,
+    train: bool = False,
+    seed: int = 0,
+) -> tuple[str, NDArray[np.float32], NDArray[np.int64]]:
+    """Pictures to judge a finished model by: what they are called, values between 0 and 1 (float32, N × channels ×
+    height × width) and classes (int64, N).
+
+    The test part of whatever `load_dataset` knows (with `train`, the other one), `imagenet` (a part of its validation
+    set in `data_folder`), or a zip file that lists its pictures' classes. `side` is what listed pictures are brought
+    to. With `most`, only so many, evenly spread over the set. Raises as `load_dataset` does.
+    """
+    archive = _archive(what, data_folder)
+    if archive is not None:
+        part, name, levels = listed(archive, side=side, most=most), archive.stem, 255.0
+    else:
+        found = load_dataset(what, data_folder=data_folder, seed=seed)
+        part, name, levels = found.train if train else found.test, found.name, found.levels
+        part = part if most is None or most >= len(part) else part.pick(spread(len(part), most))
+    return name, part.pictures.astype(np.float32) / np.float32(levels), part.labels
+
+
+def _archive(what: str | Path, data_folder: Path | None) -> Path | None:
+    """The zip file with a list that is meant, if one is."""
+    if Path(what).is_file():
+        if not is_listed(Path(what)):
+            raise BadInput(f"{what} is no zip file of pictures with a labels.txt (one FILE CLASS a line)")
+        return Path(what)
+    if what != "imagenet":
+        return None
+    places = [] if data_folder is None else [data_folder / place for place in _IMAGENET]
+    archives = [path for place in places for path in sorted(place.glob(_IMAGENET_ZIP))]
+    if not archives:
+        where = f"in {data_folder}" if data_folder else "ISTHMUS_DATA names no folder"
+        raise Missing(f"imagenet is not here ({where}); give a zip file of pictures with a labels.txt")
+    return archives[0]
 
 
 def _in_folder(folder: Path, side: int | None, seed: int) -> Dataset | None:
@@ -109,4 +155,4 @@ def _digits() -> Dataset:
     return Dataset("digits", tuple("0123456789"), train_part, test_part, levels=16.0)
 
 
-__all__ = ["PLACES", "Dataset", "Part", "apart", "load_dataset"]
+__all__ = ["PLACES", "Dataset", "Part", "apart", "judged_pictures", "load_dataset"]

@@ -67,6 +67,16 @@ def resized(values: Bytes, side: int) -> Bytes:
     return np.stack([np.asarray(plane, np.uint8) for plane in planes])
 
 
+def fitted(values: Bytes, side: int) -> Bytes:
+    """A picture as side × side: its centre where it is at most an eighth larger (what is left around the subject of a
+    picture made for this), all of it resized otherwise."""
+    _, height, width = values.shape
+    if side <= min(height, width) and max(height, width) * 8 <= side * 9:
+        top, left = (height - side) // 2, (width - side) // 2
+        return values[:, top : top + side, left : left + side]
+    return resized(values, side)
+
+
 def room_for(count: int, each: int, where: object) -> None:
     """Raise BadInput where so many pictures of so many bytes are more than is taken."""
     if count * each > MAX_BYTES:

@@ -63,6 +63,12 @@ class Dataset:
         return part.pictures.astype(np.float32) / np.float32(self.levels)
 
 
+def spread(count: int, most: int | None) -> NDArray[np.int64]:
+    """Places of at most `most` of `count` things, evenly spread from the first to the last; all without a number."""
+    few = count if most is None else min(count, most)
+    return np.linspace(0, count - 1, few).round().astype(np.int64)
+
+
 def apart(part: Part, share: float, seed: int) -> tuple[Part, Part]:
     """Two parts, the second with about this share of every class, at least one picture; drawn by the seed.
 
