@@ -21,8 +21,8 @@ from isthmus.model.zoo import SEEDED
 from isthmus.model.zoo.builder import Act, Net
 from isthmus.model.zoo.statistics import FILE, Spread
 
-_KEPT = 40
-"""Activations kept while running: a block reads nothing older."""
+_KEPT_BYTES = 3 << 30
+"""Activations kept while running, the oldest go first: a detector reads far back."""
 
 
 class Runner:
@@ -50,7 +50,7 @@ class Runner:
         new = list(net.graph.node[self.done :])
         self.done += len(new)
         made = {n.output[0] for n in new}
-        read = {name for n in new for name in n.input} - made
+        read = {name for n in new for name in n.input if name} - made
         weights = [t for t in net.graph.initializer if t.name in read]
         feeds = {name: self.values[name] for name in read - {t.name for t in weights}}
         inputs = [helper.make_tensor_value_info(k, TensorProto.FLOAT, v.shape) for k, v in feeds.items()]
@@ -60,8 +60,11 @@ class Runner:
         session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         names = [o.name for o in outputs]
         self.values.update(zip(names, session.run(names, feeds), strict=True))
-        for name in list(self.values)[:-_KEPT]:
-            del self.values[name]
+        spare = sum(v.nbytes for v in self.values.values()) - _KEPT_BYTES
+        for name in list(self.values):
+            if spare <= 0:
+                break
+            spare -= self.values.pop(name).nbytes
 
 
 def measure(name: str) -> list[float]:

@@ -13,8 +13,8 @@ from isthmus.engine import Engine
 from isthmus.graph import INPUT, OUTPUT, narrow_cuts, prefix_cuts
 from isthmus.model import light_models, load_model, zoo_names
 
-LARGEST = ("zoo:vgg16", "light:vgg19")
-"""Quarters of a second a run and half a gigabyte: a few cuts each."""
+LARGEST = ("zoo:vgg16", "light:vgg19", "zoo:yolov3", "zoo:yolov3_spp", "zoo:fasterrcnn_resnet50_fpn")
+"""Quarters of a second a run and more, or half a gigabyte: a few cuts each."""
 UNCOMMON = ("_b4", "_b5", "_b6", "_b7", "_v2_m", "_v2_l")
 """Deeper and wider editions of networks that are tested; seconds a run."""
 NAMES = [n for n in (*zoo_names(), *(f"light:{n}" for n in light_models())) if not n.endswith(UNCOMMON)]

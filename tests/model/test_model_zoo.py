@@ -9,9 +9,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from isthmus.errors import BadModel
+from isthmus.graph import block_cuts, exits_of, graph_of
 from isthmus.model import ZOO, Model, load_model
 from isthmus.model.zoo import SEEDED
 from isthmus.model.zoo.mbconv import rounded
+from isthmus.profile.exit_table import early_exits
 
 # model: side, blocks, natural bottlenecks, compressive ones as (block counted from 1, side, channels)
 EFFICIENTNETS = {
@@ -40,6 +43,12 @@ PUBLISHED = {
     "resnet50": (25.5, 4.1),
     "mobilenet_v2": (3.5, 0.30),
     "googlenet": (7.0, 1.58),
+    "resnext50_32x4d": (25.0, 4.23),
+    "mnasnet1_0": (4.4, 0.314),
+    "yolov3_tiny": (8.9, 2.78),
+    "yolov3": (61.9, 32.93),
+    "yolov3_spp": (63.0, 33.1),
+    "fasterrcnn_resnet50_fpn": (27.4, 120.02),
     "efficientnet_b0": (5.3, 0.39),
     "efficientnet_b7": (66.3, 37.0),
     "efficientnet_v2_b0": (7.1, 0.72),
@@ -47,6 +56,83 @@ PUBLISHED = {
     "efficientnet_v2_m": (54.1, 24.6),
     "efficientnet_v2_l": (118.5, 56.1),
 }
+
+
+# Exact counts: how many numbers are published, and how many of them a channel has that are folded away here with its
+# batch norm: torchvision counts scale and shift (one is left), darknet's files hold mean and variance too.
+EXACT = {
+    "resnext50_32x4d": (25_028_904, 1),
+    "mnasnet1_0": (4_383_312, 1),
+    "yolov3_tiny": (8_858_734, 3),
+    "yolov3": (62_001_757, 3),
+    "yolov3_spp": (63_052_381, 3),
+}
+
+
+def weights_of(model: Model) -> dict[str, int]:
+    """Number of values of everything a convolution or a matrix product reads."""
+    read = {name for n in model.proto.graph.node if n.op_type in ("Conv", "Gemm") for name in n.input[1:]}
+    return {t.name: math.prod(t.dims) for t in model.proto.graph.initializer if t.name in read}
+
+
+def normed_channels(model: Model) -> int:
+    """Channels of the convolutions that had a batch norm: all but those whose maps are outputs."""
+    last = {o.name for o in model.proto.graph.output}
+    weights = weights_of(model)
+    return sum(weights[n.input[2]] for n in model.proto.graph.node if n.op_type == "Conv" and n.output[0] not in last)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_size(name: str) -> None:
+    model = load_model(f"zoo:{name}", weights=False)
+    published, folded = EXACT[name]
+    assert sum(weights_of(model).values()) + folded * normed_channels(model) == published
+
+
+def test_dense_part_of_faster_rcnn_is_what_is_left_without_its_second_part() -> None:
+    """torchvision's 41,755,286 parameters and 134.38 GMACs at 800 × 800, less two layers of 1,024 over 7 × 7 × 256 and
+    two of 91 classes and 4 · 91 coordinates for a thousand proposals; batch norms (26,560 channels) are frozen there
+    and no parameters, their shifts are biases here. One set of weights looks at all five levels."""
+    model = load_model("zoo:fasterrcnn_resnet50_fpn", weights=False)
+    layers = ((7 * 7 * 256, 1024), (1024, 1024), (1024, 91), (1024, 4 * 91))
+    assert sum(weights_of(model).values()) - 26_560 == 41_755_286 - sum((i + 1) * o for i, o in layers)
+    dense = graph_of(model).macs + 1000 * sum(i * o for i, o in layers)
+    assert dense / 1e9 == pytest.approx(134.38, abs=0.005)
+    assert len(model.outputs) == 10
+    assert [shapes_of(model)[f"boxes_p{level}"] for level in (2, 6)] == [(12, 200, 200), (12, 13, 13)]
+
+
+@pytest.mark.parametrize(
+    ("name", "maps"),
+    [("yolov3_tiny", (13, 26)), ("yolov3", (13, 26, 52)), ("yolov3_spp", (13, 26, 52))],
+)
+def test_detection_maps_are_outputs_and_no_exits(name: str, maps: tuple[int, ...]) -> None:
+    model = load_model(f"zoo:{name}", weights=False)
+    assert [shapes_of(model)[o.name] for o in model.outputs] == [(255, side, side) for side in maps]
+    graph = graph_of(model)
+    assert exits_of(graph) == ()
+    with pytest.raises(BadModel, match=r"no early exit among its outputs \(boxes_13"):
+        early_exits(graph)
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("resnext50_32x4d", 16),
+        ("mnasnet1_0", 17),
+        ("yolov3_tiny", 7),
+        ("yolov3", 23),
+        ("yolov3_spp", 23),
+        ("fasterrcnn_resnet50_fpn", 16),
+    ],
+)
+def test_blocks_of_the_study(name: str, blocks: int) -> None:
+    """All blocks are recorded; those of a detector are cuts only as long as one tensor crosses there."""
+    model = load_model(f"zoo:{name}", weights=False)
+    assert len(model.blocks) == blocks
+    found = [c.id for c in block_cuts(graph_of(model))]
+    assert found == [b for b in model.blocks if b in found]
+    assert found[0] == model.blocks[0]
 
 
 def shapes_of(model: Model) -> dict[str, tuple[int, ...]]:
@@ -77,7 +163,7 @@ def test_block_table(name: str) -> None:
 def test_published_size(name: str) -> None:
     model = load_model(f"zoo:{name}", weights=False)
     shapes = shapes_of(model)
-    weights = {t.name: math.prod(t.dims) for t in model.proto.graph.initializer}
+    weights = weights_of(model)
     macs = sum(
         math.prod(shapes[n.output[0]][1:]) * weights[n.input[1]]
         for n in model.proto.graph.node
@@ -98,14 +184,16 @@ def test_shapes_are_what_onnx_infers(name: str) -> None:
     for output in bare.graph.output:
         output.type.tensor_type.ClearField("shape")
     inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True).graph
+    resized = any(n.op_type == "Resize" for n in model.proto.graph.node)
     for value in (*inferred.value_info, *inferred.output):
         dims = value.type.tensor_type.shape.dim
-        assert dims[0].dim_param == "N"
+        # onnx multiplies a named batch by the scale of a Resize, 1, and forgets its name
+        assert dims[0].dim_param == "N" or (resized and dims[0].dim_param.startswith("unk"))
         assert tuple(d.dim_value for d in dims[1:]) == declared[value.name]
     assert len(inferred.value_info) + len(inferred.output) == len(model.proto.graph.node)
 
 
-@pytest.mark.parametrize("name", ["tiny", "mobilenet_v2", "googlenet", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["tiny", "mobilenet_v2", "googlenet", "efficientnet_b0", "mnasnet1_0", "yolov3_tiny"])
 def test_valid_named_and_in_order(name: str) -> None:
     model = load_model(f"zoo:{name}")
     onnx.checker.check_model(model.proto)
@@ -135,7 +223,10 @@ def test_without_weights_nothing_but_the_weights_is_missing() -> None:
     assert stripped == bare.proto
 
 
-LAYERED = ["tiny", "resnet18", "mobilenet_v2", "googlenet", "efficientnet_b0", "efficientnet_v2_b0"]
+LAYERED = [
+    *("tiny", "resnet18", "mobilenet_v2", "googlenet", "efficientnet_b0", "efficientnet_v2_b0"),
+    *("resnext50_32x4d", "mnasnet1_0", "yolov3_tiny"),
+]
 
 
 @pytest.mark.parametrize("name", LAYERED)
@@ -184,6 +275,12 @@ def test_every_builder_is_in_the_table() -> None:
         "googlenet",
         "b_lenet",
         "b_alexnet",
+        "resnext50_32x4d",
+        "mnasnet1_0",
+        "yolov3_tiny",
+        "yolov3",
+        "yolov3_spp",
+        "fasterrcnn_resnet50_fpn",
     } < set(ZOO)
     assert set(EFFICIENTNETS) < set(ZOO)
-    assert len(ZOO) == 10 + len(EFFICIENTNETS)
+    assert len(ZOO) == 16 + len(EFFICIENTNETS)

@@ -78,18 +78,22 @@ class Net:
         groups: int = 1,
         gain: float = 1.0,
         reads: Spread | None = None,
+        like: Act | None = None,
+        name: str = "",
     ) -> Act:
         """Convolution with bias. `pad=None` is "same" as TensorFlow has it: output = ceil(input / stride), the odd
         pixel at the bottom right. The output's standard deviation is about `gain`, given the measured spread of `x` or
-        the spread it `reads`."""
+        the spread it `reads`. `like` is the output of another convolution, whose weights this one shares."""
         pads = _same(x.shape[1:], kernel, stride) if pad is None else _pads(pad)
         if x.channels % groups or channels % groups:
             raise BadInput(f"{x.channels} → {channels} channels cannot be split into {groups} groups")
-        name = self._fresh("conv")
+        name = name or self._fresh("conv")
         dims = (channels, x.channels // groups, kernel, kernel)
-        weight, bias = self._filters(
-            name, dims, reads or self.spread(x), gain, tap_shares(x.shape[1:], kernel, stride, pads)
-        )
+        if like is None:
+            shares = tap_shares(x.shape[1:], kernel, stride, pads)
+            weight, bias = self._filters(name, dims, reads or self.spread(x), gain, shares)
+        else:
+            weight, bias = self._shared_filters(like, dims)
         sizes = [
             (size + low + high - kernel) // stride + 1
             for size, low, high in zip(x.shape[1:], pads[:2], pads[2:], strict=True)
@@ -107,6 +111,10 @@ class Net:
 
     def relu(self, x: Act) -> Act:
         return self._add("Relu", [x.name], x.shape)
+
+    def leaky_relu(self, x: Act, slope: float) -> Act:
+        """x where it is positive, `slope` · x elsewhere."""
+        return self._add("LeakyRelu", [x.name], x.shape, alpha=slope)
 
     def relu6(self, x: Act) -> Act:
         """Clip to [0, 6]."""
@@ -133,16 +141,28 @@ class Net:
         shape = (sum(p.channels for p in parts), *parts[0].shape[1:])
         return self._add("Concat", [p.name for p in parts], shape, axis=1)
 
-    def max_pool(self, x: Act, kernel: int, stride: int, *, pad: int = 0, ceil: bool = False) -> Act:
+    def max_pool(self, x: Act, kernel: int, stride: int, *, pad: int | Pads = 0, ceil: bool = False) -> Act:
         """Largest over each window; with `ceil` a window that starts inside counts, as in GoogLeNet."""
         rounded = math.ceil if ceil else math.floor
-        sizes = [rounded((s + 2 * pad - kernel) / stride) + 1 for s in x.shape[1:]]
+        pads = _pads(pad)
+        sides = list(zip(x.shape[1:], pads[:2], pads[2:], strict=True))
+        sizes = [rounded((size + low + high - kernel) / stride) + 1 for size, low, high in sides]
         if ceil:
-            sizes = [n - 1 if (n - 1) * stride >= s + pad else n for n, s in zip(sizes, x.shape[1:], strict=True)]
+            sizes = [n - 1 if (n - 1) * stride >= s + low else n for n, (s, low, _) in zip(sizes, sides, strict=True)]
         return self._add(
             "MaxPool", [x.name], (x.channels, *sizes),
-            kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4, ceil_mode=int(ceil),
+            kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=list(pads), ceil_mode=int(ceil),
         )  # fmt: skip
+
+    def upsample(self, x: Act, times: int = 2) -> Act:
+        """Every value `times` × `times` over (nearest neighbour)."""
+        name = f"times_{times}"
+        if name not in self._shared:
+            scales = np.array([1, 1, times, times], np.float32)
+            self._shared[name] = self._tensor(name, scales.shape, scales.tobytes())
+        shape = (x.channels, *(times * size for size in x.shape[1:]))
+        return self._add("Resize", [x.name, "", name], shape, mode="nearest", nearest_mode="floor",
+                         coordinate_transformation_mode="asymmetric")  # fmt: skip
 
     def lrn(self, x: Act, size: int, *, alpha: float, beta: float, bias: float) -> Act:
         """x over (bias + alpha · mean of x² over `size` neighbouring channels) ^ beta."""
@@ -195,6 +215,14 @@ class Net:
     ) -> tuple[str, str]:
         weight, bias = filters(self._rng, dims, x, gain, seen) if self.weights else (None, None)
         return self._tensor(f"{name}.weight", dims, weight), self._tensor(f"{name}.bias", dims[:1], bias)
+
+    def _shared_filters(self, like: Act, dims: tuple[int, ...]) -> tuple[str, str]:
+        """The weights of the convolution that made `like`, which must have these dims."""
+        made = next((n for n in self.graph.node if n.op_type == "Conv" and n.output[0] == like.name), None)
+        stored = {t.name: tuple(t.dims) for t in self.graph.initializer}
+        if made is None or stored[made.input[1]] != dims:
+            raise BadInput(f"{self.name}: {like.name} has no filters of {dims} to share")
+        return made.input[1], made.input[2]
 
     def _add(self, op: str, inputs: list[str], shape: tuple[int, ...], name: str = "", **attributes: Any) -> Act:
         act = Act(name or self._fresh(op.lower()), shape)
