@@ -17,15 +17,19 @@ from isthmus.plan.planners import exhaustive
 
 SEEDS = range(500)
 DEVICE_FIRST = {"dynamic", "dynamic_narrow"}
-TWO_MACHINES = {"edgent_map", "edgent_map_accuracy"} | DEVICE_FIRST
+TWO_MACHINES = {"edgent_map", "edgent_map_accuracy", "qdmp", "dads_heavy"} | DEVICE_FIRST
 """Planners for a device and a server only."""
+BY_STAGE = {"dads_heavy"}
+"""Planners that take the fastest slowest stage and not the least latency."""
+CHOOSE_BITS = {"autosplit", "qdmp_e", "qdmp_e_u4", "u2", "u4", "u6", "u8"}
+"""Planners that need distortion tables (test_plan_autosplit.py has them)."""
 
 
 def cost_of(problem: Problem, plan: Plan) -> float:
     return price(problem, [cut_at(problem.graph, c) for c in plan.cuts], plan.codec).total_s
 
 
-@pytest.mark.parametrize("name", sorted(PLANNERS))
+@pytest.mark.parametrize("name", sorted(PLANNERS.keys() - CHOOSE_BITS))
 def test_a_planner_is_deterministic_and_priced_by_the_one_cost_function(name: str) -> None:
     for seed in range(25):
         problem = random_problem(random.Random(seed), most=6, machines=2 if name in TWO_MACHINES else None)
@@ -35,7 +39,8 @@ def test_a_planner_is_deterministic_and_priced_by_the_one_cost_function(name: st
         assert plan.planner == name
         assert plan.cost.total_s == pytest.approx(cost_of(problem, plan), rel=1e-12)
         assert any((c.cuts, c.codec) == (plan.cuts, plan.codec) for c in plan.candidates)
-        assert plan.cost.total_s == min(c.cost.total_s for c in plan.candidates)
+        if name not in BY_STAGE:
+            assert plan.cost.total_s == min(c.cost.total_s for c in plan.candidates)
         assert f"planner='{name}'" in repr(plan)
         assert Plan.model_validate_json(plan.model_dump_json()) == plan
 

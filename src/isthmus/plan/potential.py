@@ -64,19 +64,12 @@ def wire_codec(bits: int) -> str | None:
     return name if (name := f"int{bits}") in codec_names() else None
 
 
-def least_bytes(storage: Storage, step: int) -> int:
-    """What a head needs at the lowest width: weights, and the activations alive at once."""
-    bits = storage.weights.bits[0]
-    weights = int(storage.weights.sizes[storage.weights_in(step)].sum()) * bits + storage.plain_bits[step]
-    return -(-(weights + storage.lives.peak_bits(storage.lives.uniform(bits), step)) // 8)
-
-
 def potential(problem: Problem, storage: Storage) -> Potential:
     """The candidates among the heads of `storage` (the whole network's)."""
     bits, memory = storage.weights.bits[0], problem.limits.home_memory_bytes
     sent = [_sent_bits(storage, step, bits) for step in range(len(storage.heads))]
     raw = sum(_input_bits(problem, name) for name in problem.graph.inputs)
-    peaks = np.maximum.accumulate([0, *storage.lives.alive_bits(storage.lives.uniform(bits))])
+    peaks = np.maximum.accumulate([0, *storage.lives.alive_bits(storage.lives.uniform(bits)).tolist()])
     steps, dropped = [], []
     needs: dict[str, int] = {}
     for step, cut in enumerate(storage.cuts):

@@ -11,9 +11,9 @@ class Solution(BaseModel):
     """A place to cut and the widths before it. `name` is its own within one list.
 
     planner: who proposed it. weight_bits, activation_bits: means over the elements; wire_bits: of what crosses (0:
-    nothing does). distortion: Σ D_i, None where it is not known (a picture codec). loss: accuracy given up, in shares of
-    1; `measured` says whether it was measured or estimated from the distortion. fits: within the memory limit. front:
-    no other that fits is as fast and as true.
+    nothing does). distortion: Σ D_i, None where it is not known (a picture codec). loss: accuracy given up, in shares
+    of 1; `measured` says whether it was measured or estimated from the distortion. fits: within the memory limit.
+    front: no other that fits is as fast and as true.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -50,6 +50,8 @@ class Storage:
     weight_step: tuple[int, ...]
     plain_bits: tuple[int, ...]
     """of the first s layers, s = 0 …: what keeps its width"""
+    input_errors: dict[int, float]
+    """Σ D of the network's inputs by width; a width that is not there loses nothing that is known"""
 
     @classmethod
     def of(
@@ -88,6 +90,7 @@ class Storage:
             Choices(sizes, tuple(bits), np.array(errors).reshape(len(weighted), len(bits))),
             tuple(step_of[i] for i in weighted),
             (0, *np.cumsum(plain_bits, dtype=np.int64).tolist()),
+            table.input_errors(),
         )
 
     @cached_property
@@ -106,6 +109,10 @@ class Storage:
     def weights_in(self, step: int) -> NDArray[np.int64]:
         """Indices of the weights of the first `step` layers."""
         return np.flatnonzero(np.array(self.weight_step, dtype=np.int64) < step)
+
+    def input_error(self, bits: int) -> float:
+        """Σ D of the network's inputs at a width."""
+        return self.input_errors.get(bits, 0.0)
 
     def bit_plan(self, step: int, weight_bits: Sequence[int], widths: Sequence[int]) -> BitPlan:
         """The widths of a head as nodes and tensors by name; every name of a tensor has its width."""
@@ -160,6 +167,14 @@ class _Tables:
 
     def tensor_errors(self, entry: OutputBits) -> list[float]:
         return self._scaled(entry.errors, entry.power)
+
+    def input_errors(self) -> dict[int, float]:
+        found = dict.fromkeys(self.tables.bits, 0.0)
+        for entry in self.tables.inputs:
+            unit = entry.power if self.relative and entry.power > 0 else 1.0
+            for bits, error in zip(self.tables.bits, entry.errors, strict=False):
+                found[bits] += error / unit
+        return found
 
     def _scaled(self, errors: tuple[float, ...], power: float) -> list[float]:
         unit = power if self.relative and power > 0 else 1.0

@@ -64,6 +64,8 @@ class Times:
 
     def nodes_s(self) -> list[float]:
         """Seconds of every node as a share of the whole, after the fit's slope (kernel time; no fixed part)."""
+        if self.bits is not None and self._work is not None:
+            return list((self._scale * self._late * self._work.node_s(*self._work.row(self.bits))).tolist())
         scale = self._scale * self._late * (1.0 if self.additive else self._batch.head_fit.a)
         times = self._batch.nodes
         return [scale * times.get(node.name, 0.0) for node in self.graph.nodes]

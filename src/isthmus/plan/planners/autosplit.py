@@ -1,0 +1,124 @@
+"""Auto-Split (Banitalebi-Dehkordi et al., KDD 2021): where to cut and with how many bits, under memory and accuracy.
+
+The candidates are the places where sending is worth it and a head at the lowest widths fits (`isthmus.plan.potential`);
+for each, widths of weights and of activations are chosen apart, for shares of the memory (`isthmus.plan.splits`,
+`isthmus.quant.assign`, `isthmus.quant.alive`). The answer is a list of solutions and the fastest of those that lose no
+more than allowed; all on the device and all on the server are among them.
+
+Beyond the paper: cheapest cuts of the DAG that are no prefix of the running order are candidates too, assignments are
+exact or within 1 % of a bound, and what crosses is tried at every width. `Problem.literal` takes the published working
+set (the largest single tensor) and sums distortions as they are instead of relative to each tensor's power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from isthmus.errors import NoPlan
+from isthmus.graph import cut_at
+from isthmus.plan.choose import Priced, plan_for, priced_option, why_of
+from isthmus.plan.joint import Joint, joint
+from isthmus.plan.solution import Solution
+from isthmus.plan.splits import at_bits
+from isthmus.plan.types import Plan, Problem
+from isthmus.units import show_bytes, show_seconds
+
+USUAL_LOSS = 0.01
+"""What may be lost where nobody says: one point."""
+
+
+def autosplit(problem: Problem) -> Plan:
+    """The fastest solution within the limits of memory, distortion and accuracy loss (one point where there is no limit
+    of either); `solutions` lists the others.
+
+    Raises BadInput without distortion tables, NoPlan with the nearest miss where no solution keeps the limits.
+    """
+    found = joint(problem)
+    limits = problem.limits
+    if limits.distortion is None and limits.loss is None:
+        limits = replace(limits, loss=USUAL_LOSS)
+    true = [s for s in found.solutions if _keeps(s, limits.distortion, limits.loss)]
+    if not true:
+        raise NoPlan(_too_lossy(found, limits.distortion, limits.loss))
+    best, option = _fastest(problem, true)
+    others = [_option(problem, s) for s in _by_cut(true) if s.cut != best.cut]
+    candidates = sorted([option, *others], key=lambda p: len(p.cuts[0].head))
+    why = f"{why_of(problem, option, others)}; {_note(problem, found, best, limits.distortion, limits.loss)}"
+    plan = plan_for(problem, "autosplit", option, candidates, why)
+    return plan.model_copy(update={"bits": best.bits, "solutions": found.solutions})
+
+
+def _keeps(solution: Solution, distortion: float | None, loss: float | None) -> bool:
+    if distortion is not None and (solution.distortion is None or solution.distortion > distortion):
+        return False
+    return loss is None or (solution.loss is not None and solution.loss <= loss)
+
+
+def _fastest(problem: Problem, true: Sequence[Solution]) -> tuple[Solution, Priced]:
+    """The first in time that is on time, with its price. Raises NoPlan with the nearest miss."""
+    within_s = problem.limits.latency_s
+    fronts = [s for s in true if s.front] or list(true)
+    for solution in fronts:
+        option = _option(problem, solution)
+        if within_s is None or option.judged_s <= within_s:
+            return solution, option
+    nearest = min((_option(problem, s) for s in fronts), key=lambda p: p.judged_s)
+    raise NoPlan(
+        f"autosplit finds no solution within {show_seconds(within_s or 0.0)} that keeps the limits of loss: "
+        f"{nearest.name} comes nearest at {show_seconds(nearest.judged_s)}; raise the deadline, allow more loss or "
+        "get a faster link"
+    )
+
+
+def _option(problem: Problem, solution: Solution) -> Priced:
+    option = priced_option(at_bits(problem, solution.bits), (cut_at(problem.graph, solution.cut),), solution.codec)
+    return replace(option, memory_bytes=solution.memory_bytes)
+
+
+def _by_cut(true: Sequence[Solution]) -> list[Solution]:
+    """The fastest solution of every cut that still knows its widths."""
+    found: dict[str, Solution] = {}
+    for solution in true:
+        if solution.bits is not None or not solution.memory_bytes:
+            found.setdefault(solution.cut, solution)
+    return list(found.values())
+
+
+def _note(problem: Problem, found: Joint, best: Solution, distortion: float | None, loss: float | None) -> str:
+    """What the widths are, what they cost, and where the candidates came from."""
+    said = []
+    if best.memory_bytes:
+        limit = problem.limits.home_memory_bytes
+        of = f" of {show_bytes(limit)}" if limit is not None else ""
+        said.append(
+            f"weights {best.weight_bits:.1f} bits and activations {best.activation_bits:.1f} on average take "
+            f"{show_bytes(best.memory_bytes)}{of}"
+        )
+    how = "measured" if best.measured else "estimated from the distortion"
+    allowed = [
+        f"{loss:.2%}" if loss is not None else "",
+        f"distortion {distortion:.3g}" if distortion is not None else "",
+    ]
+    said.append(
+        f"loses {best.loss or 0.0:.2%} ({how}, distortion {best.distortion or 0.0:.3g}; allowed "
+        f"{' and '.join(a for a in allowed if a)})"
+    )
+    said.append(found.places.summary(problem.limits.home_memory_bytes))
+    if problem.limits.home_memory_bytes is not None and found.places.nearest is not None:
+        cut, need = found.places.nearest
+        if need > problem.limits.home_memory_bytes:
+            said.append(f"no head fits: the smallest, up to {cut}, needs {show_bytes(need)}")
+    return "; ".join(said)
+
+
+def _too_lossy(found: Joint, distortion: float | None, loss: float | None) -> str:
+    """The nearest miss of the limits of loss."""
+    known = [s for s in found.solutions if s.loss is not None and s.distortion is not None]
+    least = min(known, key=lambda s: (s.loss or 0.0, s.total_s))
+    asked = f"a distortion of {distortion:.3g}" if distortion is not None else f"a loss of {loss or 0.0:.2%}"
+    return (
+        f"autosplit finds no solution within {asked}: {least.name} comes nearest with a loss of "
+        f"{least.loss or 0.0:.3%} (distortion {least.distortion or 0.0:.3g}) in {show_seconds(least.total_s)}; "
+        "allow that, or more memory"
+    )

@@ -1,0 +1,276 @@
+"""Every candidate split with every widths worth having: what each takes, keeps and loses.
+
+For each head and each width of what crosses: activations by `sweep` for some shares of the memory, weights by `assign`
+for what is left and for less (fewer bits also move faster), and one width for everything, as the baselines have it.
+What another choice of the same head and wire width beats in both seconds and distortion is dropped at once; the rest is
+priced by the one cost function, with the device's part at its widths (`Times.bits`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from isthmus.graph import INPUT, Cut
+from isthmus.plan.cost import priced
+from isthmus.plan.potential import wire_codec
+from isthmus.plan.solution import Solution
+from isthmus.plan.storage import INPUT_BITS, Storage
+from isthmus.plan.types import Problem
+from isthmus.quant.alive import Swept, sweep
+from isthmus.quant.assign import assign
+from isthmus.quant.types import MOST_BITS, BitPlan
+
+MEAN_WIDTHS = (2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+"""Budgets of weights that are tried, as mean widths, besides all that the memory allows."""
+MOST_LEVELS = 12
+"""Budgets of activations that are tried."""
+ROUNDING = 128
+"""Budgets of weights that the memory leaves are rounded to this part of what all weights take at the highest width."""
+GAP = 0.01
+"""How far an assignment of weights may be from its bound,"""
+BRANCHES = 24
+"""and how many relaxations are solved to get there."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """A head with its widths, before it is priced: layers in it, width of each weight and of each stored tensor (0: not
+    in the head), width of what crosses, Σ D."""
+
+    step: int
+    weights: tuple[int, ...]
+    tensors: tuple[int, ...]
+    wire: int
+    distortion: float
+
+
+def at_bits(problem: Problem, bits: BitPlan | None) -> Problem:
+    """The same problem with the home machine's numbers at these widths."""
+    if bits is None:
+        return problem
+    machines = list(problem.machines)
+    machines[problem.home] = replace(machines[problem.home], bits=bits)
+    return replace(problem, machines=tuple(machines))
+
+
+def without_memory(problem: Problem) -> Problem:
+    """The same problem with all the memory there is: what numbers of few bits take is judged by their widths."""
+    return replace(problem, limits=replace(problem.limits, home_memory_bytes=None))
+
+
+class Splits:
+    """The heads of one `Storage` (its last one alone where `whole` is false) and their widths."""
+
+    def __init__(self, problem: Problem, storage: Storage, steps: Sequence[int]) -> None:
+        self.problem, self.storage = problem, storage
+        self.bits = storage.weights.bits
+        self.memory_bits = None if problem.limits.home_memory_bytes is None else 8 * problem.limits.home_memory_bytes
+        self.steps = [s for s in steps if s]
+        self._assigned = lru_cache(maxsize=None)(self._assign)
+
+    def all_widths(self) -> Iterator[Widths]:
+        """Every choice of every head; those of equal widths once."""
+        for step in self.steps:
+            seen: set[tuple[object, ...]] = set()
+            for found in (*self._uniform(step), *self._mixed(step)):
+                key = (found.weights, found.tensors, found.wire)
+                if key not in seen:
+                    seen.add(key)
+                    yield found
+
+    def uniform(self, step: int, bits: int) -> Widths:
+        """One width for everything; 16 is floating point, which loses nothing."""
+        weights = self.storage.weights_in(step)
+        tensors = [w if self._born(k, step) else 0 for k, w in enumerate(self.storage.lives.uniform(bits))]
+        return Widths(step, (bits,) * len(weights), tuple(tensors), bits, self._uniform_error(step, bits))
+
+    def fits(self, found: Widths) -> bool:
+        """Is the head within the memory limit?"""
+        return self.memory_bits is None or sum(self.memory(found)) <= self.memory_bits
+
+    def memory(self, found: Widths) -> tuple[int, int]:
+        """Bits of the weights, and of the activations alive at once."""
+        sizes = self.storage.weights.sizes[self.storage.weights_in(found.step)]
+        weights = int((sizes * np.array(found.weights, dtype=np.int64)).sum()) + self.storage.plain_bits[found.step]
+        return weights, self.storage.lives.peak_bits(found.tensors, found.step)
+
+    def sends(self, step: int) -> bool:
+        """Does anything cross?"""
+        return bool(self.storage.crossing(step))
+
+    def solution(self, found: Widths, planner: str = "autosplit") -> Solution:
+        """A head with its widths, priced."""
+        cut = self.storage.cuts[found.step]
+        plan = self.storage.bit_plan(found.step, found.weights, found.tensors)
+        codec = wire_codec(found.wire) if self.sends(found.step) else None
+        weight_bits, activation_bits = self.memory(found)
+        sizes = self.storage.weights.sizes[self.storage.weights_in(found.step)]
+        elements = [n if w else 0 for n, w in zip(self.storage.lives.sizes, found.tensors, strict=True)]
+        return priced_solution(
+            self.problem,
+            planner,
+            cut,
+            codec or "float32",
+            plan,
+            weight_bytes=-(-weight_bits // 8),
+            activation_bytes=-(-activation_bits // 8),
+            widths=(_mean(found.weights, sizes.tolist()), _mean(found.tensors, elements), float(found.wire)),
+            distortion=found.distortion,
+        )
+
+    def _uniform(self, step: int) -> Iterator[Widths]:
+        for bits in (*self.bits, MOST_BITS):
+            if not self.sends(step) or wire_codec(bits) is not None:
+                found = self.uniform(step, bits)
+                if self.fits(found):
+                    yield found
+
+    def _mixed(self, step: int) -> Iterator[Widths]:
+        crossing = self.storage.crossing(step)
+        most = self.storage.lives.peak_bits(self.storage.lives.uniform(self.bits[-1]), step)
+        places = [p for p, b in enumerate(self.bits) if wire_codec(b) is not None] if crossing else [0]
+        seen: set[tuple[int, ...]] = set()
+        for swept in self._sweeps:
+            for place in places:
+                choice = swept.choice(step, place, crossing)
+                if choice is not None and (key := (place, *choice[1])) not in seen:
+                    seen.add(key)
+                    yield from self._with_weights(step, self.bits[place], *choice)
+            if swept.most_bits >= most:
+                break
+
+    def _with_weights(self, step: int, wire: int, error: float, tensors: list[int]) -> Iterator[Widths]:
+        """These widths of the tensors with weights for every budget. What the memory leaves is rounded down, so that
+        nearly equal budgets are solved once."""
+        total = int(self.storage.weights.sizes[self.storage.weights_in(step)].sum())
+        most = total * self.bits[-1]
+        budgets = {int(mean * total) for mean in MEAN_WIDTHS if self.bits[0] <= mean < self.bits[-1]} | {most}
+        if self.memory_bits is not None:
+            left = self.memory_bits - self.storage.lives.peak_bits(tensors, step) - self.storage.plain_bits[step]
+            budgets = {b for b in budgets if b <= left}
+            if left < most:
+                budgets.add(max(total * self.bits[0], left - left % max(1, most // ROUNDING)))
+            budgets = {b for b in budgets if b <= left}
+        error += self.storage.input_error(wire if self._input_crosses(step) else INPUT_BITS)
+        for budget in sorted(budgets):
+            if budget >= total * self.bits[0]:
+                chosen, lost = self._assigned(step, budget)
+                yield Widths(step, chosen, tuple(tensors), wire, error + lost)
+
+    def _assign(self, step: int, budget: int) -> tuple[tuple[int, ...], float]:
+        found = assign(
+            self.storage.weights, budget, self.storage.weights_in(step).tolist(), tolerance=GAP, branches=BRANCHES
+        )
+        return tuple(self.bits[p] for p in found.places), found.error
+
+    @cached_property
+    def _sweeps(self) -> list[Swept]:
+        """For budgets of activations from the least that any head needs to what all have at the highest width."""
+        lives = self.storage.lives
+        levels: set[int] = set()
+        for bits in self.bits:
+            peaks = np.maximum.accumulate(lives.alive_bits(lives.uniform(bits)))
+            levels.update(int(peaks[s - 1]) for s in self.steps)
+        rising = [b for b in sorted(levels) if self.memory_bits is None or b <= self.memory_bits]
+        count = min(len(rising), MOST_LEVELS)
+        kept = {rising[round(k * (len(rising) - 1) / max(1, count - 1))] for k in range(count)}
+        return [sweep(lives, level) for level in sorted(kept)]
+
+    def _born(self, item: int, step: int) -> bool:
+        return self.storage.lives.born[item] < step
+
+    def _uniform_error(self, step: int, bits: int) -> float:
+        """Σ D of a head at one width: its weights, the tensors it makes, and the input."""
+        if bits == MOST_BITS:
+            return 0.0
+        place, lives = self.bits.index(bits), self.storage.lives
+        error = float(self.storage.weights.errors[self.storage.weights_in(step), place].sum())
+        error += sum(
+            float(lives.errors[k, place]) for k, fixed in enumerate(lives.fixed) if not fixed and self._born(k, step)
+        )
+        return error + self.storage.input_error(bits if self._input_crosses(step) else INPUT_BITS)
+
+    def _input_crosses(self, step: int) -> bool:
+        crossing = self.storage.crossing(step)
+        return any(self.storage.at.get(name) in crossing for name in self.storage.graph.inputs)
+
+
+def priced_solution(
+    problem: Problem,
+    planner: str,
+    cut: Cut,
+    codec: str,
+    plan: BitPlan | None,
+    *,
+    weight_bytes: int = 0,
+    activation_bytes: int = 0,
+    widths: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    distortion: float | None,
+) -> Solution:
+    """A cut, a codec and widths of the head as a row of a list, priced by the one cost function."""
+    cost = priced(at_bits(problem, plan), (cut,), codec)
+    memory, sent = problem.limits.home_memory_bytes, sum(cost.up_bytes)
+    name = f"{cut.id}/w{widths[0]:.2f}/a{widths[1]:.2f}" if cut.id != INPUT else cut.id
+    name += f"/{codec}" if sent else ""
+    return Solution(
+        name=name,
+        planner=planner,
+        cut=cut.id,
+        codec=codec,
+        total_s=cost.total_s,
+        device_s=cost.compute_s[problem.home],
+        link_s=sum(cost.up_s) + sum(cost.down_s) + cost.fixed_s + cost.codec_s,
+        server_s=sum(cost.compute_s) - cost.compute_s[problem.home],
+        weight_bytes=weight_bytes,
+        activation_bytes=activation_bytes,
+        sent_bytes=sent,
+        weight_bits=widths[0],
+        activation_bits=widths[1],
+        wire_bits=widths[2] if sent else 0.0,
+        distortion=distortion,
+        fits=memory is None or weight_bytes + activation_bytes <= memory,
+        bits=plan if cut.id != INPUT else None,
+    )
+
+
+def undominated(splits: Splits, every: Iterable[Widths]) -> Iterator[Widths]:
+    """Of each head and wire width, what no other beats in both seconds of the device and distortion."""
+    groups: dict[tuple[int, int], list[Widths]] = {}
+    for found in every:
+        groups.setdefault((found.step, found.wire), []).append(found)
+    for (step, _), group in groups.items():
+        seconds = _head_s(splits, step, group)
+        best = float("inf")
+        for k in np.lexsort((np.array([g.distortion for g in group]), seconds)):
+            if group[k].distortion < best:
+                best = group[k].distortion
+                yield group[k]
+
+
+def _head_s(splits: Splits, step: int, group: Sequence[Widths]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Seconds of a head on the device at each of these widths."""
+    storage, problem = splits.storage, splits.problem
+    device = problem.machines[problem.home]
+    head = storage.cuts[step].head
+    if device.work is None:
+        return np.zeros(len(group))
+    work = device.work
+    weights = np.full((len(group), len(problem.graph.nodes)), float(MOST_BITS))
+    tensors = np.tile(work.plain_tensors, (len(group), 1))
+    for k, node in enumerate(storage.weights_in(step).tolist()):
+        name = storage.graph.nodes[storage.weighted[node]].name
+        weights[:, work.parts[name]] = np.array([g.weights[k] for g in group], dtype=np.float64)[:, np.newaxis]
+    chosen = np.array([g.tensors for g in group], dtype=np.float64)
+    for name, item in storage.at.items():
+        if problem.graph.tensors[name].dtype == "float32":
+            tensors[:, work.tensors[name]] = np.where(chosen[:, item] > 0, chosen[:, item], float(MOST_BITS))
+    return device.widths_s(head, weights, tensors)
+
+
+def _mean(widths: Sequence[int], sizes: Sequence[int]) -> float:
+    total = sum(sizes)
+    return sum(w * n for w, n in zip(widths, sizes, strict=True)) / total if total else 0.0
