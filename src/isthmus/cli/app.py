@@ -14,6 +14,7 @@ from isthmus.cli.pack import pack
 from isthmus.cli.plan import plan
 from isthmus.cli.probe import probe
 from isthmus.cli.profile import profile
+from isthmus.cli.quantize import quantize
 from isthmus.cli.report import report
 from isthmus.cli.run import run
 from isthmus.cli.serve import serve
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (inspect, train_exits, profile, probe, plan, pack, serve, run, simulate, report, demo, doctor):
+for verb in (inspect, train_exits, quantize, profile, probe, plan, pack, serve, run, simulate, report, demo, doctor):
     app.command()(verb)
 
 

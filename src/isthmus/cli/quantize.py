@@ -1,0 +1,100 @@
+"""`isthmus quantize`: what every layer loses at a few bits, measured on samples."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from isthmus.cli.common import Json, ModelArg, emit, out, progress_bar
+from isthmus.cli.labelled import DataOption, FirstClass, ScaleOption, labelled_samples
+from isthmus.errors import BadInput
+from isthmus.files import write_json
+from isthmus.model import Model, load_model
+from isthmus.profile.accuracy import Samples
+from isthmus.profile.distortion import RANDOM, Widths, measure_distortions, random_samples
+from isthmus.quant import Distortions, LayerBits, RangeName, need_quantisable
+
+_PURPOSE = "distortions are measured on random inputs only with --random; without it on"
+_SHOWN = 40
+"""Layers in the table on the screen; the file holds all."""
+
+
+def quantize(
+    model: ModelArg,
+    data: DataOption = "",
+    scale: ScaleOption = "",
+    samples: Annotated[int, typer.Option(min=1, max=100_000, help="How many of them to look at.")] = 32,
+    random: Annotated[bool, typer.Option("--random", help="Go by random inputs, for want of data.")] = False,
+    first_class: FirstClass = 0,
+    bits: Annotated[str, typer.Option(help="Widths to measure: 1 to 8, and 16, the reference.")] = "2,4,6,8",
+    method: Annotated[
+        RangeName, typer.Option("--range", help="How the range of values is found.", show_choices=True)
+    ] = "mse",
+    to: Annotated[Path, typer.Option("--out", help="The file of distortion tables to write.")] = Path(
+        "distortions.json"
+    ),
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    json: Json = False,
+) -> None:
+    """Measure what each layer's weights and each tensor lose at a few bits (distortion tables, for plan --planner
+    autosplit).
+
+    Example: isthmus quantize zoo:digits --data digits --bits 2,4,6,8 --out distortions.json
+    """
+    widths = Widths(_bits(bits), method)
+    loaded = load_model(model)
+    need_quantisable(loaded)
+    found, source = _samples(loaded, data, scale, samples, first_class, random=random)
+    with progress_bar("measuring distortions") as progress:
+        tables = measure_distortions(loaded, found, widths, source=source, threads=threads, progress=progress)
+    write_json(to, tables)
+    emit(tables, as_json=json, show=lambda: _show(tables, to))
+
+
+def _samples(model: Model, data: str, scale: str, count: int, first: int, *, random: bool) -> tuple[Samples, str]:
+    """What to measure on, and what to call it."""
+    if random:
+        if data or scale:
+            raise BadInput("--random stands in for --data and --scale: leave the one or the others out")
+        return random_samples(model, count), RANDOM
+    found, source = labelled_samples(model, data, scale, train=True, most=count, first_class=first, purpose=_PURPOSE)
+    return found.pick(np.linspace(0, len(found) - 1, min(count, len(found))).astype(np.intp)), source
+
+
+def _bits(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(f"'{text}' is no list of bits such as 2,4,6,8") from None
+
+
+def _show(tables: Distortions, to: Path) -> None:
+    out.print(
+        f"[bold]{tables.model}[/] on {tables.samples} samples of {tables.source}, ranges by {tables.range}; "
+        "decibels that weights (W) and activations (A) stand above the noise of their quantisation"
+    )
+    shown = Table("layer", "weights", *(f"W{b}" for b in tables.bits), "output", *(f"A{b}" for b in tables.bits))
+    for layer in tables.layers[:_SHOWN]:
+        shown.add_row(layer.node, f"{layer.weight_elements:,}" if layer.weight_elements else "", *_cells(tables, layer))
+    out.print(shown)
+    if len(tables.layers) > _SHOWN:
+        out.print(f"and {len(tables.layers) - _SHOWN} layers more")
+    out.print(f"written to {to}")
+
+
+def _cells(tables: Distortions, layer: LayerBits) -> list[str]:
+    blank = [""] * len(tables.bits)
+    weights = [_decibels(layer.weight_power, e) for e in layer.weights] or blank
+    outputs = [_decibels(layer.output_power, e) for e in layer.outputs] or blank
+    return [*weights, f"{layer.output_elements:,}", *outputs]
+
+
+def _decibels(power: float, error: float) -> str:
+    if not error:
+        return "exact"
+    return f"{10 * math.log10(power / error):.0f}" if power else ""
