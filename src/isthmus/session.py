@@ -108,11 +108,12 @@ def right_sizing_of(
     *,
     within_s: float | None,
     states_bps: Sequence[float] = (),
+    states_spread: Sequence[float] = (),
     batch: int = 1,
     server_first: bool = False,
 ) -> Problem:
     """The planning problem of a bundle whose exits are chosen among, for a latency requirement and these bandwidth
-    states. Raises BadInput for a bundle without exits."""
+    states, whose rates turn out to be these multiples of them. Raises BadInput for a bundle without exits."""
     if bundle.exits is None:
         raise BadInput(
             f"{bundle.manifest.name} was packed without a table of exits; isthmus pack --exits exits.json brings one"
@@ -121,6 +122,7 @@ def right_sizing_of(
         problem_of(bundle, batch=batch, server_first=server_first),
         exits=tuple(Exit(row.output, row.accuracy) for row in bundle.exits.rows),
         states_bps=tuple(states_bps),
+        states_spread=tuple(states_spread),
         limits=Limits(latency_s=within_s),
     )
 
@@ -131,13 +133,21 @@ def map_chooser_of(
     reward: RewardName = "edgent",
     within_s: float,
     states_bps: Sequence[float] = (),
+    states_spread: Sequence[float] = (),
     batch: int = 1,
     server_first: bool = False,
 ) -> MapChooser:
     """Edgent's dynamic configurator for a bundle with exits: the configuration map for these bandwidth states (a range
-    of its own without any) and a latency requirement, and a chooser that follows it. Raises BadInput for a bundle
-    without exits."""
-    problem = right_sizing_of(bundle, within_s=within_s, states_bps=states_bps, batch=batch, server_first=server_first)
+    of its own without any), the spread of rates around them (`isthmus.adapt.belief_spread`; none: as published) and a
+    latency requirement, and a chooser that follows it. Raises BadInput for a bundle without exits."""
+    problem = right_sizing_of(
+        bundle,
+        within_s=within_s,
+        states_bps=states_bps,
+        states_spread=states_spread,
+        batch=batch,
+        server_first=server_first,
+    )
     watch = TableChooser(table_of(bundle, batch=batch, server_first=server_first), Habits(deadline_s=within_s))
     return MapChooser(configuration_map(problem, reward), watch)
 

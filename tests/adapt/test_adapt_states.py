@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 
-from isthmus.adapt import ChangePoints, bandwidth_states, segments
+from isthmus.adapt import ChangePoints, bandwidth_states, belief_spread, segments
 from isthmus.errors import BadInput
 from isthmus.link import Trace
 
@@ -69,3 +70,30 @@ def test_what_has_no_states() -> None:
         segments(Trace.of([0], [1e6]), every_s=0)
     with pytest.raises(BadInput, match=r"take fewer traces, or a sample every 5 s"):
         bandwidth_states([Trace.of([0], [1e6], duration_s=1e6)])
+
+
+def test_the_spread_is_what_came_after_what_was_believed() -> None:
+    """Against the detector, sample by sample."""
+    rng = np.random.default_rng(4)
+    rates = np.exp(np.log(5e6) + 0.3 * rng.standard_normal(400) - 1.5 * (np.arange(400) // 100 % 2))
+    trace = Trace.of(list(range(400)), rates.tolist(), duration_s=400)
+    found = belief_spread([trace], count=5)
+    detector, off = ChangePoints(), []
+    for k, rate in enumerate(rates):
+        if k:
+            off.append(rate / math.exp(detector.mean))
+        detector.update(math.log(rate))
+    assert found == pytest.approx(np.exp(np.quantile(np.log(off), [0.1, 0.3, 0.5, 0.7, 0.9])).tolist())
+    assert list(found) == sorted(found)
+    assert 0.5 < found[0] < 0.85
+    assert found[2] == pytest.approx(1, abs=0.1)
+
+
+def test_a_spread_needs_two_samples() -> None:
+    with pytest.raises(BadInput, match=r"no two samples one after the other"):
+        belief_spread([Trace.of([0.0], [1e6])])
+    with pytest.raises(BadInput, match=r"no two samples one after the other"):
+        belief_spread([Trace.of([0, 1, 2], [0, 0, 0])])
+    for words in ({"every_s": 0.0}, {"count": 0}):
+        with pytest.raises(BadInput, match=r"a spread needs traces"):
+            belief_spread([Trace.of([0.0], [1e6])], **words)

@@ -125,3 +125,36 @@ def test_what_a_map_cannot_be_made_of() -> None:
         configuration_map(replace(problem, limits=Limits(home_memory_bytes=-1)))
     with pytest.raises(BadInput, match=r"not for 3 machines"):
         configuration_map(random_problem(random.Random(2), machines=3))
+
+
+def test_with_a_spread_the_expected_reward_is_the_greatest_there_is() -> None:
+    """Against pricing every strategy at every rate; and it is not what the mean rate would have chosen."""
+    spread = (0.2, 1.0, 2.0)
+    other = 0
+    for seed in range(20):
+        problem = replace(branchy_problem(random.Random(seed)), states_bps=STATES)
+        within = problem.limits.latency_s or math.inf
+        try:
+            config = configuration_map(replace(problem, states_spread=spread))
+        except NoPlan:
+            continue
+        plain = configuration_map(problem)
+        assert (config.spread, plain.spread) == (spread, ())
+        for row, mean in zip(config.rows, plain.rows, strict=True):
+            worth: dict[tuple[str, str, str], float] = {}
+            for factor in spread:
+                for exit_, cut, codec, seconds, accuracy in strategies(problem, factor * row.state_bps):
+                    gained = math.exp(accuracy) + 1 / seconds if seconds <= within else 0.0
+                    worth[exit_, cut, codec] = worth.get((exit_, cut, codec), 0.0) + gained / len(spread)
+            assert row.reward == pytest.approx(max(worth.values()), rel=1e-9)
+            if row.reward:
+                assert worth[row.exit or "", row.cut, row.codec] == pytest.approx(row.reward, rel=1e-9)
+            other += (row.exit, row.cut, row.codec) != (mean.exit, mean.cut, mean.codec)
+    assert other >= 4, other
+
+
+def test_a_spread_of_nothing_but_the_state_is_no_spread() -> None:
+    problem = replace(branchy_problem(random.Random(3)), states_bps=STATES)
+    assert configuration_map(replace(problem, states_spread=(1.0,))).rows == configuration_map(problem).rows
+    with pytest.raises(BadInput, match=r"their spread is of such multiples"):
+        configuration_map(replace(problem, states_spread=(0.0, 1.0)))

@@ -8,7 +8,7 @@ from isthmus.adapt.fixed import Fixed, Unlearning, always_device, always_server
 from isthmus.adapt.health import Health
 from isthmus.adapt.load import LoadFactor, Recent
 from isthmus.adapt.map_chooser import EachRequest, MapChooser
-from isthmus.adapt.states import bandwidth_states, segments
+from isthmus.adapt.states import bandwidth_states, belief_spread, segments
 
 __all__ = [
     "AtExit",
@@ -27,5 +27,6 @@ __all__ = [
     "always_device",
     "always_server",
     "bandwidth_states",
+    "belief_spread",
     "segments",
 ]

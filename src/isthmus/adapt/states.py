@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from isthmus.adapt.bandwidth import HIGHEST_BPS, LOWEST_BPS
 from isthmus.adapt.change_points import ChangePoints, Prior
 from isthmus.errors import BadInput
@@ -64,6 +66,35 @@ def segments(trace: Trace, *, every_s: float = 1.0, prior: Prior | None = None) 
             if begins[-1] < begin:
                 begins.append(begin)
     return tuple(_mean(rates[i:j], every_s) for i, j in pairwise([*begins, len(rates)]) if j > i)
+
+
+def belief_spread(
+    traces: Sequence[Trace], *, every_s: float = 1.0, count: int = 10, prior: Prior | None = None
+) -> tuple[float, ...]:
+    """What the rate turned out to be in these traces, as multiples of what the detector believed the moment before:
+    the middles of `count` equally likely parts, rising. 0.5 is half as fast as believed; steps that were not noticed
+    yet are in it, outages are not.
+
+    Raises BadInput for no trace, none with two samples, or a count below 1.
+
+    >>> steady = Trace.of(list(range(60)), [8e6, 7e6] * 30, duration_s=60)
+    >>> [round(f, 2) for f in belief_spread([steady], count=2)]
+    [0.93, 1.07]
+    """
+    if not every_s > 0 or count < 1 or not traces:
+        raise BadInput(f"a spread needs traces, every_s above zero and a count from 1, not {every_s} and {count}")
+    found: list[float] = []
+    for trace in traces:
+        detector = ChangePoints(prior)
+        for number, rate in enumerate(_samples(trace, every_s)):
+            x = math.log(rate)
+            if number:
+                found.append(x - detector.mean)
+            detector.update(x)
+    if not found:
+        raise BadInput("the traces hold no two samples one after the other: nobody knows how their rates spread")
+    middles = np.quantile(found, (np.arange(count) + 0.5) / count)
+    return tuple(np.exp(middles).tolist())
 
 
 def _samples(trace: Trace, every_s: float) -> Iterator[float]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from isthmus.adapt import bandwidth_states
+from isthmus.adapt import bandwidth_states, belief_spread
 from isthmus.cli.common import err
 from isthmus.errors import BadInput
 from isthmus.files import read_json
@@ -66,9 +66,20 @@ def exits_for(planner: str, model: str, graph: Graph, given: str) -> tuple[Exit,
     return tuple(Exit(output, share) for output, share in zip(outputs, shares, strict=True))
 
 
-def states_for(traces: list[Path] | None) -> tuple[float, ...]:
-    """Bandwidth states of these traces; none where none are given."""
-    return bandwidth_states([read_trace(path) for path in traces]) if traces else ()
+@dataclass(frozen=True)
+class Past:
+    """What traces of the past tell: the bandwidth states, and how rates turned out beside what was believed."""
+
+    states_bps: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+
+
+def past_of(traces: list[Path] | None) -> Past:
+    """Of these traces; nothing where none are given. Raises BadInput for files that are no traces, or carry nothing."""
+    if not traces:
+        return Past()
+    read = [read_trace(path) for path in traces]
+    return Past(bandwidth_states(read), belief_spread(read))
 
 
 def say_unmet(config: ConfigMap) -> None:
@@ -87,9 +98,9 @@ class RightSized:
 
 
 def right_sized(
-    problems: Mapping[int, Problem], exits: tuple[Exit, ...], within_s: float | None, states_bps: tuple[float, ...]
+    problems: Mapping[int, Problem], exits: tuple[Exit, ...], within_s: float | None, past: Past
 ) -> RightSized:
-    """For these exits, a requirement and bandwidth states. Raises NoPlan where no exit keeps the limits."""
+    """For these exits, a requirement and what is known of the past. Raises NoPlan where no exit keeps the limits."""
     tables: dict[str, dict[int, CostTable]] = {}
     for batch, problem in problems.items():
         for each in strategies(replace(problem, exits=exits)):
@@ -97,7 +108,8 @@ def right_sized(
                 tables.setdefault(each.exit.output, {})[batch] = each.table
     first = problems[min(problems)]
     limits = replace(first.limits, latency_s=within_s)
-    return RightSized(replace(first, exits=exits, states_bps=states_bps, limits=limits), tables)
+    known = replace(first, exits=exits, states_bps=past.states_bps, states_spread=past.spread, limits=limits)
+    return RightSized(known, tables)
 
 
 def _file(model: str, given: str) -> Path | None:

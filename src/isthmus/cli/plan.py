@@ -9,7 +9,7 @@ import typer
 
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar
 from isthmus.cli.computing import DeviceName, ServerName
-from isthmus.cli.edgent import CHOOSES_EXIT, Exits, ServerFirst, States, exits_for, states_for
+from isthmus.cli.edgent import CHOOSES_EXIT, Exits, ServerFirst, States, exits_for, past_of
 from isthmus.cli.planning import (
     DEFAULT_SURE,
     Codecs,
@@ -117,7 +117,7 @@ def plan(
         batches=sizes,
         load=load,
         exits=exits_for(planner, model, graph_of(machines.model, batch), exits),
-        states_bps=states_for(states),
+        past=past_of(states),
         server_first=server_first,
     )
     if best and server_first:

@@ -12,6 +12,7 @@ import typer
 
 from isthmus.cli.common import err, progress_bar, today
 from isthmus.cli.computing import computed
+from isthmus.cli.edgent import Past
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import read_json
@@ -213,11 +214,11 @@ def make_plan(
     batches: Sequence[int] = (),
     load: float = 1.0,
     exits: tuple[Exit, ...] = (),
-    states_bps: tuple[float, ...] = (),
+    past: Past | None = None,
     server_first: bool = False,
 ) -> Plan:
     """Ask a planner; the codecs are `names` wherever `codecs` says nothing (pictures at the input only). `batches`:
-    sizes that switch tables are wanted for; `load` multiplies the server's times; `exits` and `states_bps` as in
+    sizes that switch tables are wanted for; `load` multiplies the server's times; `exits` as in
     `Problem`; `server_first`: the server runs the first part, home stays the device."""
     problem = problem_for(
         graph_of(machines.model, batch),
@@ -231,7 +232,9 @@ def make_plan(
         ready=None if machines.opened is None else [c.id for c in machines.opened.cuts],
     )
     others = tuple(graph_of(machines.model, size) for size in sorted({*batches} - {batch}))
-    problem = replace(problem, batches=others, exits=exits, states_bps=states_bps)
+    problem = replace(problem, batches=others, exits=exits)
+    if past is not None:
+        problem = replace(problem, states_bps=past.states_bps, states_spread=past.spread)
     if server_first:
         problem = replace(problem, machines=problem.machines[::-1], home=1)
     return PLANNERS[planner](problem)

@@ -16,7 +16,7 @@ from rich.table import Table
 from isthmus.adapt import Fixed
 from isthmus.cli.batched import Callers, send_batched, show_callers
 from isthmus.cli.common import BatchOption, Json, emit, err, interruptible, out, progress_bar, today
-from isthmus.cli.edgent import States, say_unmet, states_for
+from isthmus.cli.edgent import States, past_of, say_unmet
 from isthmus.codec import Array
 from isthmus.errors import BadInput, Remote
 from isthmus.model import Model
@@ -153,12 +153,14 @@ def _chooser(
         if states:
             raise BadInput("--states are for --planner edgent_map; edgent plans for the link that was packed")
         return Fixed(right_sized_choice(here.bundle, within_s=within_s, batch=batch, server_first=back))
+    past = past_of(states)
     reward: RewardName = "accuracy_first" if planner == "edgent_map_accuracy" else "edgent"
     chooser = map_chooser_of(
         here.bundle,
         reward=reward,
         within_s=within_s,
-        states_bps=states_for(states),
+        states_bps=past.states_bps,
+        states_spread=past.spread,
         batch=batch,
         server_first=back,
     )

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from isthmus.cli.common import Json, batches_of, emit, err, out, progress_bar, today
 from isthmus.cli.computing import DeviceName, ServerName
-from isthmus.cli.edgent import Exits, RightSized, States, exits_for, right_sized, say_unmet, states_for
+from isthmus.cli.edgent import Exits, RightSized, States, exits_for, past_of, right_sized, say_unmet
 from isthmus.cli.planning import Codecs, Private
 from isthmus.cli.simulating import Machine, Subject, away_of, file_of, others_of, requests_of, subject_of, trace_of
 from isthmus.errors import BadInput
@@ -157,7 +157,7 @@ def _right_sized(
     found = subject.exits
     if given or not found:
         found = exits_for("edgent_map", what, subject.problems[min(subject.problems)].graph, given)
-    right = right_sized(subject.problems, found, within_s, states_for(states))
+    right = right_sized(subject.problems, found, within_s, past_of(states))
     if any(name.startswith("edgent_map") for name in policies):
         say_unmet(configuration_map(right.problem))
     return right

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from isthmus.errors import NoPlan
 from isthmus.link.types import Link
@@ -20,10 +24,24 @@ class Strategies:
     exit: Exit
     table: CostTable
 
-    def row(self, at: int, link: Link, within_s: float | None, name: RewardName = "edgent") -> ConfigRow:
-        """Partition number `at` on this link, as a row of a configuration map."""
+    def worth(
+        self, link: Link, spread: Sequence[float], within_s: float | None, name: RewardName
+    ) -> NDArray[np.float64]:
+        """The reward of every partition that is expected on this link, where its rates turn out to be these multiples
+        of what is believed, each as likely as the others; on exactly this link where there are none."""
+        accuracy, total = self.exit.accuracy or 0.0, np.zeros(len(self.table.cuts))
+        for factor in spread or (1.0,):
+            there = link_at(link, factor * link.up_bps)
+            latency_s = self.table.latency_s(there.up_bps, there.down_bps, there.rtt_s)
+            total += reward(name, accuracy, latency_s, within_s)
+        return total / len(spread or (1.0,))
+
+    def row(self, at: int, link: Link, within_s: float | None, worth: float | None = None) -> ConfigRow:
+        """Partition number `at` on this link, as a row of a configuration map. Its reward: `worth`, or the paper's."""
         table = self.table
         latency_s = float(table.latency_s(link.up_bps, link.down_bps, link.rtt_s)[at])
+        if worth is None:
+            worth = float(reward("edgent", self.exit.accuracy or 0.0, latency_s, within_s))
         return ConfigRow(
             state_bps=link.up_bps,
             exit=self.exit.output or None,
@@ -31,7 +49,7 @@ class Strategies:
             cut=table.cuts[at],
             codec=table.codecs[at],
             latency_s=latency_s,
-            reward=float(reward(name, self.exit.accuracy or 0.0, latency_s, within_s)),
+            reward=worth,
             meets=within_s is None or latency_s <= within_s,
             sends=bool(table.up_bytes[at] > 0),
         )

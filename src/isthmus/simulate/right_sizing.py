@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from isthmus.adapt import EachRequest, Fixed, Habits, MapChooser, TableChooser
+from isthmus.adapt.bandwidth import LOWEST_BPS
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
 from isthmus.plan.planners.edgent import in_time
@@ -20,7 +22,8 @@ RIGHT_SIZING = {
     "edgent_map": "the configuration map, followed as the live client does, by the paper's reward",
     "edgent_map_accuracy": "the same by the reward that puts accuracy first",
 }
-"""Policies that choose among exits. What tells the rate is the same for all: the live client's samples and probes."""
+"""Policies that choose among exits. All know the rate at the start; what tells it later is the same for all, the live
+client's samples and probes."""
 
 
 def right_sizing(
@@ -37,8 +40,10 @@ def right_sizing(
     """
     if problem is None:
         raise BadInput(f"{name} chooses among exits: say how good they are (--exits) and when an answer is late")
-    within_s = problem.limits.latency_s
-    watch = TableChooser(world.tables if believed is None else believed, habits or Habits(deadline_s=within_s))
+    within_s, at_start = problem.limits.latency_s, first_rate_bps(world)
+    tables = world.tables if believed is None else believed
+    start = {batch: replace(table, link=link_at(table.link, at_start)) for batch, table in tables.items()}
+    watch = TableChooser(start, habits or Habits(deadline_s=within_s))
     if name.startswith("edgent_map"):
         reward: RewardName = "accuracy_first" if name == "edgent_map_accuracy" else "edgent"
         return MapChooser(configuration_map(problem, reward), watch)
@@ -47,7 +52,6 @@ def right_sizing(
     def plan(up_bps: float) -> ConfigRow:
         return in_time(ahead, link_at(link, up_bps), within_s)
 
-    at_start = first_rate_bps(world)
     if name == "edgent_each":
         return EachRequest(plan, watch, at_start)
     row = plan(at_start)
@@ -58,5 +62,5 @@ def first_rate_bps(world: World) -> float:
     """What the uplink carries at first; after an outage at the start, what it carries then. A link that never carries
     anything: what the tables believe."""
     rates = world.up.rates_bps
-    carried = rates[rates > 0]
+    carried = rates[rates >= LOWEST_BPS]
     return float(carried[0]) if carried.size else world.sizes.least.table.link.up_bps

@@ -15,7 +15,6 @@ from isthmus.errors import BadInput
 from isthmus.graph import cut_at
 from isthmus.plan.choose import choose
 from isthmus.plan.remarks import unmet, unseen
-from isthmus.plan.rewards import reward
 from isthmus.plan.strategies import Strategies, link_at, strategies
 from isthmus.plan.types import ConfigMap, ConfigRow, Plan, Problem, RewardName
 
@@ -36,8 +35,12 @@ def edgent_map_accuracy(problem: Problem) -> Plan:
 
 def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMap:
     """Algorithm 2 over `problem.states_bps` (a range of its own where there are none). The downlink keeps its ratio to
-    the uplink. Of strategies with the same reward the later exit and the later cut count (`≤` in the algorithm); where
-    nothing meets the requirement the fastest is kept and marked.
+    the uplink.
+
+    As published a strategy is rewarded for what it does at the state's own rate; with `problem.states_spread` for what
+    it is expected to do at the rates that a state turns out to be, so that one which is only just in time is not taken.
+    Of strategies with the same reward the later exit and the later cut count (`≤` in the algorithm); where nothing
+    meets the requirement the fastest is kept and marked.
 
     Raises NoPlan where no strategy keeps memory and privacy, BadInput for more than two machines and for exits of
     unknown accuracy.
@@ -48,8 +51,8 @@ def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMa
         )
     found = strategies(problem)
     states = problem.states_bps or _usual_states()
-    if any(not 0 < s < float("inf") for s in states):
-        raise BadInput("bandwidth states are rates above zero, in bit/s")
+    if any(not 0 < s < float("inf") for s in (*states, *problem.states_spread)):
+        raise BadInput("bandwidth states are rates above zero, in bit/s, and their spread is of such multiples")
     rows = tuple(_best(problem, found, state, name) for state in sorted(set(states)))
     return ConfigMap(
         model=problem.graph.name,
@@ -57,6 +60,7 @@ def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMa
         batch=problem.graph.batch,
         reward=name,
         within_s=problem.limits.latency_s,
+        spread=problem.states_spread,
         rows=rows,
     )
 
@@ -67,10 +71,10 @@ def _best(problem: Problem, found: Sequence[Strategies], state_bps: float, name:
     best: ConfigRow | None = None
     for each in found:
         latency = each.table.latency_s(link.up_bps, link.down_bps, link.rtt_s)
-        worth = reward(name, each.exit.accuracy or 0.0, latency, within_s)
+        worth = each.worth(link, problem.states_spread, within_s, name)
         # all late: the fastest; else the greatest reward, the last of equals
         at = int(len(worth) - 1 - np.argmax(worth[::-1])) if worth.any() else int(np.argmin(latency))
-        row = each.row(at, link, within_s, name)
+        row = each.row(at, link, within_s, float(worth[at]))
         if best is None or _better(row, best):
             best = row
     assert best is not None
@@ -78,7 +82,7 @@ def _best(problem: Problem, found: Sequence[Strategies], state_bps: float, name:
 
 
 def _better(row: ConfigRow, than: ConfigRow) -> bool:
-    if row.meets or than.meets:
+    if row.reward or than.reward:
         return row.reward >= than.reward
     return row.latency_s < than.latency_s
 

@@ -1,0 +1,252 @@
+"""Over real traces, does Edgent's dynamic configurator beat the static one: more requests in time, more reward?
+
+Networks with exits on the published device pair (Raspberry Pi 3 and desktop machine, the regressions of Edgent 2018,
+Table II), played over Oboe's and Ghent's 4G traces (environment variable ISTHMUS_DATA) in virtual time by the choosers
+that run live. Every other file of a set is history: bandwidth states and scale come from those alone; of the others a
+part each is played. Two scales: `paper`, rates as the paper has them (Oboe as recorded, Ghent's to at most 10 Mbit/s)
+and a requirement of 1 s; `tie`, the history's median at the rate where the device alone and the server are equally fast
+to the first exit, and a requirement of 1.1 and 1.5 times what that takes: there is something to decide for.
+
+Policies: `edgent`, the static configurator's plan for the rate at the start; `edgent_each`, the same search before
+every request for the rate measured last; `edgent_map`, the configuration map by the paper's reward, and
+`edgent_map_accuracy` by the other. Requests start at the same moments for all, as far as the one before has ended;
+nobody is saved by the device finishing late answers (the papers have no such thing). Reported: throughput, reward
+(mean and distribution), share of requests in time, accuracy expected, state changes, all over all parts together.
+
+`--live` plays parts on real machines besides: a device process with a share of a core, a server process, a shaped link
+that replays the trace (edgent_live.py). Target: `edgent_map`'s mean reward and share in time above `edgent`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from edgent_cdf import draw_distributions
+
+from isthmus.adapt import bandwidth_states, belief_spread
+from isthmus.errors import IsthmusError
+from isthmus.graph import graph_of
+from isthmus.link import Link, Trace, read_trace
+from isthmus.model import load_model
+from isthmus.plan import CostTable, Limits, Problem, candidates_for, problem_for
+from isthmus.plan.strategies import Strategies, link_at, strategies
+from isthmus.plan.types import Exit
+from isthmus.profile.regression import profile_for
+from isthmus.record import Step
+from isthmus.simulate import RIGHT_SIZING, Requests, Served, World, make_policy, play, served
+
+NETS = {"b_alexnet": (0.747, 0.756, 0.764, 0.773, 0.782), "digits": (0.9245, 0.9732, 0.9844)}
+"""Shares of right answers by exit: of B-AlexNet the paper prints the first and the last (Fig. 9), those between lie on
+a line; of digits as measured on scikit-learn's test part."""
+PAIR = ("edgent2018_device", "edgent2018_server")
+SETS = ("oboe", "ghent_4g")
+GHENT_MOST_BPS = 10e6
+PART_S = 160.0
+RTT_S = 0.01
+PUBLISHED = "edgent_map, mean"
+ALLOWED = (1.1, 1.5)
+"""Requirements at the scale `tie`, as multiples of what the tie takes."""
+
+
+@dataclass(frozen=True)
+class Set:
+    """One set of traces, taken apart: what is known beforehand, and what is played (one part a file)."""
+
+    name: str
+    history: tuple[Trace, ...]
+    playing: tuple[Trace, ...]
+
+    @classmethod
+    def read(cls, folder: Path, most: int) -> Set:
+        files = [file for file in sorted(folder.iterdir()) if file.name[0] != "."]
+        history, others = files[0::2], files[1::2]
+        spread = others[:: max(1, len(others) // most)][:most]
+        past = tuple(read_trace(f) for f in history[:: max(1, len(history) // most)])
+        return cls(folder.name, past, tuple(beginning(read_trace(f)) for f in spread))
+
+    def scaled(self, factor: float) -> Set:
+        one = [tuple(t.scaled(factor) for t in part) for part in (self.history, self.playing)]
+        return Set(self.name, *one)
+
+    @property
+    def median_bps(self) -> float:
+        return float(np.median(np.concatenate([t.rates_bps for t in self.history])))
+
+    @property
+    def most_bps(self) -> float:
+        return max(float(t.rates_bps.max()) for t in self.history)
+
+
+def beginning(trace: Trace) -> Trace:
+    return trace.part(0, min(PART_S, trace.duration_s))
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network with exits on two machines, ready to be played."""
+
+    name: str
+    problem: Problem
+    ahead: tuple[Strategies, ...]
+    whole: CostTable
+
+    @classmethod
+    def published(cls, name: str) -> Net:
+        model = load_model(f"zoo:{name}", weights=False)
+        device, server = (profile_for(machine, model, [1], taken="") for machine in PAIR)
+        problem = problem_for(graph_of(model), device, server, Link(1e6, 1e6, RTT_S))
+        return cls.of(name, problem, NETS[name])
+
+    @classmethod
+    def of(cls, name: str, problem: Problem, shares: Sequence[float]) -> Net:
+        outputs = problem.graph.outputs
+        exits = tuple(Exit(o, share) for o, share in zip(outputs, shares, strict=True))
+        problem = replace(problem, exits=exits)
+        return cls(name, problem, strategies(problem), CostTable.of(problem, candidates_for(problem)))
+
+    def asked(self, within_s: float, states_bps: tuple[float, ...]) -> Problem:
+        return replace(self.problem, limits=Limits(latency_s=within_s), states_bps=states_bps)
+
+    def world(self, up: Trace) -> World:
+        return World({1: self.whole}, up, exits={each.exit.output: {1: each.table} for each in self.ahead})
+
+    def tie(self) -> tuple[float, float]:
+        """The rate at which the device alone and what sends something are equally fast to the first exit, and the
+        seconds that takes."""
+        first, link = self.ahead[0].table, self.problem.links[0]
+        local = first.up_bytes == 0
+
+        def seconds(bps: float, rows: Any) -> float:
+            there = link_at(link, bps)
+            return float(first.latency_s(there.up_bps, there.down_bps, there.rtt_s)[rows].min())
+
+        low, high = 1e3, 1e9
+        while high / low > 1.001:
+            middle = math.sqrt(low * high)
+            low, high = (low, middle) if seconds(middle, ~local) < seconds(middle, local) else (middle, high)
+        return high, seconds(high, local)
+
+
+def settings(net: Net, data: Set) -> Iterator[tuple[str, float, Set]]:
+    """(name, requirement in seconds, the traces at that scale)."""
+    yield "paper", 1.0, data if data.name == "oboe" else data.scaled(GHENT_MOST_BPS / data.most_bps)
+    tie_bps, tie_s = net.tie()
+    for allowed in ALLOWED:
+        yield f"tie × {allowed:g}", allowed * tie_s, data.scaled(tie_bps / data.median_bps)
+
+
+def simulated(net: Net, data: Set, within_s: float) -> dict[str, Served]:
+    """Every policy over every part, its requests pooled."""
+    published = net.asked(within_s, bandwidth_states(data.history))
+    spread = replace(published, states_spread=belief_spread(data.history))
+    found = {}
+    for name in (*RIGHT_SIZING, PUBLISHED):
+        problem, policy_name = (published, "edgent_map") if name == PUBLISHED else (spread, name)
+        steps: list[Step] = []
+        asked = changes = 0
+        for part in data.playing:
+            world = net.world(part)
+            requests = Requests(until_s=part.duration_s, every_s=max(within_s, 0.2))
+            policy = make_policy(policy_name, world, requests, problem=problem)
+            played = play(world, policy, requests)
+            steps += played.steps
+            asked += played.asked
+            changes += getattr(policy, "state_changes", 0)
+        found[name] = served(steps, problem.exits, within_s, asked=asked, state_changes=changes)
+    return found
+
+
+def judged(rows: dict[str, Served]) -> dict[str, Any]:
+    """Is dynamic above static?"""
+    static, dynamic = rows["edgent"], rows["edgent_map"]
+    return {
+        "reward_gain": dynamic.reward / static.reward - 1 if static.reward else math.inf,
+        "met_gain": dynamic.met - static.met,
+        "reward_above": dynamic.reward > static.reward,
+        "met_above": dynamic.met > static.met,
+        "both_always_in_time": static.met == dynamic.met == 1.0,
+    }
+
+
+def study(root: Path, nets: Sequence[str], most: int) -> list[dict[str, Any]]:
+    """A row for each network, set and setting."""
+    rows = []
+    sets = [Set.read(root / "traces" / name, most) for name in SETS]
+    for name in nets:
+        net = Net.published(name)
+        for data in sets:
+            for setting, within_s, scaled in settings(net, data):
+                print(f"{name}, {data.name}, {setting}", file=sys.stderr, flush=True)
+                played = simulated(net, scaled, within_s)
+                rows.append({
+                    "net": name,
+                    "set": data.name,
+                    "setting": setting,
+                    "within_s": within_s,
+                    "median_mbit": scaled.median_bps / 1e6,
+                    "states": len(bandwidth_states(scaled.history)),
+                    "parts": len(scaled.playing),
+                    **judged(played),
+                    "policies": {k: one.model_dump(mode="json") for k, one in played.items()},
+                })  # fmt: skip
+    return rows
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The table as it stands in docs/edgent.md: a row a case, a cell a policy."""
+    policies = list(rows[0]["policies"])
+    lines = [
+        f"| network | traces | requirement | median rate | {' | '.join(policies)} |",
+        "|---|---|---|---|" + "---|" * len(policies),
+    ]
+    for row in rows:
+        cells = [row["net"], row["set"], f"{row['setting']}: {row['within_s'] * 1e3:.0f} ms"]
+        cells.append(f"{row['median_mbit']:.2f} Mbit/s")
+        for one in row["policies"].values():
+            accuracy = "-" if one["accuracy"] is None else f"{one['accuracy']:.1%}"
+            cells.append(f"{one['met']:.1%}, **{one['reward']:.2f}**, {one['throughput_per_s']:.2f}/s, {accuracy}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--nets", default=",".join(NETS), help="of the zoo, with exits")
+    parser.add_argument("--parts", type=int, default=24, help="files of a set at most, for history and for playing")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the distributions of the reward")
+    parser.add_argument("--live", action="store_true", help="play on real machines instead")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each part that is played live")
+    parser.add_argument("--share", type=float, default=0.25, help="of a core, for the live device")
+    asked = parser.parse_args()
+    data = os.environ.get("ISTHMUS_DATA")
+    if not data:
+        raise SystemExit("ISTHMUS_DATA is not set: traces are needed")
+    try:
+        if asked.live:
+            from edgent_live import live
+
+            rows = live(Path(data), asked.nets.split(","), asked.parts, asked.seconds, asked.share)
+        else:
+            rows = study(Path(data), asked.nets.split(","), asked.parts)
+    except IsthmusError as error:
+        sys.exit(str(error))
+    if asked.markdown is not None:
+        asked.markdown.write_text(markdown(rows), encoding="utf-8")
+    if asked.picture is not None:
+        asked.picture.write_text(draw_distributions(rows), encoding="utf-8")
+    print(json.dumps({"live": asked.live, "rows": rows}) if asked.json else markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
