@@ -29,6 +29,7 @@ from isthmus.profile.regression import (
     shipped_regressions,
     variables_of,
 )
+from isthmus.profile.regression.read_table import conv_shape, pool_shape
 
 MACHINE = Machine(name="made up", cpu="", system="", runtime="", threads=1, kind="regression")
 MBIT = 1e6
@@ -272,6 +273,19 @@ def test_planes_by_hand() -> None:
     assert of("Transpose", 32, 1, 32)["aliased_bytes"] == moved
     assert of("Transpose", 28, 1, 28)["aliased_bytes"] == 0
     assert of("Reshape", 64, 1, 64)["aliased_bytes"] == 4 * moved
+
+
+def test_places_at_the_ends_of_a_row() -> None:
+    """Windows of 5 in steps of 1 reach over the ends of a row of 32 at four places; a window of 1 never does."""
+    pooled = pool_shape("max_pooling", 32.0, 8.0, 32.0, 5.0, 1.0)
+    found = variables_of(pooled, "extended")
+    assert found["windows_border"] == pytest.approx(found["windows"] * 4 / 32)
+    halved = variables_of(pool_shape("max_pooling", 32.0, 8.0, 16.0, 3.0, 2.0), "extended")
+    assert halved["windows_border"] == pytest.approx(halved["windows"] * 1 / 16)
+    narrow = variables_of(conv_shape("depthwise_convolution", 2.0, 8.0, 8.0, 7.0, 1.0), "extended")
+    assert narrow["macs_border"] == narrow["macs"]
+    plain = variables_of(conv_shape("convolution", 32.0, 8.0, 8.0, 1.0, 1.0), "extended")
+    assert plain["macs_border"] == 0
 
 
 def test_one_activation_is_fused_and_no_more() -> None:

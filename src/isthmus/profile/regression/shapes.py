@@ -81,8 +81,14 @@ def _streamed(shape: LayerShape) -> dict[str, float]:
     return {**_moved(shape), **{f"bytes_over_{name}": max(0.0, moved - size) for name, size in _CACHES.items()}}
 
 
+def _edge(shape: LayerShape) -> float:
+    """The share of a row's places whose window reaches over an end of it ("same" padding): those go one by one, with
+    looks at where the row ends, the others many at a time."""
+    return min(1.0, (shape.kernel - 1.0) / (shape.stride * max(1, shape.columns)))
+
+
 def _convolution(shape: LayerShape) -> dict[str, float]:
-    """Multiply-accumulates by the kernel that does them, with what a row of the output costs at its ends."""
+    """Multiply-accumulates by the kernel that does them, with what the places at the ends of a row cost."""
     first = shape.channels % _BLOCK != 0
     spatial = shape.kernel > 1
     grouped = shape.groups > 1
@@ -92,10 +98,9 @@ def _convolution(shape: LayerShape) -> dict[str, float]:
         "macs_spatial": spatial and not grouped and not first,
         "macs_pointwise": not spatial and not grouped and not first,
     }
-    border = spatial and not first
     return {
         **{name: shape.macs * is_so for name, is_so in kinds.items()},
-        "macs_border": shape.macs * border / max(1, shape.columns),
+        "macs_border": shape.macs * (spatial and not first) * _edge(shape),
         "bounded_bytes": shape.out_bytes * shape.bounded,
         "weight_bytes": shape.weight_bytes,
         **_streamed(shape),
@@ -105,7 +110,7 @@ def _convolution(shape: LayerShape) -> dict[str, float]:
 def _depthwise(shape: LayerShape) -> dict[str, float]:
     return {
         "macs": shape.macs,
-        "macs_border": shape.macs / max(1, shape.columns),
+        "macs_border": shape.macs * _edge(shape),
         "bounded_bytes": shape.out_bytes * shape.bounded,
         "weight_bytes": shape.weight_bytes,
         **_streamed(shape),
@@ -116,7 +121,7 @@ def _windowed(shape: LayerShape) -> dict[str, float]:
     """A pooling reads every window: kernel area × outputs."""
     return {
         "windows": shape.kernel**2 * shape.out_bytes,
-        "windows_border": shape.kernel**2 * shape.out_bytes / max(1, shape.columns),
+        "windows_border": shape.kernel**2 * shape.out_bytes * _edge(shape),
         "rows": shape.out_bytes / max(1, shape.columns),
         **_streamed(shape),
     }
