@@ -63,7 +63,7 @@ def legend() -> Markup:
     return join(parts)
 
 
-def stroke(name: str, colour: str) -> dict[str, object]:
+def stroke(name: str, colour: str) -> dict[str, str | float]:
     return {"stroke": colour, "stroke_width": 2, "fill": "none", "stroke_dasharray": DASHES[name]}
 
 

@@ -13,8 +13,8 @@ every request for the rate measured last; `edgent_map`, the configuration map by
 nobody is saved by the device finishing late answers (the papers have no such thing). Reported: throughput, reward
 (mean and distribution), share of requests in time, accuracy expected, state changes, all over all parts together.
 
-`--live` plays parts on real machines besides: a device process with a share of a core, a server process, a shaped link
-that replays the trace (edgent_live.py). Target: `edgent_map`'s mean reward and share in time above `edgent`'s.
+`--live` plays parts on real machines instead: a slowed device process, a server process, a shaped link that replays the
+trace (edgent_live.py). Target: `edgent_map`'s mean reward and share in time above `edgent`'s.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the distributions of the reward")
     parser.add_argument("--live", action="store_true", help="play on real machines instead")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each part that is played live")
-    parser.add_argument("--share", type=float, default=0.25, help="of a core, for the live device")
+    parser.add_argument("--bundles", type=Path, metavar="DIR", help="bundles packed before, by network; for --live")
     asked = parser.parse_args()
     data = os.environ.get("ISTHMUS_DATA")
     if not data:
@@ -236,7 +236,7 @@ def main() -> None:
         if asked.live:
             from edgent_live import live
 
-            rows = live(Path(data), asked.nets.split(","), asked.parts, asked.seconds, asked.share)
+            rows = live(Path(data), asked.nets.split(","), asked.parts, asked.seconds, asked.bundles)
         else:
             rows = study(Path(data), asked.nets.split(","), asked.parts)
     except IsthmusError as error:

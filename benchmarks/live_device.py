@@ -18,11 +18,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from isthmus.adapt import Fixed, Habits, TableChooser, Unlearning
+from isthmus.adapt import EachRequest, Fixed, Habits, MapChooser, TableChooser, Unlearning
 from isthmus.link import Link
 from isthmus.link.trace import Trace
+from isthmus.plan import configuration_map
+from isthmus.plan.planners.edgent import in_time
+from isthmus.plan.strategies import link_at, strategies
 from isthmus.record import Choice, Chooser, Header, Journal, Step
-from isthmus.session import Ready, connect, ready, table_of
+from isthmus.session import Ready, connect, ready, right_sizing_of, table_of
 
 DEADLINE_S = 60.0
 """No policy is saved by the device: what never changes must bear what it gets."""
@@ -31,8 +34,10 @@ WARM = 300
 
 
 class Order(BaseModel):
-    """One replay. `cut` and `codec` for a fixed choice; `moments_s`, `cuts`, `codecs` for one who knows beforehand;
-    neither for the chooser that learns. `link`: what it believes at first, (up bit/s, down bit/s, rtt s, fixed s)."""
+    """One replay. `choice` (cut, codec) and `exit` for one that never changes; `moments_s` and `choices` for one who
+    knows beforehand; `strategy` for those that choose among exits (`edgent_map`, `edgent_map_accuracy`, `edgent_each`),
+    for a requirement, bandwidth states and their spread; none of them for the chooser that learns. `link`: what is
+    believed at first, (up bit/s, down bit/s, rtt s, fixed s)."""
 
     name: str
     start_s: float
@@ -42,6 +47,11 @@ class Order(BaseModel):
     trace: dict[str, object]
     journal: str
     choice: tuple[str, str] | None = None
+    exit: str | None = None
+    strategy: str = ""
+    within_s: float | None = None
+    states_bps: tuple[float, ...] = ()
+    states_spread: tuple[float, ...] = ()
     moments_s: tuple[float, ...] = ()
     choices: tuple[tuple[str, str], ...] = ()
 
@@ -94,10 +104,28 @@ class Kept:
 def chooser_of(order: Order, here: Ready) -> Chooser:
     """Whoever decides in this replay."""
     if order.choice is not None:
-        return Fixed(Choice(cut=order.choice[0], codec=order.choice[1]))
+        return Fixed(Choice(cut=order.choice[0], codec=order.choice[1], exit=order.exit))
     if order.moments_s:
         return Known(order.moments_s, order.choices)
+    if order.strategy:
+        return strategist(order, here)
     return TableChooser(replace(table_of(here.bundle), link=Link(*order.link)), Habits())
+
+
+def strategist(order: Order, here: Ready) -> Chooser:
+    """Whoever chooses exit and cut, as `isthmus.session.map_chooser_of` makes it, from this link on."""
+    link = Link(*order.link)
+    found = right_sizing_of(
+        here.bundle, within_s=order.within_s, states_bps=order.states_bps, states_spread=order.states_spread
+    )
+    problem = replace(found, links=(link,))
+    watch = TableChooser(replace(table_of(here.bundle), link=link), Habits(deadline_s=order.within_s))
+    if order.strategy == "edgent_each":
+        ahead = strategies(problem)
+        return EachRequest(lambda bps: in_time(ahead, link_at(link, bps), order.within_s), watch, link.up_bps)
+    return MapChooser(
+        configuration_map(problem, "accuracy_first" if order.strategy == "edgent_map_accuracy" else "edgent"), watch
+    )
 
 
 def play(order: Order, here: Ready, address: str, inputs: dict[str, np.ndarray]) -> dict[str, object]:
@@ -131,7 +159,7 @@ def play(order: Order, here: Ready, address: str, inputs: dict[str, np.ndarray])
 
 def main() -> None:
     folder, address, picture = sys.argv[1:]
-    here = ready(Path(folder), slowdown=1.0)
+    here = ready(Path(folder))
     name = here.engine.graph.inputs[0]
     inputs = {name: np.load(picture)}
     here.engine.whole(inputs)

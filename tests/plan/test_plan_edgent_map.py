@@ -150,7 +150,7 @@ def test_with_a_spread_the_expected_reward_is_the_greatest_there_is() -> None:
             if row.reward:
                 assert worth[row.exit or "", row.cut, row.codec] == pytest.approx(row.reward, rel=1e-9)
             other += (row.exit, row.cut, row.codec) != (mean.exit, mean.cut, mean.codec)
-    assert other >= 4, other
+    assert other >= 3, other
 
 
 def test_a_spread_of_nothing_but_the_state_is_no_spread() -> None:

@@ -1,0 +1,154 @@
+"""Edgent's configurators on real machines: the live part of edgent_dynamic.py.
+
+The device is a process whose network runs as many times slower as its profile declares, the server has the other core,
+between them lie two namespaces and a shaped link with 10 ms of round trip that replays a trace at its own pace. Every
+policy plays the same part, one after the other, requests at the same moments (later where the one before is not
+answered yet); nobody is saved by the device finishing late answers.
+
+History and playing part are different files. The history's median is brought to the rate at which the device alone and
+the server are equally fast to the first exit, the requirement is 1.5 times what that takes. Of the files that are not
+history the part is played in which the rate spreads most over half a minute: where there is something to follow.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dynamic_split_live import LEAD_S, Device, Settings, machines
+from edgent_dynamic import ALLOWED, NETS, SETS, Net, Set, judged
+from shaped_runs import packed
+
+from isthmus.adapt import bandwidth_states, belief_spread
+from isthmus.bundle import Bundle, open_bundle
+from isthmus.files import write_json
+from isthmus.graph import graph_of
+from isthmus.link import Link, Trace
+from isthmus.model import Model, load_model
+from isthmus.plan.planners.edgent import in_time
+from isthmus.plan.strategies import link_at
+from isthmus.profile import ExitTable
+from isthmus.profile.exits import ExitRow
+from isthmus.record import Step
+from isthmus.session import problem_of
+from isthmus.simulate import Served, served
+
+SLOWDOWN = {"b_alexnet": 8.0, "digits": 60.0}
+"""So slow that what the device does takes tens of milliseconds, as on a small board; digits is a tiny network."""
+POLICIES = ("edgent", "edgent_each", "edgent_map")
+DELAY_S = 0.005
+
+
+def live(root: Path, nets: Sequence[str], most: int, seconds: float, bundles: Path | None) -> list[dict[str, Any]]:
+    """A row for each network and set."""
+    rows = []
+    for name in nets:
+        sets = [Set.read(root / "traces" / one, most) for one in SETS]
+        if bundles is not None and (bundles / name).is_dir():
+            rows += played(name, bundles / name, sets, seconds)
+            continue
+        with packed_with_exits(name) as bundle:
+            rows += played(name, bundle, sets, seconds)
+    return rows
+
+
+def packed_with_exits(name: str) -> Any:
+    """A bundle with the accuracies of `NETS`, profiled here."""
+    model = load_model(f"zoo:{name}", weights=False)
+    folder = Path(tempfile.mkdtemp())
+    write_json(folder / "exits.json", exit_table(model, NETS[name]))
+    options = ("--slowdown", str(SLOWDOWN[name]), "--exits", str(folder / "exits.json"), "--codecs", "float32")
+    return packed(f"zoo:{name}", 4, options=options)
+
+
+def exit_table(model: Model, shares: Sequence[float]) -> ExitTable:
+    """A table with these accuracies; its thresholds are never asked for, for no input leaves early here."""
+    outputs = graph_of(model).outputs
+    rows = tuple(
+        ExitRow(output=output, accuracy=share, threshold=0.5 if output != outputs[-1] else None)
+        for output, share in zip(outputs, shares, strict=True)
+    )
+    known = {"model": model.name, "fingerprint": model.fingerprint, "classes": 10, "data": "told", "samples": 1}
+    return ExitTable(rows=rows, accuracy=shares[-1], **known)
+
+
+def played(name: str, path: Path, sets: Sequence[Set], seconds: float) -> list[dict[str, Any]]:
+    """Every set and policy with one bundle."""
+    bundle = open_bundle(path)
+    net = net_of(name, bundle)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        keep = Path(scratch)
+        inputs = keep / "input.npy"
+        np.save(inputs, next(iter(load_model(f"zoo:{name}").random_inputs(1, 0).values())))
+        tie_bps, tie_s = net.tie()
+        within_s = ALLOWED[-1] * tie_s
+        settings = Settings(seconds=seconds, every_s=max(0.2, within_s), share=1.0, rounds=1, delay_s=DELAY_S)
+        with machines(path, inputs, keep, settings) as device:
+            for data in sets:
+                scaled = data.scaled(tie_bps / data.median_bps)
+                rows.append({"net": name, "set": data.name, **case(device, net, scaled, within_s, seconds)})
+    return rows
+
+
+def net_of(name: str, bundle: Bundle) -> Net:
+    """The bundle's own problem on the testbed's link."""
+    problem = problem_of(bundle, link=Link(1e6, 1e6, 2 * DELAY_S))
+    return Net.of(name, problem, NETS[name])
+
+
+def case(device: Device, net: Net, data: Set, within_s: float, seconds: float) -> dict[str, Any]:
+    """Every policy over the liveliest part; rates of the traces are payload, the wire carries a little more."""
+    part = liveliest(data.playing, seconds)
+    wire = part.scaled(1 / device.net.goodput)
+    link = link_at(net.problem.links[0], max(1e3, float(part.rates_bps[0])))
+    states = bandwidth_states(data.history)
+    asked = {"within_s": within_s, "states_bps": states, "states_spread": belief_spread(data.history)}
+    found: dict[str, Served] = {}
+    for name in POLICIES:
+        if name == "edgent":
+            row = in_time(net.ahead, link, within_s)
+            steps, _ = device.play(name, wire, link, choice=(row.cut, row.codec), exit=row.exit)
+        else:
+            steps, _ = device.play(name, wire, link, strategy=name, **asked)
+        found[name] = served(steps, net.problem.exits, within_s)
+        say(net.name, data.name, name, found[name], steps)
+    return {
+        "setting": f"live × {ALLOWED[-1]:g}",
+        "within_s": within_s,
+        "median_mbit": float(np.median(part.rates_bps)) / 1e6,
+        "states": len(states),
+        "parts": 1,
+        **judged(found),
+        "policies": {k: one.model_dump(mode="json") for k, one in found.items()},
+    }
+
+
+def liveliest(traces: Sequence[Trace], seconds: float) -> Trace:
+    """The part of so many seconds in which the logarithm of the rate spreads most; its beginning holds for the lead."""
+    best: tuple[float, Trace] | None = None
+    for trace in traces:
+        for start_s in np.arange(0, trace.duration_s - seconds, seconds / 2):
+            part = trace.part(float(start_s), float(start_s) + seconds)
+            if part.rates_bps.min() < 0.05 * float(np.median(trace.rates_bps)):
+                continue  # an outage is the same for all
+            moments = part.times_s.searchsorted(np.arange(0, seconds, 0.5), side="right") - 1
+            spread = float(np.std(np.log(part.rates_bps[moments])))
+            if best is None or spread > best[0]:
+                best = spread, part
+    if best is None:
+        raise SystemExit(f"no trace is as long as {seconds:g} s without an outage")
+    part = best[1]
+    return Trace(np.concatenate([[0.0], part.times_s[1:] + LEAD_S]), part.rates_bps, part.duration_s + LEAD_S)
+
+
+def say(net: str, data: str, policy: str, one: Served, steps: Sequence[Step]) -> None:
+    """How it went, for who watches."""
+    p50_ms = float(np.median([s.seconds.total for s in steps])) * 1e3
+    exits = {e: sum(s.exit == e for s in steps) for e in sorted({s.exit or "" for s in steps})}
+    text = f"{net}, {data}, {policy}: {one.met:.1%} in time, reward {one.reward:.2f}, p50 {p50_ms:.0f} ms, {exits}"
+    print(text, file=sys.stderr, flush=True)
