@@ -42,11 +42,13 @@ class Histogram:
         self._widen(flat)
         for first in range(0, flat.size, _PIECE):
             piece = flat[first : first + _PIECE]
-            self.zeros += piece.size - int(np.count_nonzero(piece))
+            zeros = piece.size - int(np.count_nonzero(piece))
+            self.zeros += zeros
             if self.width:
                 at = np.multiply(piece, np.float32(1 / self.width))
                 np.floor(at, out=at)
                 self._counts += np.bincount(at.astype(np.intp) + BINS, minlength=2 * BINS)
+                self._counts[BINS] -= zeros
         self.count += flat.size
 
     @property
@@ -76,11 +78,9 @@ class Histogram:
 
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """(values, counts): the middle of every bin that holds something, never outside what was seen, and zero."""
-        counts = self._counts.copy()
-        counts[BINS] -= self.zeros if self.width else 0
-        held = np.flatnonzero(counts)
+        held = np.flatnonzero(self._counts)
         middle = np.clip((held - BINS + 0.5) * self.width, self.low, self.high)
-        return np.append(middle, 0.0), np.append(counts[held], self.zeros)
+        return np.append(middle, 0.0), np.append(self._counts[held], self.zeros)
 
     @property
     def _seen(self) -> ChannelClip:
