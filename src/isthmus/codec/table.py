@@ -20,8 +20,8 @@ _PICTURES = ("jpeg", "webp")
 
 
 def codec_names() -> tuple[str, ...]:
-    """The usual codecs for any float32 tensor, dearest first. Other widths down to 1 bit have names too (`int5`), every width
-    a Huffman-coded form (`int4+huffman`), and picture inputs `jpeg:Q` and `webp:Q`, Q 1…100."""
+    """The usual codecs for any float32 tensor, dearest first. Other widths down to 1 bit have names too (`int5`), every
+    width a Huffman-coded form (`int4+huffman`), and picture inputs `jpeg:Q` and `webp:Q`, Q 1…100."""
     return ("float32", "float16", *_PLANAR)
 
 
