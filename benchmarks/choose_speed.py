@@ -1,7 +1,9 @@
 """How long does it take to decide where the next request runs, and to learn from the last one?
 
 Every ready cut of EfficientNet-B0 with four codecs, believed rate and loads changing all the time. The target is well
-under a millisecond; the peer in the same run is pricing every candidate anew with the cost function.
+under a millisecond; the peer in the same run is pricing every candidate anew with the cost function. Of Edgent's
+configuration map (40 states): finding the strategy of a rate, target 20 µs, and the whole decision, which watches the
+link with the same candidates.
 """
 
 from __future__ import annotations
@@ -12,16 +14,20 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from isthmus.adapt import Habits, TableChooser
+from isthmus.adapt import Habits, MapChooser, TableChooser
 from isthmus.graph import graph_of, narrow_cuts
 from isthmus.link import Link
 from isthmus.model import load_model
-from isthmus.plan import CostTable, candidates_for, price, problem_for
+from isthmus.plan import CostTable, Limits, candidates_for, configuration_map, price, problem_for
+from isthmus.plan.types import Exit
 from isthmus.profile import BatchProfile, Machine, Profile, Timing
 from isthmus.record import Evidence, Seconds, Step
 
 TARGET_MS = 1.0
+LOOK_UP_TARGET_US = 20.0
+STATES = 40
 CODECS = ("float32", "float16", "int8", "int4")
 
 
@@ -42,6 +48,13 @@ def main() -> None:
         result[name] = spread_us(lambda n, c=chooser: c.choose(n * 0.1), options.rounds)  # type: ignore[misc]
     chooser = TableChooser(table)
     result["observe"] = spread_us(lambda n: chooser.observe(step(n)), options.rounds)
+    states = tuple(50e3 * 1.2**k for k in range(STATES))
+    exits = (Exit(graph.outputs[0], 0.77),)
+    config = configuration_map(replace(problem, exits=exits, states_bps=states, limits=Limits(latency_s=0.2)))
+    rates = [random.Random(n).uniform(5e4, 5e7) for n in range(options.rounds)]
+    result["map look-up"] = {**spread_us(lambda n: config.at(rates[n]), options.rounds), "target_us": LOOK_UP_TARGET_US}
+    by_map = MapChooser(config, TableChooser(table))
+    result["choose by the map"] = spread_us(lambda n: by_map.choose(n * 0.1), options.rounds)
     result["price all anew"] = spread_us(lambda _: [price(problem, c, k) for c, k in candidates], 5)
     if options.json:
         print(json.dumps(result))
