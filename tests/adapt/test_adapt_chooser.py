@@ -315,3 +315,23 @@ def test_a_part_too_small_to_tell_says_nothing_of_a_machines_load() -> None:
     for t in range(20, 26):
         chooser.observe(step(t, "late", up_bps=120e6, head=60 * MS, server_s=2 * MS))
     assert chooser.beliefs[1] == pytest.approx(2.5, rel=0.4), "a tail of 0.1 ms that took 2 does not mean 20 times"
+
+
+def test_a_short_transfer_that_crawls_tells_of_the_link() -> None:
+    """1 kB shows no dispersion; when it takes 0.3 s twice, the link has almost stopped and the device wins."""
+    table = table_of((INPUT, 0, 10, 600), ("last", 80, 1, 1), (OUTPUT, 120, 0, 0))
+    chooser = settled(1e6, table)
+    assert chooser.choose(5).cut == "last"
+    for t in range(5, 7):
+        up = Seconds(total=0.4, head=80 * MS, up=0.3)
+        chooser.observe(Step(id=t, t_s=t, ran="split", cut="last", codec="float32", seconds=up, up_bytes=1000))
+    assert chooser.choose(7.5).cut == OUTPUT
+    assert chooser.beliefs[0] == pytest.approx(8e3 / 0.2975, rel=0.1)
+
+
+def test_a_short_transfer_that_is_a_little_late_tells_nothing() -> None:
+    chooser = settled(1e6)
+    for t in range(5, 8):
+        up = Seconds(total=0.1, up=12 * MS)
+        chooser.observe(Step(id=t, t_s=t, ran="split", cut="late", codec="float32", seconds=up, up_bytes=1000))
+    assert chooser.beliefs[0] == pytest.approx(1e6, rel=0.01)

@@ -26,6 +26,9 @@ from isthmus.record.types import Choice, Side, Step
 
 DOUBT = 0.3
 """Above this probability of an unseen change a probe is sent at once instead of waiting for the next request."""
+SLOW = 2.0
+"""A transfer too short for dispersion is news of the link when it took this many round trips beyond its half, and this
+many times as long as believed."""
 SETTLED = 8.0
 """Samples of a rate after which probes are as rare as `Habits.probe_every_s`; after a quarter, four times as often."""
 
@@ -209,12 +212,22 @@ class TableChooser:
 
     def _learn_link(self, step: Step, now_s: float) -> None:
         told = step.evidence
-        if told.up_bps is not None:
-            self._bandwidth.observe(told.up_bps, now_s)
+        up_bps = told.up_bps if told.up_bps is not None else self._crawled_bps(step)
+        if up_bps is not None:
+            self._bandwidth.observe(up_bps, now_s)
         if told.down_bps is not None:
             self._downlink.observe(told.down_bps, now_s)
         if told.rtt_s is not None:
             self._rtt.observe(told.rtt_s, now_s)
+
+    def _crawled_bps(self, step: Step) -> float | None:
+        """A kilobyte leaves in one piece and shows no dispersion, but when it takes far longer than believed its own
+        time tells the rate, within the link's jitter: without this a link that almost stands still goes unnoticed."""
+        rtt_s = self._rtt.least
+        took_s = step.seconds.up - rtt_s / 2
+        if not step.up_bytes or took_s <= max(SLOW * rtt_s, SLOW * 8 * step.up_bytes / self._bandwidth.bps):
+            return None
+        return 8 * step.up_bytes / took_s
 
     def _learn_work(self, step: Step, now_s: float) -> None:
         told, spent = step.evidence, step.seconds
