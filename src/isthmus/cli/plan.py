@@ -7,6 +7,17 @@ from typing import Annotated
 
 import typer
 
+from isthmus.cli.bits import (
+    Arrivals,
+    Compare,
+    DistortionTables,
+    Literally,
+    LossFile,
+    MaxDistortion,
+    MaxLoss,
+    Narrow,
+    bit_options,
+)
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar
 from isthmus.cli.computing import DeviceName, ServerName
 from isthmus.cli.edgent import CHOOSES_EXIT, Exits, ServerFirst, States, exits_for, past_of
@@ -69,6 +80,14 @@ def plan(
     exits: Exits = "",
     states: States = None,
     server_first: ServerFirst = False,
+    distortions: DistortionTables = None,
+    max_loss: MaxLoss = None,
+    max_distortion: MaxDistortion = None,
+    losses: LossFile = None,
+    narrow: Narrow = 1.0,
+    literal: Literally = False,
+    arrivals: Arrivals = None,
+    compare: Compare = False,
     best: Annotated[
         int, typer.Option("--retime", min=0, help="Time the best so many choices here before answering.")
     ] = 0,
@@ -86,9 +105,13 @@ def plan(
     Exit and cut together: isthmus plan zoo:digits --planner edgent --exits 0.92,0.96,0.99 --deadline 20ms
 
     Without either machine at hand: isthmus plan zoo:resnet50 --device eyeriss --server tpu --up 3Mbit
+
+    Split and bit widths together: isthmus plan zoo:digits --planner autosplit --device eyeriss --server tpu
+    --uplink 3Mbit --memory 4MiB --distortions distortions.json --max-loss 1%
     """
     link, names = link_of(up, down, rtt, fixed, late), codecs_of(codecs)
-    limits = limits_of(private, deadline, memory, private_until, sure)
+    bits = bit_options(distortions, max_loss, max_distortion, losses, narrow, literal, arrivals, device)
+    limits = bits.limits(limits_of(private, deadline, memory, private_until, sure))
     sizes = batches_of(batches) if batches else ()
     if not 0 < load < float("inf"):
         raise BadInput(f"a server's load is a number above zero, not {load:g}")
@@ -105,6 +128,7 @@ def plan(
         codecs=names,
         limits=limits,
         exits=planner in CHOOSES_EXIT,
+        fold=distortions is not None,
     )
     found = make_plan(
         machines,
@@ -119,7 +143,11 @@ def plan(
         exits=exits_for(planner, model, graph_of(machines.model, batch), exits),
         past=past_of(states),
         server_first=server_first,
+        bits=bits,
+        compare=compare,
     )
+    if best and found.bits is not None:
+        raise BadInput("--retime runs cuts in floating point, not at the widths that were chosen; leave it out")
     if best and server_first:
         raise BadInput("--retime times the order in which the device runs first; leave it or --server-first out")
     if best:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from isthmus.cli.bits import BitOptions
 from isthmus.cli.common import err, progress_bar, today
 from isthmus.cli.computing import computed
 from isthmus.cli.edgent import Past
@@ -18,8 +19,9 @@ from isthmus.errors import BadInput
 from isthmus.files import read_json
 from isthmus.graph import INPUT, graph_of, tensors_before
 from isthmus.link import Link
-from isthmus.model import Model, load_model
+from isthmus.model import Model, fused, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, problem_for
+from isthmus.plan.baselines import baselines
 from isthmus.plan.types import Exit
 from isthmus.profile import Profile
 from isthmus.profile.measure import CODECS, Measuring, measure
@@ -44,6 +46,17 @@ PlannerName = Literal[
     "edgent_mincut",
     "edgent_map",
     "edgent_map_accuracy",
+    "dads",
+    "dads_heavy",
+    "qdmp",
+    "qdmp_e",
+    "qdmp_e_u4",
+    "u2",
+    "u4",
+    "u6",
+    "u8",
+    "cloud16",
+    "autosplit",
     "exhaustive",
 ]
 Planner = Annotated[PlannerName, typer.Option(help="How to search; see docs/planners.md.")]
@@ -51,7 +64,7 @@ Slowdown = Annotated[
     float | None,
     typer.Option(help=f"The device is this many times slower than its profile says; {DEFAULT_SLOWDOWN:g} without one."),
 ]
-Up = Annotated[str, typer.Option(help="Rate from the device to the server, as 20Mbit.")]
+Up = Annotated[str, typer.Option("--up", "--uplink", help="Rate from the device to the server, as 20Mbit.")]
 Down = Annotated[str, typer.Option(help="Rate back; as --up where absent.")]
 Rtt = Annotated[str, typer.Option(help="Round trip, as 10ms.")]
 Codecs = Annotated[str, typer.Option(help="How crossing tensors may be written, as float32,int8.")]
@@ -140,17 +153,18 @@ def machines_of(
     codecs: Sequence[str] = (),
     limits: Limits | None = None,
     exits: bool = False,
+    fold: bool = False,
 ) -> Machines:
     """Load the model, read the profiles that are given, compute those of the devices that are named (`names`: device,
     server), and measure the others here, at `batch` and at `batches`; `codecs` are timed besides the usual ones,
-    and with `exits` what each exit needs. What the model does not allow (a batch, a node that `limits` name) is refused
-    before anything is measured."""
+    with `exits` what each exit needs, and with `fold` the network without its normalisations. What the model does not
+    allow (a batch, a node that `limits` name) is refused before anything is measured."""
     paths = {"device": device, "server": server}
     named = {which: text for which, text in zip(paths, names, strict=True) if text is not None}
     for which in named:
         if paths[which] is not None:
             raise BadInput(f"give --{which} or --{which}-profile, not both")
-    model = load_model(name)
+    model = fused(load_model(name)) if fold else load_model(name)
     at = tuple(sorted({batch, *batches}))
     for graph in [graph_of(model, size) for size in at]:
         if limits is not None and limits.private_until is not None:
@@ -216,10 +230,13 @@ def make_plan(
     exits: tuple[Exit, ...] = (),
     past: Past | None = None,
     server_first: bool = False,
+    bits: BitOptions | None = None,
+    compare: bool = False,
 ) -> Plan:
     """Ask a planner; the codecs are `names` wherever `codecs` says nothing (pictures at the input only). `batches`:
-    sizes that switch tables are wanted for; `load` multiplies the server's times; `exits` as in
-    `Problem`; `server_first`: the server runs the first part, home stays the device."""
+    sizes that switch tables are wanted for; `load` multiplies the server's times; `exits` as in `Problem`;
+    `server_first`: the server runs the first part, home stays the device; `bits`: for planners that choose widths;
+    `compare` adds the baselines to the plan's solutions."""
     problem = problem_for(
         graph_of(machines.model, batch),
         machines.device,
@@ -237,7 +254,9 @@ def make_plan(
         problem = replace(problem, states_bps=past.states_bps, states_spread=past.spread)
     if server_first:
         problem = replace(problem, machines=problem.machines[::-1], home=1)
-    return PLANNERS[planner](problem)
+    problem = problem if bits is None else bits.problem(problem)
+    plan = PLANNERS[planner](problem)
+    return plan.model_copy(update={"solutions": (*plan.solutions, *baselines(problem))}) if compare else plan
 
 
 def features_only(names: tuple[str, ...]) -> tuple[str, ...]:

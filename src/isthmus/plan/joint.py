@@ -75,10 +75,10 @@ def joint(problem: Problem, planner: str = "autosplit") -> Joint:
         found += [other.solution(w, planner) for w in undominated(other, other.all_widths())]
     found += server_solutions(problem, splits.storage, planner)
     named = {s.name: s for s in sorted(found, key=lambda s: -s.total_s)}
-    judged = [_judged(problem, s, reference) for s in named.values() if s.fits]
-    if not judged:
+    rows = [judged(problem, s, reference) for s in named.values() if s.fits]
+    if not rows:
         raise NoPlan(no_head(problem, planner, places))
-    return Joint(tuple(_with_front(judged)), places, reference, splits)
+    return Joint(tuple(_with_front(rows)), places, reference, splits)
 
 
 def server_solutions(problem: Problem, storage: Storage, planner: str) -> Iterator[Solution]:
@@ -120,13 +120,14 @@ def _other_heads(problem: Problem, splits: Splits, planner: str) -> Iterator[Spl
             yield other
 
 
-def _judged(problem: Problem, solution: Solution, reference: float) -> Solution:
+def judged(problem: Problem, solution: Solution, reference: float) -> Solution:
     """With the accuracy it loses: as measured, or estimated from the distortion."""
     if solution.name in problem.losses:
         return solution.model_copy(update={"loss": problem.losses[solution.name], "measured": True})
-    if solution.distortion is None or not reference:
+    if solution.distortion is None or (not reference and solution.distortion):
         return solution
-    return solution.model_copy(update={"loss": LOSS_AT_EIGHT * solution.distortion / reference})
+    reference = reference or 1.0
+    return solution.model_copy(update={"loss": min(1.0, LOSS_AT_EIGHT * solution.distortion / reference)})
 
 
 def _with_front(every: Iterable[Solution]) -> list[Solution]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.plan.choose import name_of
+from isthmus.plan.show_bits import solutions_view
 from isthmus.plan.show_exits import config_view, exits_view
 from isthmus.plan.show_switch import switch_view
 from isthmus.plan.types import Candidate, CostRow, Plan
@@ -28,6 +29,8 @@ def show_plan(plan: Plan, names: Sequence[str] = ("device", "server"), width: in
     """The whole picture: summary, cost by cause, bars over all cuts, switch tables, exits, configuration map. `names`:
     what to call the machines, in order."""
     parts = [plan_summary(plan), Text(), cost_table(plan, names), Text(), plan_bars(plan, names, width)]
+    if plan.solutions:
+        parts += [Text(), solutions_view(plan)]
     if plan.switch:
         parts += [Text(), switch_view(plan.switch)]
     if plan.exit and plan.exits:

@@ -1,0 +1,58 @@
+"""Solutions of the joint choice of split and widths as a table: the front, the plan's own, the baselines."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from isthmus.graph import INPUT, OUTPUT
+from isthmus.plan.solution import Solution
+from isthmus.plan.types import Plan
+from isthmus.units import show_bytes, show_seconds
+
+MOST_ROWS = 24
+
+
+def solutions_view(plan: Plan) -> RenderableType:
+    """Rows from fastest to slowest, the plan's own marked; a loss with ~ is estimated, not measured."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("split", overflow="fold", max_width=22)
+    for heading in ("W", "A", "sent at", "time", "memory", "sends", "loss"):
+        table.add_column(heading, justify="right")
+    rows = _shown(plan)
+    for row in rows:
+        own = row.planner == plan.planner and row.cut == plan.cuts[0] and row.bits == plan.bits
+        table.add_row(*_cells(row, own=own, planner=plan.planner), style="bold" if own else "")
+    hidden = len(plan.solutions) - len(rows)
+    note = f"{hidden} more solutions behind the front, with --json" if hidden else ""
+    return Group(table, Text(note, style="dim")) if note else table
+
+
+def _shown(plan: Plan) -> list[Solution]:
+    """The front and the baselines; of a long front every so many, the plan's own among them."""
+    front = [s for s in plan.solutions if s.front and s.planner == plan.planner]
+    if len(front) > MOST_ROWS:
+        step = len(front) / MOST_ROWS
+        front = [s for k, s in enumerate(front) if int(k / step) != int((k - 1) / step) or s.bits == plan.bits]
+    others = [s for s in plan.solutions if s.planner != plan.planner]
+    return sorted([*front, *others], key=lambda s: s.total_s)
+
+
+def _cells(row: Solution, *, own: bool, planner: str) -> tuple[str, ...]:
+    where = {INPUT: "all on the server", OUTPUT: "all on the device"}.get(row.cut, row.cut)
+    named = where if row.planner == planner else f"{row.planner}: {where}"
+    loss = "?" if row.loss is None else f"{'' if row.measured else '~'}{row.loss:.2%}"
+    memory = show_bytes(row.memory_bytes) if row.memory_bytes else ""
+    return (
+        "►" if own else "",
+        named,
+        f"{row.weight_bits:.1f}" if row.weight_bits else "",
+        f"{row.activation_bits:.1f}" if row.activation_bits else "",
+        row.codec if row.sent_bytes else "",
+        show_seconds(row.total_s),
+        memory if row.fits else f"{memory} too much",
+        show_bytes(row.sent_bytes) if row.sent_bytes else "",
+        loss,
+    )
