@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -126,3 +128,15 @@ def test_too_few_measured_parts_scale_the_node_sums_only() -> None:
     found = fit_parts(graph, cuts, {"t2": 0.006, "t4": 0.020}, NODES, heads=True)
     assert (found.a, found.b, found.c) == pytest.approx((2.0, 0.0, 0.0))
     assert fit_parts(graph, cuts, {}, NODES, heads=True) == Fit()
+
+
+def test_a_fused_node_takes_the_time_of_all_that_is_in_it() -> None:
+    graph = chain()
+    rest = Node("t3", "Op", ("t0",), ("t3",), parts=("t1", "t2", "t3"))
+    fused = replace(graph, nodes=(rest, *graph.nodes[3:]))
+    for additive in (True, False):
+        plain, found = (Times(profile_of({1: ONE}), g, additive=additive) for g in (graph, fused))
+        assert found.nodes_s()[0] == pytest.approx(sum(plain.nodes_s()[:3]))
+        for end in ("t3", "t4"):
+            parts = [t.part_s(cut_at(t.graph, "@input"), cut_at(t.graph, end)) for t in (plain, found)]
+            assert parts[0] == pytest.approx(parts[1])

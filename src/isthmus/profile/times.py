@@ -68,7 +68,7 @@ class Times:
             return list((self._scale * self._late * self._work.node_s(*self._work.row(self.bits))).tolist())
         scale = self._scale * self._late * (1.0 if self.additive else self._batch.head_fit.a)
         times = self._batch.nodes
-        return [scale * times.get(node.name, 0.0) for node in self.graph.nodes]
+        return [scale * sum(times.get(part, 0.0) for part in node.whole) for node in self.graph.nodes]
 
     def codec_s(self, codec: str, elements: Any, *, encode: bool) -> Any:
         """Seconds to write (or read) `elements` with a codec, for one number or an array of them; 0 where this profile
@@ -126,7 +126,8 @@ class Times:
         return self.profile.typical_s(timing) if self.sure is None else self.profile.sure_s(timing, self.sure)
 
     def _fitted_s(self, first: Cut, last: Cut, inside: frozenset[int]) -> float:
-        total = sum(self._batch.nodes.get(self.graph.nodes[i].name, 0.0) for i in inside)
+        times = self._batch.nodes
+        total = sum(times.get(part, 0.0) for i in inside for part in self.graph.nodes[i].whole)
         if self.additive:
             return self._late * total
         fit = self._batch.tail_fit if last.id == OUTPUT else self._batch.head_fit
