@@ -48,13 +48,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0, help="of the grid, and of which shapes judge")
     parser.add_argument("--layers", type=Path, help="keep the timed layers here, and go on with what is there")
+    parser.add_argument("--nets", type=Path, help="keep the measured networks in this folder, and go on with them")
     options = parser.parse_args()
     how = LayerMeasuring(per_type=options.per_type, passes=options.passes, runs=options.runs, seed=options.seed)
     times = _layers(how, options.layers)
     regression = regression_of(times, seed=options.seed)
     names = [name for name in options.models.split(",") if name]
     # one network after the other, then all once more: a slow moment of the machine costs a network one pass
-    profiles = [[_measured(name) for name in names] for _ in range(options.passes)]
+    profiles = [[_measured(name, options.nets, turn) for name in names] for turn in range(options.passes)]
     nets = [_of_net(name, regression, times.samples, [p[i] for p in profiles]) for i, name in enumerate(names)]
     result = {
         "machine": times.machine.model_dump(),
@@ -92,9 +93,15 @@ def _of_types(regression: Regression, samples: tuple[Sample, ...], seed: int) ->
         yield row
 
 
-def _measured(name: str) -> Profile:
+def _measured(name: str, kept: Path | None, turn: int) -> Profile:
+    file = None if kept is None else kept / f"{name.replace(':', '_')}-{turn}.json"
+    if file is not None and file.exists():
+        return read_json(file, Profile)
     engine = Engine.open(load_model(name))
-    return measure(engine, Measuring(batches=(1,), codecs=()), taken=today(), clock=time.perf_counter)
+    found = measure(engine, Measuring(batches=(1,), codecs=()), taken=today(), clock=time.perf_counter)
+    if file is not None:
+        write_json(file, found)
+    return found
 
 
 def _of_net(name: str, regression: Regression, samples: tuple[Sample, ...], measured: list[Profile]) -> dict[str, Any]:
