@@ -127,3 +127,22 @@ def test_a_map_of_this_order_names_the_side_and_the_ends() -> None:
             chooser.observe(step(t, up_bps=bps))
         choice = chooser.choose(4.0)
         assert (choice.cut, choice.first) == (cut, "server")
+
+
+def test_a_long_answer_that_crawls_is_not_taken_for_a_slow_uplink() -> None:
+    """A short input, and time that may be the answer's: only where its rate was seen, the rest is the uplink's."""
+    for down_bytes, down_bps, moved in ((400_000, None, False), (400_000, 8e6, True), (100, None, True)):
+        chooser = TableChooser(table())
+        for t in range(4):
+            told = step(float(t)).model_copy(
+                update={
+                    "seconds": Seconds(total=0.5, up=0.4),
+                    "up_bytes": 2_000,
+                    "down_bytes": down_bytes,
+                    "evidence": Evidence(rtt_s=0.01, down_bps=down_bps),
+                }
+            )
+            chooser.observe(told)
+        up_bps, _ = chooser.beliefs
+        assert up_bps is not None
+        assert (up_bps < 1e6) == moved

@@ -222,7 +222,10 @@ class TableChooser:
 
     def _crawled_bps(self, step: Step) -> float | None:
         """A kilobyte leaves in one piece and shows no dispersion, but when it takes far longer than believed its own
-        time tells the rate, within the link's jitter: without this a link that almost stands still goes unnoticed."""
+        time tells the rate, within the link's jitter: without this a link that almost stands still goes unnoticed. A
+        longer answer whose own rate was not seen may have taken that time instead, and tells nothing."""
+        if step.down_bytes > step.up_bytes and step.evidence.down_bps is None:
+            return None
         rtt_s = self._rtt.least
         took_s = step.seconds.up - rtt_s / 2
         if not step.up_bytes or took_s <= max(SLOW * rtt_s, SLOW * 8 * step.up_bytes / self._bandwidth.bps):
