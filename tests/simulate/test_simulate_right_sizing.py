@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from isthmus.adapt import MapChooser, bandwidth_states
+from isthmus.adapt import Fixed, MapChooser, bandwidth_states
 from isthmus.errors import BadInput
 from isthmus.graph import graph_of
 from isthmus.link import Link, Trace
@@ -18,7 +18,7 @@ from isthmus.plan.rewards import reward
 from isthmus.plan.strategies import link_at, strategies
 from isthmus.plan.types import Exit
 from isthmus.profile.regression import profile_for
-from isthmus.record import Seconds, Step
+from isthmus.record import Choice, Seconds, Step
 from isthmus.simulate import RIGHT_SIZING, Requests, World, compare, make_policy, play, served
 
 WITHIN_S = 1.6
@@ -37,11 +37,15 @@ def problem() -> Problem:
     return replace(bare, exits=exits, states_bps=bandwidth_states([RATES]))
 
 
-@pytest.fixture(scope="module")
-def world(problem: Problem) -> World:
+def world_of(problem: Problem) -> World:
     whole = CostTable.of(problem, candidates_for(problem))
     exits = {each.exit.output: {1: each.table} for each in strategies(problem)}
     return World({1: whole}, RATES, exits=exits)
+
+
+@pytest.fixture(scope="module")
+def world(problem: Problem) -> World:
+    return world_of(problem)
 
 
 ASKED = Requests(until_s=320.0, every_s=2.0)
@@ -131,3 +135,26 @@ def test_rewards_are_spread_over_the_shares(problem: Problem, world: World) -> N
     assert one is not None
     assert len(one.reward_cdf) == 21
     assert np.mean(one.reward_cdf) == pytest.approx(one.reward, rel=0.1)
+
+
+def test_with_the_server_first_the_device_works_after_the_answer(problem: Problem) -> None:
+    turned = problem.turned()
+    slow = replace(turned, machines=(replace(turned.machines[0], factor=40.0), turned.machines[1]))
+    world, split = world_of(slow), 0
+    for each in strategies(slow):
+        link = link_at(slow.links[0], 8e6)
+        seconds = each.table.latency_s(link.up_bps, link.down_bps, link.rtt_s)
+        for at, (cut, codec) in enumerate(zip(each.table.asked, each.table.codecs, strict=True)):
+            wish = Choice(cut=cut, codec=codec, first="server", exit=each.exit.output)
+            step = play(world.at_rate(8e6), Fixed(wish), Requests(count=1)).steps[0]
+            assert step.seconds.total == pytest.approx(float(seconds[at]), rel=1e-9)
+            if step.ran == "split":
+                split += 1
+                assert step.first == "server"
+                assert step.evidence.device_s == pytest.approx(float(each.table.device_s[at]), abs=1e-12)
+                assert step.seconds.head == pytest.approx(float(each.table.server_s[at]), abs=1e-12)
+    assert split > 50
+    late = replace(world, deadline_s=0.001)
+    step = play(late, Fixed(wish.model_copy(update={"cut": "@input"})), Requests(count=1)).steps[0]
+    whole = float(each.table.device_s.max())
+    assert step.seconds.total == pytest.approx(0.001 + whole)  # nothing was done before, so all is done then

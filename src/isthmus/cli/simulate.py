@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from isthmus.cli.common import Json, batches_of, emit, err, out, progress_bar, today
 from isthmus.cli.computing import DeviceName, ServerName
-from isthmus.cli.edgent import Exits, RightSized, States, exits_for, past_of, right_sized, say_unmet
+from isthmus.cli.edgent import Exits, RightSized, ServerFirst, States, exits_for, past_of, right_sized, say_unmet
 from isthmus.cli.planning import Codecs, Private
 from isthmus.cli.simulating import Machine, Subject, away_of, file_of, others_of, requests_of, subject_of, trace_of
 from isthmus.errors import BadInput
@@ -89,6 +89,7 @@ def simulate(
     ] = "",
     exits: Exits = "",
     states: States = None,
+    server_first: ServerFirst = False,
     noise: Annotated[float, typer.Option(help="Noise on compute: standard deviation of log time, as 0.1.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise and of others' arrivals.")] = 0,
     journal: Annotated[Path | None, typer.Option(help="Write POLICY.jsonl of each into this folder.")] = None,
@@ -116,6 +117,7 @@ def simulate(
         codecs,
         private=private,
         link=Link(BELIEVED_BPS, BELIEVED_BPS, seconds(rtt or DEFAULT_RTT)),
+        server_first=server_first,
     )
     listed = _listed(policies)
     right = _right_sized(subject, what, listed, exits, states, None if deadline == NEVER else seconds(deadline))
@@ -234,7 +236,7 @@ def _latencies(reference: str, rows: list[Row]) -> Table:
 def _served(rows: list[Row]) -> Table:
     """What the answers were worth: in time, how accurate, how fast."""
     table = Table(Column("policy", overflow="fold", min_width=11), box=SIMPLE_HEAD)
-    for name in ("in time", "reward", "accuracy", "a second", "states left", "exits"):
+    for name in ("in time", "reward", "accuracy", "a second", "new states", "exits"):
         table.add_column(name, justify="right")
     for row in rows:
         if (one := row.served) is None:

@@ -78,15 +78,17 @@ def subject_of(
     *,
     private: bool,
     link: Link,
+    server_first: bool = False,
 ) -> Subject:
-    """A bundle's own tables, or those of a model with the profiles given."""
+    """A bundle's own tables, or those of a model with the profiles given; `server_first`: in that order."""
     if Path(what, MANIFEST_FILE).exists():
         bundle = open_bundle(Path(what))
         for machine in (device, server):
             if machine.profile is not None or machine.name is not None:
                 raise BadInput(f"the bundle {what} holds both profiles: leave --{machine.role} out, or name its model")
-        tables = tables_of(bundle, batches, private=private)
-        problems = {b: replace(problem_of(bundle, batch=b), limits=Limits(private=private)) for b in tables}
+        tables = tables_of(bundle, batches, private=private, server_first=server_first)
+        problems = {b: problem_of(bundle, batch=b, server_first=server_first) for b in tables}
+        problems = {b: replace(problem, limits=Limits(private=private)) for b, problem in problems.items()}
         names = (
             bundle.manifest.name,
             bundle.manifest.fingerprint,
@@ -98,6 +100,8 @@ def subject_of(
     model = load_model(what)
     near, far = slowed(device.read(model, batches), slowdown), server.read(model, batches)
     problems = {b: _problem(model, b, near, far, codecs_of(codecs), private=private, link=link) for b in batches}
+    if server_first:
+        problems = {b: problem.turned() for b, problem in problems.items()}
     tables = {b: _table(problem) for b, problem in problems.items()}
     return Subject(tables, problems, model.name, model.fingerprint, near.machine.name, far.machine.name)
 

@@ -214,12 +214,11 @@ class _Trip:
         table = world.sizes_to(choice.exit).at(batch).table
         self.up_bytes, self.down_bytes = int(table.up_bytes[row]), int(table.down_bytes[row])
         sent = went.sent
-        (self.start_s, self.headed_s, self.begins_s, self.left_s, self.arrived_s, self.begun_s, self.done_s) = (
-            float(a[0])
-            for a in (
-                sent.start_s, sent.headed_s, sent.begins_s, sent.left_s, sent.arrived_s, sent.begun_s, sent.done_s,
-            )
-        )  # fmt: skip
+        self.first = table.first
+        moments = (sent.start_s, sent.headed_s, sent.begins_s, sent.left_s, sent.arrived_s, sent.begun_s, sent.done_s)
+        self.start_s, self.headed_s, self.begins_s, self.left_s = (float(a[0]) for a in moments[:4])
+        self.arrived_s, self.begun_s, self.done_s = (float(a[0]) for a in moments[4:])
+        self.back_s = float(sent.back_s[0])
         self.ended_s, self.rest_s = float(went.ended_s[0]), float(went.rest_s[0])
         self.late, self.off = bool(went.late[0]), bool(went.off[0])
         self.on_device = self.off or (self.up_bytes == 0 and self.down_bytes == 0)
@@ -239,13 +238,16 @@ class _Trip:
             return Seconds(total=total, head=head, local=self.rest_s, lost=max(0.0, total - head - self.rest_s))
         if self.on_device:
             return Seconds(total=total, local=total)
+        mine, theirs = self.headed_s - self.start_s, self.done_s - self.begun_s
+        if self.first == "server":
+            mine, theirs = theirs, self.ended_s - self.back_s
         return Seconds(
             total=total,
-            head=self.headed_s - self.start_s,
+            head=mine,
             up=self.arrived_s - self.headed_s,
             queue=self.begun_s - self.arrived_s,
-            tail=self.done_s - self.begun_s,
-            down=self.ended_s - self.done_s,
+            tail=theirs,
+            down=self.back_s - self.done_s,
         )
 
     def evidence(self) -> Evidence:
@@ -256,6 +258,7 @@ class _Trip:
             up_bps=self._dispersion(self.left_s, self.up_bytes),
             rtt_s=self.world.round_trip_s,
             server_s=self.done_s - self.begun_s,
+            device_s=self.ended_s - self.back_s if self.first == "server" else None,
             queue_s=self.begun_s - self.arrived_s,
         )
 
@@ -282,6 +285,7 @@ class _Trip:
             ran=self.ran,
             cut=OUTPUT if here else self.choice.cut,
             codec=_RAW if here and trouble else self.choice.codec,
+            first="device" if here else self.first,
             batch=self.batch,
             exit=self.choice.exit,
             seconds=self.seconds(),

@@ -98,7 +98,7 @@ class Informed:
         loads = world.load.at(now_s), world.device_load.at(now_s)
         latency_s = table.latency_s(up_bps, down_bps, world.round_trip_s, *loads)
         at = int(np.argmin(latency_s))
-        return Choice(cut=table.cuts[at], codec=table.codecs[at], predicted_s=float(latency_s[at]), why="cheapest")
+        return _choice(table, at, float(latency_s[at]), "cheapest")
 
     def observe(self, step: Step) -> None:
         """Nothing is learnt: it knows."""
@@ -128,7 +128,7 @@ class Clairvoyant(Unlearning):
         self._number += 1
         at = int(np.argmin(ended_s))
         predicted_s = float(ended_s[at]) - now_s
-        return Choice(cut=size.table.cuts[at], codec=size.table.codecs[at], predicted_s=predicted_s, why="ends first")
+        return _choice(size.table, at, predicted_s, "ends first")
 
 
 def seconds_of_all(world: World, starts_s: Sequence[float] | Floats, batch: int = 1) -> Floats:
@@ -137,6 +137,11 @@ def seconds_of_all(world: World, starts_s: Sequence[float] | Floats, batch: int 
     starts = np.asarray(starts_s, np.float64)[:, None]
     seconds: Floats = world.go(world.sizes.at(batch).every[None, :], starts, batch).ended_s - starts
     return seconds
+
+
+def _choice(table: CostTable, at: int, predicted_s: float, why: str) -> Choice:
+    codec = table.codecs[at]
+    return Choice(cut=table.asked[at], codec=codec, first=table.first, predicted_s=predicted_s, why=why)
 
 
 def _fixed(name: Name, why: str) -> Fixed:

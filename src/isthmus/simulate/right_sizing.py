@@ -8,7 +8,7 @@ from dataclasses import replace
 from isthmus.adapt import EachRequest, Fixed, Habits, MapChooser, TableChooser
 from isthmus.adapt.bandwidth import LOWEST_BPS
 from isthmus.errors import BadInput
-from isthmus.plan.cost import CostTable
+from isthmus.plan.cost import CostTable, asked_cut
 from isthmus.plan.planners.edgent import in_time
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.strategies import link_at, strategies
@@ -55,7 +55,9 @@ def right_sizing(
     if name == "edgent_each":
         return EachRequest(plan, watch, at_start)
     row = plan(at_start)
-    return Fixed(Choice(cut=row.cut, codec=row.codec, exit=row.exit, why="planned for the rate at the start"))
+    first = ahead[0].table.first
+    choice = Choice(cut=asked_cut(row.cut, first), codec=row.codec, first=first, exit=row.exit)
+    return Fixed(choice.model_copy(update={"why": "planned for the rate at the start"}))
 
 
 def first_rate_bps(world: World) -> float:

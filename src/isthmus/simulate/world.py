@@ -126,7 +126,9 @@ class World:
         table, start = size.table, np.asarray(start_s, np.float64)
         up_bytes, down_bytes = table.up_bytes[rows], table.down_bytes[rows]
         remote = (up_bytes > 0) | (down_bytes > 0)
-        headed = self.device_load.finish_s(start, table.device_s[rows] * noise[0])
+        device_s = table.device_s[rows] * noise[0]
+        before_s, after_s = (0 * device_s, device_s) if table.first == "server" else (device_s, 0 * device_s)
+        headed = self.device_load.finish_s(start, before_s)
         begins = np.where(up_bytes > 0, np.maximum(headed + table.link.fixed_s, up_free_s), headed)
         left = self.up.finish_many(begins, 8 * up_bytes)
         arrived = left + np.where(up_bytes > 0, self.round_trip_s / 2, 0.0)
@@ -135,7 +137,11 @@ class World:
         done = self.load.finish_s(begun, work)
         back = self.back.finish_many(done, 8 * down_bytes) + np.where(down_bytes > 0, self.round_trip_s / 2, 0.0)
         back = np.where(remote & self.away.meets(arrived, done), math.inf, back)
-        sent = Sent(start, headed, begins, left, arrived, begun, done, back)
+        ended = back
+        if table.first == "server":
+            never = np.isinf(back)
+            ended = np.where(never, back, self.device_load.finish_s(np.where(never, 0.0, back), after_s))
+        sent = Sent(start, headed, begins, left, arrived, begun, done, back, ended)
         return self._finished(size, rows, sent, remote, noise[0], cut_off)
 
     def _finished(
@@ -146,17 +152,20 @@ class World:
         off = remote & np.asarray(cut_off)
         late = remote & (sent.back_s > due) & ~off
         if not (late.any() or off.any()):
-            return Went(sent, sent.back_s, late, off, np.zeros_like(sent.back_s))
+            return Went(sent, sent.ended_s, late, off, np.zeros_like(sent.back_s))
         gave_up = np.where(off, sent.start_s, np.maximum(due, sent.headed_s))
         whole_s = math.inf if size.whole is None else float(size.table.device_s[size.whole])
         rest_s = np.where(off, whole_s, np.maximum(0.0, whole_s - self._heads(size)[rows])) * noise
         here, never = late | off, np.isinf(rest_s)
         ended = self.device_load.finish_s(np.where(here, gave_up, 0.0), np.where(never, 0.0, rest_s))
         rest = np.where(here & ~never, ended - np.where(here, gave_up, 0.0), 0.0)
-        return Went(sent, np.where(here, np.where(never, math.inf, ended), sent.back_s), late, off, rest)
+        return Went(sent, np.where(here, np.where(never, math.inf, ended), sent.ended_s), late, off, rest)
 
     def _heads(self, size: Size) -> Floats:
-        """Device seconds of every row's head; the least of all codecs there, for coding is no part of the network."""
+        """Device seconds of every row's head; the least of all codecs there, for coding is no part of the network. None
+        where the server runs first: the device has done nothing yet when it waits."""
+        if size.table.first == "server":
+            return np.zeros(len(size.table.cuts))
         least: dict[str, float] = {}
         for cut, seconds in zip(size.table.cuts, size.table.device_s.tolist(), strict=True):
             least[cut] = min(seconds, least.get(cut, math.inf))
@@ -165,7 +174,8 @@ class World:
 
 @dataclass(frozen=True)
 class Sent:
-    """The moments of a request on its way, seconds on the world's clock; `back_s` is inf where no answer comes."""
+    """The moments of a request on its way, seconds on the world's clock; `back_s` is inf where no answer comes.
+    `ended_s`: the device has finished what comes after the server's part, where that ran first."""
 
     start_s: Floats
     headed_s: Floats
@@ -178,6 +188,7 @@ class Sent:
     """the server begins: it waited in between"""
     done_s: Floats
     back_s: Floats
+    ended_s: Floats
 
 
 @dataclass(frozen=True)
