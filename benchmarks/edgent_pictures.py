@@ -15,10 +15,10 @@ from isthmus.units import show_rate, show_seconds
 COLOURS = dict(zip(METHODS, ("#03734b", "#4d1d6b", "#4a86dd", "#c98a00", "#c0262d"), strict=True))
 DASHES = dict(zip(METHODS, ("8 3", "2 3", "5 2 1 2", "9 2 2 2", ""), strict=True))
 EXITS = ("#f2c14e", "#e08e45", "#b7d3f2", "#6fa1dd", "#1a44a5")
-WIDE, HIGH, LEFT, TOP, RIGHT, BELOW = 500, 300, 70, 44, 16, 46
+WIDE, HIGH, LEFT, TOP, RIGHT, BELOW = 510, 300, 70, 44, 34, 46
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#16191d}.b{font-weight:650;font-size:13px}.s{fill:#5b636b}"
-    ".g{stroke:#e3e6e9}.l{fill:none;stroke-width:2}"
+    ".w{fill:#ffffff}.g{stroke:#e3e6e9}.l{fill:none;stroke-width:2}"
 )
 Panel = tuple[str, Markup]
 
@@ -71,9 +71,13 @@ def latency(rows: Sequence[Row]) -> Panel:
 
 
 def reached(rows: Sequence[Row], accuracy: dict[str, float | None]) -> Panel:
-    """Accuracy of the exit that answers in time; on the ground line: late."""
+    """Accuracy of the exit that answers in time; on the ground line: late. No line where it is not known."""
     x = _requirement_scale(rows)
-    known = [a for r in rows if r.meets and (a := accuracy.get(r.exit)) is not None]
+
+    def seen(row: Row) -> float | None:
+        return accuracy.get(row.exit)
+
+    known = [a for r in rows if r.meets and (a := seen(r)) is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
     air = max(0.02, 0.15 * (high - low))
     y = Scale(low - 2 * air, high + air, HIGH - BELOW, TOP)
@@ -82,13 +86,17 @@ def reached(rows: Sequence[Row], accuracy: dict[str, float | None]) -> Panel:
     ground = y.one(low - 1.6 * air)
     parts.append(tag("text", "late", x=LEFT - 8, y=ground + 4, text_anchor="end", class_="s"))
     for at, method in enumerate(METHODS):
-        mine = [r for r in rows if r.method == method]
         apart = 2.5 * (at - 2)  # so that lines which coincide are all seen
-        steps = []
-        for r in mine:
-            share = accuracy.get(r.exit) if r.meets else None
-            steps.append((x.one(r.within_s), (ground if share is None else y.one(share)) + apart))
-        parts.append(_line(method, staircase(steps, WIDE - RIGHT)))
+        mine = [r for r in rows if r.method == method]
+        edges = [*(x.one(r.within_s) for r in mine), WIDE - RIGHT]
+        paths = []
+        drawable = [not r.meets or seen(r) is not None for r in mine]
+        for known_too, run in groupby(range(len(mine)), key=drawable.__getitem__):
+            span = list(run)
+            if known_too:
+                heights = [(y.one(seen(mine[i]) or 0.0) if mine[i].meets else ground) + apart for i in span]
+                paths.append(staircase(list(zip((edges[i] for i in span), heights, strict=True)), edges[span[-1] + 1]))
+        parts.append(_line(method, "".join(paths)))
     return f"accuracy reached in time, at {show_rate(rows[0].rate_bps)}", join(parts)
 
 
@@ -101,8 +109,7 @@ def decisions(rows: Sequence[Row], by: str) -> Panel:
     edges = [x.start, *((x.one(a) + x.one(b)) / 2 for a, b in pairwise(where)), x.end]
     parts = [_across(y, [(t / 4, f"{t * 25}%") for t in range(5)])]
     exits = list(dict.fromkeys(r.exit for r in sorted(rows, key=lambda r: (len(r.exit), r.exit))))
-    named: dict[tuple[str, int, bool], list[int]] = {}
-    for key, run in groupby(range(len(mine)), key=lambda i: (mine[i].exit, mine[i].partition, mine[i].meets)):
+    for _, run in groupby(range(len(mine)), key=lambda i: (mine[i].exit, mine[i].partition, mine[i].meets)):
         span = list(run)
         left, right, row = edges[span[0]], edges[span[-1] + 1], mine[span[0]]
         share = (row.partition - 1) / row.layers
@@ -112,10 +119,12 @@ def decisions(rows: Sequence[Row], by: str) -> Panel:
         parts.append(
             tag("rect", hint, x=left, y=top, width=max(1.0, right - left), height=HIGH - BELOW - top, fill=colour)
         )
-        named.setdefault(key, span)
         if right - left > 60:
             label = f"{row.exit} p={row.partition}" if row.meets else "late"
-            parts.append(tag("text", label, x=(left + right) / 2, y=max(top - 5, TOP + 12), text_anchor="middle"))
+            css = "w" if row.meets and exits.index(row.exit) == len(exits) - 1 and share > 0.2 else None
+            parts.append(
+                tag("text", label, x=(left + right) / 2, y=max(top - 5, TOP + 12), text_anchor="middle", class_=css)
+            )
     parts.append(_rates(x) if by == "rate" else _requirements(x))
     return f"Edgent's decision against {'bandwidth' if by == 'rate' else 'requirement'}: layers before the cut", join(
         parts
