@@ -29,7 +29,7 @@ from isthmus.run.places import Place, Places, place_of
 from isthmus.run.work import Leaving
 
 EXITS = ("exit1", "exit2", "exit3")
-LOSSY = ("float16", "int8", "int4")
+LOSSY = ("float16", "int8", "int3+huffman")
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from isthmus.run.halves import Halves
 from isthmus.run.places import Made, Place, Places
 from isthmus.run.split_pb2 import Welcome
 
-CODECS = ("float32", "float16", "int8", "int4")
+CODECS = ("float32", "float16", "int8", "int4", "int4+huffman")
 EXITS = ("exit1", "exit2", "exit3")
 
 

@@ -88,7 +88,12 @@ def test_bad_inputs_are_refused_before_anything_is_made(digits: Engine) -> None:
 
 
 def test_places_are_read_as_they_are_written() -> None:
-    for place in (Place("a+b", back="int8"), Place("a!e", "x", back="jpeg:90"), Place("c", "x~", True, "float16")):
+    for place in (
+        Place("a+b", back="int8"),
+        Place("a!e", "x", back="jpeg:90"),
+        Place("c", "x~", True, "float16"),
+        Place("d+e", back="int3+huffman"),
+    ):
         assert place_of(place.id) == place
 
 
