@@ -10,6 +10,9 @@ from isthmus.codec.lengths import DTYPES, dtype_name, elements, layout, need_len
 from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
 
+_HERE = frozenset(DTYPES.values())
+"""Dtypes that lie in memory as they travel."""
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -23,6 +26,8 @@ class Raw:
 
     def dump(self, x: Array) -> memoryview:
         """The tensor's own memory; a copy only where it is not contiguous. Raises BadInput for a foreign dtype."""
+        if x.size and x.dtype in _HERE and x.flags.c_contiguous:
+            return memoryview(x).cast("B")  # type: ignore[arg-type]
         wire = DTYPES.get(dtype_name(x.dtype))
         if wire is None:
             raise BadInput(f"dtype '{x.dtype}' cannot cross; known are {', '.join(DTYPES)}")
@@ -32,11 +37,13 @@ class Raw:
         """A view of the payload. Raises BadFrame when it has not exactly the bytes of the shape, or is no truth value
         where `bool` is announced."""
         wire = layout(dtype)
-        need_length(payload, elements(shape) * wire.itemsize, shape, dtype)
-        data = octets(payload)
-        if wire.kind == "b" and data.size and data.max() > 1:
-            raise BadFrame(f"a bool tensor holds the byte {data.max()}; only 0 and 1 are truth values")
-        return data.view(wire).reshape(shape)
+        count = elements(shape)
+        need_length(payload, count * wire.itemsize, shape, dtype)
+        if not count:
+            return np.empty(shape, wire)
+        if wire.kind == "b" and (greatest := octets(payload).max()) > 1:
+            raise BadFrame(f"a bool tensor holds the byte {greatest}; only 0 and 1 are truth values")
+        return octets(payload).view(wire).reshape(shape)
 
     def payload_bytes(self, shape: tuple[int, ...], itemsize: int) -> int:
         """Elements times itemsize."""

@@ -139,7 +139,8 @@ class Session:
         with self._deciding:
             choice = self._chooser.choose(started - self._zero_s, batch)
             beliefs = self._chooser.beliefs
-        choice = within(self._mode, choice, self._network(choice))
+        if self._mode != "auto":
+            choice = within(self._mode, choice, self._network(choice))
         return Trip(started, choice, batch, beliefs), self._work(choice, inputs, batch)
 
     def _network(self, choice: Choice) -> Halves:
@@ -218,7 +219,7 @@ class Session:
         ticket: Ticket | None = None
         try:
             ticket = line.ask(work.place, work.batch, heads, payloads, keeper.rate_bps)
-            trip.up_bytes = ticket.parcel.total
+            trip.up_bytes, trip.rtt_s = ticket.parcel.total, keeper.rtt_s
             heard = ticket.wait(left)
             said = said_in(heard.frame)
             begun = self._clock()
@@ -230,7 +231,7 @@ class Session:
             raise
         trip.cut, trip.codec, trip.first, trip.said = work.cut, trip.asked.codec, work.first, said
         trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread
-        trip.up_bps, trip.rtt_s = keeper.served(said.arrival), keeper.rtt_s
+        trip.up_bps = keeper.served(said.arrival)
 
     def _instead(self, trip: Trip, work: Work, why: IsthmusError) -> None:
         """The device finishes, unless it must not."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from isthmus.codec import PictureScale, codec_for
 from isthmus.codec.lengths import dtype_name
+from isthmus.codec.raw import Raw
 from isthmus.codec.types import Codec
 from isthmus.errors import BadFrame, Refused
 from isthmus.graph import Tensor
@@ -19,6 +21,7 @@ from isthmus.run.types import Array, Arrays
 
 RAW = "float32"
 """The codec that changes nothing; whatever is not float32 always crosses by it."""
+_AS_IT_IS = Raw()
 LONGEST_NAME = 32
 Written = tuple[tuple[Head, ...], Sequence[bytes | memoryview]]
 """Tensors on their way: what is told of each, and its bytes."""
@@ -49,7 +52,7 @@ class Codecs:
         payloads: list[bytes | memoryview] = []
         for name, array in tensors.items():
             dtype = dtype_name(array.dtype)
-            writer = self.get(codec, name, dtype)
+            writer = self._get(codec[:LONGEST_NAME], name, dtype)
             payload = memoryview(writer.dump(array)).cast("B")
             heads.append(Head(name, dtype, array.shape, writer.name, len(payload)))
             payloads.append(payload)
@@ -62,7 +65,8 @@ class Codecs:
         for head in heads:
             part = payload[at : at + head.payload_bytes]
             at += head.payload_bytes
-            tensors[head.name] = self.get(head.codec, head.name, head.dtype).load(part, head.shape, head.dtype)
+            reader = self._get(head.codec[:LONGEST_NAME], head.name, head.dtype)
+            tensors[head.name] = reader.load(part, head.shape, head.dtype)
         return tensors
 
     def _make(self, codec: str, tensor: str, dtype: str) -> Codec:
@@ -88,12 +92,17 @@ def check_heads(heads: Sequence[Head], expected: Sequence[Tensor], announced_byt
 
 def raw_heads(outputs: Arrays) -> tuple[tuple[Head, ...], list[memoryview]]:
     """Outputs as they travel back: as they are."""
-    heads, parts = [], []
-    for name, array in outputs.items():
-        whole = np.ascontiguousarray(array)
-        heads.append(Head(name, dtype_name(whole.dtype), array.shape, RAW, whole.nbytes))
-        parts.append(whole.reshape(-1).view(np.uint8).data)
-    return tuple(heads), parts
+    parts = [_AS_IT_IS.dump(array) for array in outputs.values()]
+    return raw_told(tuple([(name, array.dtype, array.shape) for name, array in outputs.items()])), parts
+
+
+@lru_cache(maxsize=256)
+def raw_told(arrays: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> tuple[Head, ...]:
+    """What is told of arrays that travel as they are, by name, dtype and shape."""
+    return tuple(
+        Head(name, dtype_name(dtype), shape, RAW, _AS_IT_IS.payload_bytes(shape, dtype.itemsize))
+        for name, dtype, shape in arrays
+    )
 
 
 def _shown(head: Head) -> str:

@@ -37,20 +37,25 @@ class Ticket:
     def __init__(self, parcel: Parcel, listen: Callable[[Callable[[], bool], float], None]) -> None:
         self.parcel = parcel
         self._listen = listen
-        self._box: queue.SimpleQueue[Heard | Remote] = queue.SimpleQueue()
+        self._word: Heard | Remote | None = None
+        self._silence = threading.Lock()
+        """Held until there is a word."""
+        self._silence.acquire()
 
     def put(self, word: Heard | Remote) -> None:
-        """What came, or why nothing will."""
-        self._box.put(word)
+        """What came, or why nothing will; once."""
+        self._word = word
+        self._silence.release()
 
     def wait(self, timeout_s: float) -> Heard:
         """The server's frame. Raises Late after `timeout_s`, Refused when it said no, Unreachable when it was lost."""
         end = time.monotonic() + timeout_s
         self._listen(self._heard, timeout_s)
-        try:
-            word = self._box.get(timeout=max(0.0, end - time.monotonic()))
-        except queue.Empty:
-            raise Late(f"no answer within {timeout_s * 1e3:.0f} ms of sending") from None
+        if self._word is None:  # another thread listens
+            self._silence.acquire(timeout=min(threading.TIMEOUT_MAX, max(0.0, end - time.monotonic())))
+        word = self._word
+        if word is None:
+            raise Late(f"no answer within {timeout_s * 1e3:.0f} ms of sending")
         if isinstance(word, Remote):
             raise word
         if word.frame.kind is Kind.REFUSAL:
@@ -58,7 +63,7 @@ class Ticket:
         return word
 
     def _heard(self) -> bool:
-        return not self._box.empty()
+        return self._word is not None
 
 
 class Connection:
@@ -105,7 +110,7 @@ class Connection:
         rate_bps: float | None,
     ) -> Ticket:  # fmt: skip
         """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
-        total = sum(len(p) for p in payloads)
+        total = sum(map(len, payloads))
         header = request_header(Request(cut, batch, total, tuple(heads)))
         return self._post(Kind.ASK, header, payloads, rate_bps)
 

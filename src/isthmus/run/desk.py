@@ -84,6 +84,7 @@ class Desk:
             if self._waiting >= self.bounds.waiting:
                 raise Refused(f"the server is busy: {self._waiting} requests are waiting already")
             self._waiting += 1
+        done = False
         try:
             with self._busy:
                 begun = self.clock()
@@ -92,10 +93,12 @@ class Desk:
                 outputs, crossing = self.places.run(place, tensors)
                 ended = self.clock()
                 written = self.codecs.dump(place_of(place).back, crossing) if crossing else ((), ())
+                done = True
         finally:
             with self._counting:
                 self._waiting -= 1
-        self.count("requests")
+                if done:
+                    self._counts["requests"] += 1
         return Done(outputs, begun - since_s, decoded - begun, ended - decoded, written)
 
     def count(self, what: str) -> None:

@@ -120,30 +120,25 @@ class Parcel:
     @property
     def total(self) -> int:
         """Payload bytes."""
-        return sum(len(p) for p in self.pieces)
+        return sum(map(len, self.pieces))
 
     def frames(self) -> Iterator[Parts]:
         """The stream messages, made one by one as the link takes them, each in parts that make it when joined."""
         total = self.total
-        sizes = _sizes(total, lead_bytes(total), chunk_bytes(total, self.rate_bps))
-        walk = _Walk(self.pieces)
-        first = PREAMBLE.pack(self.kind, self.id, len(self.header)) + self.header
-        yield first, *walk.take(next(sizes))
-        more = PREAMBLE.pack(Kind.CHUNK, self.id, 0)
-        for size in sizes:
-            if self.dropped:
+        walk = _Walk(self.pieces) if len(self.pieces) != 1 else None
+        start = PREAMBLE.pack(self.kind, self.id, len(self.header)) + self.header
+        at = 0
+        size, chunk = lead_bytes(total), chunk_bytes(total, self.rate_bps)
+        while True:
+            piece = walk.take(size) if walk is not None else (memoryview(self.pieces[0])[at : at + size],)
+            yield start, *piece
+            at += size
+            rest = total - at
+            if self.dropped or rest <= 0:
                 return
-            yield more, *walk.take(size)
-
-
-def _sizes(total: int, lead: int, chunk: int) -> Iterator[int]:
-    yield lead
-    rest = total - lead
-    while rest > 0:
-        # The last piece may be half as large again: a scrap at the end would cost a whole frame.
-        size = rest if rest <= chunk + chunk // 2 else chunk
-        yield size
-        rest -= size
+            start = PREAMBLE.pack(Kind.CHUNK, self.id, 0)
+            # The last piece may be half as large again: a scrap at the end would cost a whole frame.
+            size = rest if rest <= chunk + chunk // 2 else chunk
 
 
 class _Walk:

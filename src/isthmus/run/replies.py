@@ -46,7 +46,7 @@ def reply_frame(request_id: int, outputs: Arrays, said: Said, crossing: Written 
     heads, parts = raw_heads(outputs)
     came = said.arrival
     numbers = _NUMBERS.pack(*said[:4], came.seconds, came.bytes_after_first, came.bytes)
-    return pack(Kind.REPLY, request_id, numbers + outputs_header((*heads, *crossing[0])), *parts, *crossing[1])
+    return pack(Kind.REPLY, request_id, numbers + outputs_header(heads + crossing[0]), *parts, *crossing[1])
 
 
 def said_in(frame: Frame) -> Said:

@@ -68,7 +68,7 @@ class Plain:
 
     def __init__(self, halves: Halves, asked: Choice, inputs: Arrays, batch: int) -> None:
         self.halves, self.cut = halves, asked.cut
-        self.place = Place(asked.cut, asked.exit or "").id
+        self.place = Place(asked.cut, asked.exit).id if asked.exit else asked.cut
         self.batch, self.exit = batch, asked.exit
         self._inputs = inputs
         self._crossing: Arrays | None = None
