@@ -11,9 +11,9 @@ requirement of 1.1 and 1.5 times what that takes; only where that rate is at lea
 Policies: `edgent`, the static configurator's plan for the rate at the start; `edgent_each`, the same search before
 every request for the rate measured last; `edgent_map`, the configuration map by the paper's reward, expected over the
 spread of rates that the history shows, and `edgent_map_accuracy` by the other; `edgent_map, mean`, Algorithm 2 as
-published, every state taken at its mean. Requests start at the same moments for all, as far as the one before has ended;
-nobody is saved by the device finishing late answers (the papers have no such thing). Reported: throughput, reward
-(mean and distribution), share of requests in time, accuracy expected, state changes, all over all parts together.
+published, every state taken at its mean. Requests start at the same moments for all, as far as the one before has
+ended; nobody is saved by the device finishing late answers (the papers have no such thing). Reported: throughput,
+reward (mean and distribution), share of requests in time, accuracy expected, state changes, over all parts together.
 
 `--live` plays parts on real machines instead: a slowed device process, a server process, a shaped link that replays the
 trace (edgent_live.py). Target: `edgent_map`'s mean reward and share in time above `edgent`'s.
@@ -53,6 +53,8 @@ PAIR = ("edgent2018_device", "edgent2018_server")
 SETS = ("oboe", "ghent_4g")
 GHENT_MOST_BPS = 10e6
 PART_S = 160.0
+EVERY_S = 0.5
+"""Between requests, or the requirement where that is longer."""
 RTT_S = 0.01
 PUBLISHED = "edgent_map, mean"
 ALLOWED = (1.1, 1.5)
@@ -161,7 +163,7 @@ def simulated(net: Net, data: Set, within_s: float) -> dict[str, Served]:
         asked = changes = 0
         for part in data.playing:
             world = net.world(part)
-            requests = Requests(until_s=part.duration_s, every_s=max(within_s, 0.2))
+            requests = Requests(until_s=part.duration_s, every_s=max(within_s, EVERY_S))
             policy = make_policy(policy_name, world, requests, problem=problem)
             played = play(world, policy, requests)
             steps += played.steps
