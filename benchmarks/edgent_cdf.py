@@ -100,4 +100,4 @@ def ticks(most: float) -> list[float]:
     rough = most / 4
     unit = 10.0 ** (len(str(int(max(rough, 1)))) - 1)
     step = next(unit * k for k in (1, 2, 5, 10) if unit * k >= rough * 0.8)
-    return [step * k for k in range(int(0.85 * most / step) + 1)]
+    return [step * k for k in range(int(0.8 * most / step) + 1)]
