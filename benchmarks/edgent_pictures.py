@@ -14,7 +14,7 @@ from isthmus.units import show_rate, show_seconds
 
 COLOURS = dict(zip(METHODS, ("#03734b", "#4d1d6b", "#4a86dd", "#c98a00", "#c0262d"), strict=True))
 DASHES = dict(zip(METHODS, ("8 3", "2 3", "5 2 1 2", "9 2 2 2", ""), strict=True))
-EXITS = ("#f2c14e", "#e08e45", "#b7d3f2", "#6fa1dd", "#1a44a5")
+SHADES = ((0xF6, 0xD6, 0x6B), (0x8F, 0xC1, 0xA9), (0x1A, 0x44, 0xA5))
 WIDE, HIGH, LEFT, TOP, RIGHT, BELOW = 510, 300, 70, 44, 34, 46
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#16191d}.b{font-weight:650;font-size:13px}.s{fill:#5b636b}"
@@ -29,9 +29,9 @@ def drawn(
     """The picture of one set-up. `rates`: every method at every rate; `requirements`: under every requirement."""
     panels = [
         latency(rates),
-        decisions(rates, "rate"),
+        decisions(rates, "rate", list(accuracy)),
         reached(requirements, accuracy),
-        decisions(requirements, "requirement"),
+        decisions(requirements, "requirement", list(accuracy)),
     ]
     width, height = 2 * WIDE, 2 * HIGH + 76
     parts = [
@@ -100,20 +100,19 @@ def reached(rows: Sequence[Row], accuracy: dict[str, float | None]) -> Panel:
     return f"accuracy reached in time, at {show_rate(rows[0].rate_bps)}", join(parts)
 
 
-def decisions(rows: Sequence[Row], by: str) -> Panel:
-    """Edgent's exit (colour) and the share of its layers before the cut (height); hatched grey where all are late."""
+def decisions(rows: Sequence[Row], by: str, exits: Sequence[str]) -> Panel:
+    """Edgent's exit (colour) and the share of its layers before the cut (height); grey where all are late."""
     mine = [r for r in rows if r.method == "Edgent"]
     x = _rate_scale(rows) if by == "rate" else _requirement_scale(rows)
     y = Scale(0.0, 1.0, HIGH - BELOW, TOP)
     where = [r.rate_bps if by == "rate" else r.within_s for r in mine]
     edges = [x.start, *((x.one(a) + x.one(b)) / 2 for a, b in pairwise(where)), x.end]
     parts = [_across(y, [(t / 4, f"{t * 25}%") for t in range(5)])]
-    exits = list(dict.fromkeys(r.exit for r in sorted(rows, key=lambda r: (len(r.exit), r.exit))))
     for _, run in groupby(range(len(mine)), key=lambda i: (mine[i].exit, mine[i].partition, mine[i].meets)):
         span = list(run)
         left, right, row = edges[span[0]], edges[span[-1] + 1], mine[span[0]]
         share = (row.partition - 1) / row.layers
-        colour = EXITS[-1 - (len(exits) - 1 - exits.index(row.exit)) % len(EXITS)] if row.meets else "#c9ced3"
+        colour = shade(exits.index(row.exit), len(exits)) if row.meets else "#c9ced3"
         top = min(y.one(share), HIGH - BELOW - 4)
         hint = tag("title", f"{row.exit}, p={row.partition} of {row.layers + 1}")
         parts.append(
@@ -126,9 +125,16 @@ def decisions(rows: Sequence[Row], by: str) -> Panel:
                 tag("text", label, x=(left + right) / 2, y=max(top - 5, TOP + 12), text_anchor="middle", class_=css)
             )
     parts.append(_rates(x) if by == "rate" else _requirements(x))
-    return f"Edgent's decision against {'bandwidth' if by == 'rate' else 'requirement'}: layers before the cut", join(
-        parts
-    )
+    return f"Edgent by {'bandwidth' if by == 'rate' else 'requirement'}: exit, layers before the cut", join(parts)
+
+
+def shade(place: int, count: int) -> str:
+    """The colour of exit number `place` of so many: the first is light yellow, the last dark blue."""
+    share = place / max(1, count - 1)
+    at = min(int(share * (len(SHADES) - 1)), len(SHADES) - 2)
+    along = share * (len(SHADES) - 1) - at
+    mixed = (round(a + (b - a) * along) for a, b in zip(SHADES[at], SHADES[at + 1], strict=True))
+    return "#" + "".join(f"{c:02x}" for c in mixed)
 
 
 def _line(method: str, path: str) -> Markup:

@@ -73,8 +73,8 @@ def subject(slowdown: float | None) -> Subject:
     root = os.environ.get("ISTHMUS_DATA")
     if root and Path(root, RESNET).is_file():
         pictures = load_dataset("cifar10", data_folder=Path(root))
-        inputs = pictures.floats(pictures.test)[:2000]
-        return Subject(str(Path(root, RESNET)), inputs, pictures.test.labels[:2000], slowdown or 60.0)
+        mixed = pictures.test.pick(np.random.default_rng(0).permutation(len(pictures.test))[:2000])
+        return Subject(str(Path(root, RESNET)), pictures.floats(mixed), mixed.labels, slowdown or 60.0)
     images, labels = digits_test()
     return Subject("zoo:digits", images, labels, slowdown or 400.0)
 
