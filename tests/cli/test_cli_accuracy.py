@@ -119,3 +119,20 @@ def test_trained_networks(call: Call, tmp_path: Path, name: str) -> None:
     found = json.loads(out)
     assert found["samples"] == few[1]
     assert found["score"] == pytest.approx(whole, abs=4 * found["give_or_take"])
+
+
+def test_codecs_judged_on_labelled_pictures(call: Call, tmp_path: Path) -> None:
+    """`pack` takes the same pictures by the same words: which codecs keep the accuracy, Huffman-coded ones too."""
+    root = os.environ.get("ISTHMUS_DATA")
+    model = Path(root or ".") / "models" / "mlperf_tiny_resnet8.onnx"
+    if not root or not model.exists():
+        pytest.skip("ISTHMUS_DATA names no folder of trained networks")
+    codecs = ("--codecs", "float32,int4+huffman,int1+huffman", "--up", "1Mbit", "--runs", 1)
+    pictures = ("--data", "cifar10", "--picture", "bytes", "--samples", 60)
+    code, out, err = call("pack", model, "--out", tmp_path / "bundle", *codecs, *pictures, "--json")
+    assert code == 0, err
+    manifest = json.loads(out)
+    rows = {(row["cut"], row["codec"]): row for row in manifest["accuracy"]}
+    assert all(row["labelled"] and row["samples"] == 30 for row in rows.values())
+    lost = {codec: np.mean([r["loss"] for (_, c), r in rows.items() if c == codec]) for _, codec in rows}
+    assert lost["int4+huffman"] < 0.05 < lost["int1+huffman"]

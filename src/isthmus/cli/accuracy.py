@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from isthmus.cli.common import err, progress_bar
 from isthmus.cli.planning import Machines
 from isthmus.codec import Codec, PictureScale, codec_for
-from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.profile import AccuracyRow
-from isthmus.profile.accuracy import Samples, load_samples, measure_accuracy
+from isthmus.profile.accuracy import Samples, measure_accuracy
 from isthmus.profile.calibrate import calibrate
 from isthmus.quant import ChannelClip
 
@@ -31,10 +29,9 @@ class Judged:
 
 
 def judge(
-    machines: Machines, names: Sequence[str], data: Path | None, loss: float, scale: PictureScale | None
+    machines: Machines, names: Sequence[str], samples: Samples | None, loss: float, scale: PictureScale | None
 ) -> Judged:
     """Calibrate every ready cut and score every codec there. Half of the samples calibrate, the other half judge."""
-    samples = _samples(machines, data)
     if samples is None:
         return Judged(scale=scale)
     engine = machines.engine
@@ -53,28 +50,6 @@ def judge(
     kept = {c: tuple(n for n in names if _keeps(c, n, rows, loss)) or (_EXACT,) for c in inner}
     _tell(rows, loss)
     return Judged(clips, kept, rows, half, scale)
-
-
-def scale_of(text: str) -> PictureScale | None:
-    """`0.5,0.5,0.5/0.5,0.5,0.5` as means and standard deviations; nothing from nothing."""
-    if not text:
-        return None
-    try:
-        mean, std = (tuple(float(v) for v in part.split(",")) for part in text.split("/"))
-    except ValueError:
-        raise BadInput(f"'{text}' is not MEAN/STD such as 0.485,0.456,0.406/0.229,0.224,0.225") from None
-    return PictureScale(mean, std)
-
-
-def _samples(machines: Machines, data: Path | None) -> Samples | None:
-    if data is not None:
-        return load_samples(data, machines.model)
-    if machines.model.name.endswith("digits"):
-        from isthmus.model.zoo import digits_test
-
-        images, labels = digits_test()
-        return Samples({machines.model.inputs[0].name: images}, labels)
-    return None
 
 
 def _fits(name: str, cut: str, inputs: Sequence[str]) -> bool:

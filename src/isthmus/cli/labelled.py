@@ -11,8 +11,8 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from isthmus.cli.accuracy import scale_of
 from isthmus.cli.common import err, out, progress_bar
+from isthmus.codec import PictureScale
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.model import Model, digits_test, load_model
@@ -76,11 +76,39 @@ def labelled_samples(
         data, data_folder=Path(root) if root else None, side=side, most=most, train=train
     )
     if scale:
-        pictures = _scaled(pictures, SCALES.get(scale, scale))
+        pictures = _scaled(pictures, scale)
     pictures = _as_taken(model, name, pictures)
     if not scale:
         err.print(f"pictures go in as 0 … 1; --scale if {model.name} was trained otherwise", highlight=False)
     return _counted(Samples({model.inputs[0].name: pictures}, labels), first_class), name
+
+
+def given_samples(
+    model: Model, data: str, picture: str, *, most: int | None = None, first_class: int = 0
+) -> Samples | None:
+    """Samples where data is given, or comes with the model; None where there is none. Arrays of an .npz file are the
+    inputs already, `picture` says how others are made of pictures."""
+    if not data and not model.name.endswith("digits"):
+        return None
+    scale = "" if data.endswith(".npz") else picture
+    return labelled_samples(model, data, scale, most=most, first_class=first_class)[0]
+
+
+def scale_of(text: str, channels: int = 1) -> PictureScale | None:
+    """`0.5,0.5,0.5/0.5,0.5,0.5` (or a name of `SCALES`) as means and standard deviations; a single one of each stands
+    for all `channels`. Nothing from nothing. Raises BadInput for what is neither."""
+    if not text:
+        return None
+    try:
+        mean, std = (tuple(float(v) for v in part.split(",")) for part in SCALES.get(text, text).split("/"))
+    except ValueError:
+        names = ", ".join(SCALES)
+        raise BadInput(
+            f"'{text}' is neither MEAN/STD such as 0.485,0.456,0.406/0.229,0.224,0.225 nor one of {names}"
+        ) from None
+    if len(mean) == len(std) == 1:
+        mean, std = mean * channels, std * channels
+    return PictureScale(mean, std)
 
 
 def judge_whole(

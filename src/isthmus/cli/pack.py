@@ -13,9 +13,10 @@ from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
 from isthmus.bundle.pack import pack as write_bundle
 from isthmus.bundle.types import EXITS_FILE
-from isthmus.cli.accuracy import Judged, judge, scale_of
+from isthmus.cli.accuracy import Judged, judge
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.edgent import ServerFirst
+from isthmus.cli.labelled import FirstClass, given_samples, scale_of
 from isthmus.cli.planning import (
     Codecs,
     DeviceProfile,
@@ -61,12 +62,18 @@ def pack(
     codecs: Codecs = "float32,float16,int8",
     private: Private = False,
     data: Annotated[
-        Path | None,
-        typer.Option(help="Samples (.npz, one array an input, `labels` if any): calibrates ranges, judges codecs."),
-    ] = None,
+        str,
+        typer.Option(
+            help="Samples that calibrate ranges and judge codecs: .npz (one array an input, `labels` if any), or "
+            "pictures as for profile --accuracy, made by --picture."
+        ),
+    ] = "",
+    samples: Annotated[int, typer.Option(min=2, help="How many of the pictures, evenly spread.")] = 200,
+    first_class: FirstClass = 0,
     accuracy_loss: Annotated[float, typer.Option(help="Loss a codec may cause, as a share of answers.")] = 0.01,
     picture: Annotated[
-        str, typer.Option(help="The input is a picture, normalised by mean/std, as 0.5,0.5,0.5/0.5,0.5,0.5.")
+        str,
+        typer.Option(help="The input is a picture: imagenet, centred, bytes, or MEAN/STD as 0.5,0.5,0.5/0.5,0.5,0.5."),
     ] = "",
     runs: Runs = 8,
     threads: Threads = 1,
@@ -97,7 +104,9 @@ def pack(
         codecs=names,
         exits=table is not None,
     )
-    judged = judge(machines, names, data, accuracy_loss, scale_of(picture))
+    given = given_samples(machines.model, data, picture, most=samples, first_class=first_class)
+    channels = (*machines.model.inputs[0].at(1), 1)[1]
+    judged = judge(machines, names, given, accuracy_loss, scale_of(picture, channels))
     plan = make_plan(machines, link, limits, names, batch, planner, judged.codecs, server_first=server_first)
     contents = _contents(machines, judged, plan, link, names, table)
     with progress_bar("proving") as progress:

@@ -76,7 +76,8 @@ class Huffman:
         return self.base.values(data, _apart(joined, self.base.bits, count), shape)
 
     def payload_bytes(self, shape: tuple[int, ...], itemsize: int) -> int:
-        """Expected: the mean rate of trained networks at this width, or the one `base`'s clip was calibrated to."""
+        """Expected: the mean rate of trained networks at this width, and the code table; at most a little more than the
+        symbols themselves."""
         count, bits = elements(shape), self.base.bits
         coded = _TABLE_BYTES + math.ceil(count * _RATES[bits] / 8)
         return self.base.ahead_bytes + min(coded, -(-count // _TOGETHER[bits]) + _STORED_BYTES)
