@@ -1,0 +1,299 @@
+"""What do bits, clip and Huffman codes of a crossing tensor cost in accuracy and bytes, against sending the picture?
+
+Trained networks on labelled pictures of the folder that ISTHMUS_DATA names: MobileNetV2 on a part of ImageNet's
+validation set, ResNet-20 and -56 on CIFAR-10. For every cut × bits × clip the accuracy of the tail on what arrives and
+the bytes a picture, as on the wire, plain and Huffman-coded; every payload really is written and read. Clips are
+calibrated on other pictures and then constant: `sigma` (each channel's own, as codecs use them), `narrow` (three
+quarters of that), `range` (each channel's least and greatest value), `tensor` (one of the first kind for all channels).
+Peers, in the same run and on the same pictures: JPEG and WebP at several qualities, with the accuracy they leave.
+`over_picture` is bytes over those of the smallest picture that loses at most one point. Also the time of writing and
+reading 50,176 elements at every width, over that of the same codec without Huffman codes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from codec_curves import draw_curves
+from numpy.typing import NDArray
+
+from isthmus.codec import Array, Codec, PictureScale, make_codec
+from isthmus.engine import Engine
+from isthmus.graph import Cut, block_cuts
+from isthmus.model import load_model
+from isthmus.profile.datasets import judged_pictures
+from isthmus.quant import Calibrator, ChannelClip
+
+WIDTHS = (8, 6, 5, 4, 3, 2, 1)
+NARROWED = (4, 3, 2)
+"""Widths at which the clip matters."""
+QUALITIES = {"jpeg": (95, 85, 75, 50, 30, 15), "webp": (95, 80, 60, 40, 20)}
+POINT = 0.01
+BATCH = 20
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Net:
+    """A trained network, how its pictures are made, and the output of their first class."""
+
+    file: str
+    data: str
+    scale: PictureScale
+    side: int
+    first_class: int = 0
+
+
+_TORCH = PictureScale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NETS = {
+    "mobilenet_v2": Net("mobilenet_v2_1.0_224", "imagenet", PictureScale((0.5,) * 3, (0.5,) * 3), 224, 1),
+    "resnet20": Net("cifar10_resnet20", "cifar10", _TORCH, 32),
+    "resnet56": Net("cifar10_resnet56", "cifar10", _TORCH, 32),
+}
+
+
+@dataclass(frozen=True)
+class Set:
+    """Pictures to calibrate with, others to judge by, and the right outputs of those."""
+
+    calibration: Floats
+    pictures: Floats
+    labels: NDArray[np.int64]
+
+
+def study(name: str, data: Path, images: int, calibrate: int, cuts: int) -> dict[str, Any]:
+    """Rows of one network."""
+    net = NETS[name]
+    engine = Engine.open(load_model(data / "models" / f"{net.file}.onnx"), threads=1, cuts="none")
+    judged = pictures_of(net, data, images, calibrate)
+    answers = np.concatenate([whole(engine, part) for part in batches(judged.pictures)])
+    base = accuracy(answers, judged)
+    rows = [picture_row(engine, net, judged, name, base) for name in picture_names()]
+    for cut in chosen(engine, cuts):
+        print(f"{name}: {cut.id}", file=sys.stderr)
+        rows += cut_rows(engine, cut, judged, base)
+    # a picture that loses more than a point is no peer; 95 loses little anywhere
+    peer = min((r["bytes"] for r in rows if r["cut"] == "input" and r["loss"] <= POINT), default=None)
+    for row in rows:
+        row["over_picture"] = None if peer is None else row["bytes"] / peer
+    return {"network": name, "images": len(judged.labels), "accuracy": base, "picture_bytes": peer, "rows": rows}
+
+
+def pictures_of(net: Net, data: Path, images: int, calibrate: int) -> Set:
+    """CIFAR-10's pictures to learn from calibrate; of ImageNet's part the first do."""
+    if net.data == "imagenet":
+        _, pictures, labels = judged_pictures(net.data, data_folder=data, side=net.side)
+        early, pictures, labels = pictures[:calibrate], pictures[calibrate:], labels[calibrate:]
+        pictures, labels = pictures[:images], labels[:images]
+    else:
+        _, pictures, labels = judged_pictures(net.data, data_folder=data, most=images)
+        _, early, _ = judged_pictures(net.data, data_folder=data, most=calibrate, train=True)
+    mean, std = (np.array(v, np.float32)[:, None, None] for v in (net.scale.mean, net.scale.std))
+    return Set((early - mean) / std, (pictures - mean) / std, labels + net.first_class)
+
+
+def chosen(engine: Engine, count: int) -> list[Cut]:
+    """Block outputs evenly spread over the network, without the widest at its start."""
+    found = block_cuts(engine.graph)[2:]
+    return [found[i] for i in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
+
+
+def cut_rows(engine: Engine, cut: Cut, judged: Set, base: float) -> list[dict[str, Any]]:
+    """Every clip and width at one cut."""
+    crossing = cut.crossing[0]
+    clips = clips_of(head(engine, cut, part) for part in batches(judged.calibration))
+    sent = np.concatenate([head(engine, cut, part) for part in batches(judged.pictures)])
+    rows = []
+    for kind, clip in clips.items():
+        for bits in WIDTHS if kind == "sigma" else NARROWED:
+            plain, coded = (make_codec(f"int{bits}{how}", clip) for how in ("", "+huffman"))
+            arrived, size = through(coded, sent)
+            answers = [engine.tail(cut.id, {crossing: part})[last(engine)] for part in batches(arrived)]
+            found = accuracy(np.concatenate(answers), judged)
+            flat = plain.payload_bytes((1, *sent.shape[1:]), 4)
+            expected = coded.payload_bytes((1, *sent.shape[1:]), 4)
+            elements = sent[0].size
+            rows.append(
+                {
+                    "cut": cut.id, "shape": list(sent.shape[1:]), "clip": kind, "bits": bits, "codec": coded.name,
+                    "bytes": size, "plain_bytes": flat, "expected_bytes": expected, "float32_bytes": 4 * elements,
+                    "bits_per_element": 8 * size / elements, "times_smaller": 4 * elements / size,
+                    "accuracy": found, "loss": base - found,
+                }
+            )  # fmt: skip
+    return rows
+
+
+def clips_of(parts: Iterator[Floats]) -> dict[str, ChannelClip]:
+    """The clips that are compared; `limits` takes its standard deviations from the clip, so those are changed."""
+    own, together = Calibrator(), Calibrator(per_channel=False)
+    for part in parts:
+        own.update(part)
+        together.update(part)
+    sigma = own.get()
+    spans = tuple(high - low for low, high in zip(sigma.low, sigma.high, strict=True))
+    return {
+        "sigma": sigma,
+        "narrow": sigma.model_copy(update={"std": tuple(0.75 * s for s in sigma.std)}),
+        "range": sigma.model_copy(update={"std": spans}),
+        "tensor": together.get(),
+    }
+
+
+def picture_row(engine: Engine, net: Net, judged: Set, name: str, base: float) -> dict[str, Any]:
+    arrived, size = through(make_codec(name, picture=net.scale), judged.pictures)
+    found = accuracy(np.concatenate([whole(engine, part) for part in batches(arrived)]), judged)
+    return {"cut": "input", "codec": name, "bytes": size, "accuracy": found, "loss": base - found}
+
+
+def picture_names() -> list[str]:
+    return [f"{kind}:{quality}" for kind, qualities in QUALITIES.items() for quality in qualities]
+
+
+def through(codec: Codec, values: Floats) -> tuple[Floats, float]:
+    """What arrives where every sample crosses by itself, and the mean of the bytes."""
+    arrived, size = np.empty_like(values), 0
+    for place, one in enumerate(values):
+        payload = memoryview(codec.dump(one[None]))
+        size += payload.nbytes
+        arrived[place] = codec.load(payload, (1, *one.shape), "float32")[0]
+    return arrived, size / len(values)
+
+
+def whole(engine: Engine, part: Floats) -> Array:
+    return engine.whole({engine.model.inputs[0].name: part})[last(engine)]
+
+
+def head(engine: Engine, cut: Cut, part: Floats) -> Floats:
+    made: Floats = np.asarray(engine.head(cut.id, {engine.model.inputs[0].name: part})[cut.crossing[0]], np.float32)
+    return made
+
+
+def last(engine: Engine) -> str:
+    return engine.model.outputs[-1].name
+
+
+def batches(x: Floats) -> Iterator[Floats]:
+    for start in range(0, len(x), BATCH):
+        yield x[start : start + BATCH]
+
+
+def accuracy(answers: Array, judged: Set) -> float:
+    return float((np.argmax(answers, axis=-1).reshape(-1) == judged.labels).mean())
+
+
+def speeds(elements: int = 50_176) -> list[dict[str, Any]]:
+    """Least of many runs, of features drawn at random whose neighbours are alike."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 64, 28, elements // (64 * 28)))
+    x = (x + np.roll(x, 1, -1)).astype(np.float32)
+    seen = Calibrator()
+    seen.update(x)
+    found = []
+    for bits in WIDTHS:
+        cells = {}
+        for how in ("", "+huffman"):
+            codec = make_codec(f"int{bits}{how}", seen.get())
+            payload = memoryview(codec.dump(x))
+            cells[how] = [
+                least_s(partial(codec.dump, x)),
+                least_s(partial(codec.load, payload, x.shape, "float32")),
+            ]
+        both = sum(cells["+huffman"])
+        found.append({"bits": bits, "elements": x.size, "write_s": cells["+huffman"][0],
+                      "read_s": cells["+huffman"][1], "both_s": both, "over_plain": both / sum(cells[""])})  # fmt: skip
+    return found
+
+
+def least_s(call: Callable[[], object], runs: int = 60) -> float:
+    taken = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def best_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """For each cut, the fewest bytes that lose at most a point."""
+    kept: dict[str, dict[str, Any]] = {}
+    for row in result["rows"]:
+        if row["cut"] != "input" and row["loss"] <= POINT:
+            before = kept.get(row["cut"])
+            kept[row["cut"]] = row if before is None or row["bytes"] < before["bytes"] else before
+    return list(kept.values())
+
+
+def table(answer: dict[str, Any]) -> str:
+    lines = []
+    for result in answer["networks"]:
+        peer = result["picture_bytes"]
+        lines.append(
+            f"{result['network']}: {100 * result['accuracy']:.1f} % of {result['images']} pictures; smallest picture "
+            f"within a point {'none' if peer is None else f'{peer:.0f} bytes'}"
+        )
+        lines.append(
+            f"  {'cut':<26}{'codec':<15}{'clip':<8}{'bytes':>8}{'plain':>8}{'expected':>9}{'b/el':>6}"
+            f"{'× smaller':>10}{'/ picture':>10}{'loss, points':>13}"
+        )
+        lines += [f"  {line_of(row)}" for row in result["rows"]]
+        lines.append("  fewest bytes within a point at each cut:")
+        lines += [f"  {line_of(row)}" for row in best_of(result)]
+    for row in answer["speeds"]:
+        lines.append(
+            f"int{row['bits']}+huffman, {row['elements']} elements: write {1e3 * row['write_s']:.2f} ms, "
+            f"read {1e3 * row['read_s']:.2f} ms, {row['over_plain']:.1f} × the plain codec"
+        )
+    return "\n".join(lines)
+
+
+def line_of(row: dict[str, Any]) -> str:
+    against = "" if row["over_picture"] is None else f"{row['over_picture']:.2f}"
+    if row["cut"] == "input":
+        middle = f"{'':>8}{'':>9}{'':>6}{'':>10}"
+    else:
+        middle = (
+            f"{row['plain_bytes']:>8}{row['expected_bytes']:>9}{row['bits_per_element']:>6.2f}"
+            f"{row['times_smaller']:>10.1f}"
+        )
+    return (
+        f"{row['cut'][-25:]:<26}{row['codec']:<15}{row.get('clip', ''):<8}{row['bytes']:>8.0f}{middle}"
+        f"{against:>10}{100 * row['loss']:>13.1f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--networks", default=",".join(NETS), help="which of them")
+    parser.add_argument("--images", type=int, default=500, help="pictures whose accuracy is measured")
+    parser.add_argument("--calibrate", type=int, default=100, help="other pictures, for calibration")
+    parser.add_argument("--cuts", type=int, default=5, help="block outputs of each network")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw accuracy over bytes")
+    asked = parser.parse_args()
+    data = os.environ.get("ISTHMUS_DATA")
+    if not data:
+        sys.exit("set ISTHMUS_DATA to a folder with models/ and images/ to run this benchmark")
+    names = asked.networks.split(",")
+    unknown = [name for name in names if name not in NETS]
+    if unknown:
+        sys.exit(f"there is no network {unknown[0]}; known are {', '.join(NETS)}")
+    found = [study(name, Path(data), asked.images, asked.calibrate, asked.cuts) for name in names]
+    answer = {"networks": found, "speeds": speeds()}
+    if asked.picture is not None:
+        asked.picture.write_text(draw_curves(found), encoding="utf-8")
+    print(json.dumps(answer) if asked.json else table(answer))
+
+
+if __name__ == "__main__":
+    main()
