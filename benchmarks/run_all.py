@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NO_QUESTION = {"run_all.py", "shaped_runs.py", "split_map.py"}
+NO_QUESTION = {"run_all.py", "shaped_runs.py", "split_map.py", "edgent_cdf.py", "edgent_live.py"}
 
 
 def main() -> None:
