@@ -93,10 +93,12 @@ def _errors(rng: random.Random, power: float, bits: tuple[int, ...]) -> list[flo
     return [power * grain * 4.0**-b * rng.uniform(0.7, 1.4) for b in bits]
 
 
-def bit_problem(of: Graph, rng: random.Random, *, up_bps: float = 1e6, memory: int | None = None) -> Problem:
-    """A simulated array at home, another far away, tables for every layer."""
+def bit_problem(
+    of: Graph, rng: random.Random, *, up_bps: float = 1e6, memory: int | None = None, moved: float = 1e7
+) -> Problem:
+    """A simulated array at home that moves so many bytes a second, another far away, tables for every layer."""
     device, server = shipped()["eyeriss"], shipped()["tpu"]
-    device = device.model_copy(update={"clock_hz": 1e6, "bandwidth_bytes_per_s": 2e6})
+    device = device.model_copy(update={"clock_hz": 3e5, "bandwidth_bytes_per_s": moved})
     profiles = [computed_profile(d, [of], "f" * 64, taken="2026-01-01") for d in (device, server)]
     machines = (Times(profiles[0], of, work=WidthWork(device, of)), Times(profiles[1], of))
     return Problem(

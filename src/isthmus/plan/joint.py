@@ -121,25 +121,24 @@ def _other_heads(problem: Problem, splits: Splits, planner: str) -> Iterator[Spl
 
 
 def judged(problem: Problem, solution: Solution, reference: float) -> Solution:
-    """With the accuracy it loses: as measured, or estimated from the distortion."""
+    """With the accuracy it loses: as measured, or estimated from the distortion (above 1 where nothing is left)."""
     if solution.name in problem.losses:
         return solution.model_copy(update={"loss": problem.losses[solution.name], "measured": True})
     if solution.distortion is None or (not reference and solution.distortion):
         return solution
     reference = reference or 1.0
-    return solution.model_copy(update={"loss": min(1.0, LOSS_AT_EIGHT * solution.distortion / reference)})
+    return solution.model_copy(update={"loss": LOSS_AT_EIGHT * solution.distortion / reference})
 
 
 def _with_front(every: Iterable[Solution]) -> list[Solution]:
-    """The fastest first; marked, what nothing faster matches in distortion (or in measured loss, where all have one).
-    Widths are kept of those only."""
+    """The fastest first; marked, what loses less than all that is faster."""
     rising = sorted(every, key=lambda s: (s.total_s, _lost(s)))
     marked: list[Solution] = []
     best = float("inf")
     for solution in rising:
         front = solution.fits and _lost(solution) < best
         best = _lost(solution) if front else best
-        marked.append(solution.model_copy(update={"front": front, "bits": solution.bits if front else None}))
+        marked.append(solution.model_copy(update={"front": front}))
     return marked
 
 

@@ -27,7 +27,9 @@ from isthmus.quant.types import MOST_BITS, BitPlan
 MEAN_WIDTHS = (2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 """Budgets of weights that are tried, as mean widths, besides all that the memory allows."""
 MOST_LEVELS = 12
-"""Budgets of activations that are tried."""
+"""Budgets of activations that are tried: what all need at one width, after some layers,"""
+FEWEST_SHARES, MOST_SHARES, HEADS_AND_SHARES = 8, 64, 480
+"""and equal parts of the memory: as many as make so many pairs with a head, within bounds."""
 ROUNDING = 128
 """Budgets of weights that the memory leaves are rounded to this part of what all weights take at the highest width."""
 GAP = 0.01
@@ -175,9 +177,16 @@ class Splits:
         for bits in self.bits:
             peaks = np.maximum.accumulate(lives.alive_bits(lives.uniform(bits)))
             levels.update(int(peaks[s - 1]) for s in self.steps)
-        rising = [b for b in sorted(levels) if self.memory_bits is None or b <= self.memory_bits]
+        rising = sorted(levels)
+        if self.memory_bits is not None:
+            parts = min(MOST_SHARES, max(FEWEST_SHARES, HEADS_AND_SHARES // max(1, len(self.steps))))
+            shares = {self.memory_bits * k // parts for k in range(1, parts + 1)}
+            rising = [b for b in rising if b <= self.memory_bits]
+            kept = {b for b in shares if rising and rising[0] <= b <= max(levels)}
+        else:
+            kept = set()
         count = min(len(rising), MOST_LEVELS)
-        kept = {rising[round(k * (len(rising) - 1) / max(1, count - 1))] for k in range(count)}
+        kept |= {rising[round(k * (len(rising) - 1) / max(1, count - 1))] for k in range(count)}
         return [sweep(lives, level) for level in sorted(kept)]
 
     def _born(self, item: int, step: int) -> bool:

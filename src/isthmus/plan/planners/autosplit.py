@@ -12,7 +12,7 @@ set (the largest single tensor) and sums distortions as they are instead of rela
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from isthmus.errors import NoPlan
@@ -46,7 +46,7 @@ def autosplit(problem: Problem) -> Plan:
     candidates = sorted([option, *others], key=lambda p: len(p.cuts[0].head))
     why = f"{why_of(problem, option, others)}; {_note(problem, found, best, limits.distortion, limits.loss)}"
     plan = plan_for(problem, "autosplit", option, candidates, why)
-    return plan.model_copy(update={"bits": best.bits, "solutions": found.solutions})
+    return plan.model_copy(update={"bits": best.bits, "solutions": tuple(_shown(found.solutions, best))})
 
 
 def _keeps(solution: Solution, distortion: float | None, loss: float | None) -> bool:
@@ -58,12 +58,11 @@ def _keeps(solution: Solution, distortion: float | None, loss: float | None) -> 
 def _fastest(problem: Problem, true: Sequence[Solution]) -> tuple[Solution, Priced]:
     """The first in time that is on time, with its price. Raises NoPlan with the nearest miss."""
     within_s = problem.limits.latency_s
-    fronts = [s for s in true if s.front] or list(true)
-    for solution in fronts:
+    for solution in true:
         option = _option(problem, solution)
         if within_s is None or option.judged_s <= within_s:
             return solution, option
-    nearest = min((_option(problem, s) for s in fronts), key=lambda p: p.judged_s)
+    nearest = min((_option(problem, s) for s in true), key=lambda p: p.judged_s)
     raise NoPlan(
         f"autosplit finds no solution within {show_seconds(within_s or 0.0)} that keeps the limits of loss: "
         f"{nearest.name} comes nearest at {show_seconds(nearest.judged_s)}; raise the deadline, allow more loss or "
@@ -77,12 +76,18 @@ def _option(problem: Problem, solution: Solution) -> Priced:
 
 
 def _by_cut(true: Sequence[Solution]) -> list[Solution]:
-    """The fastest solution of every cut that still knows its widths."""
+    """The fastest solution of every cut."""
     found: dict[str, Solution] = {}
     for solution in true:
-        if solution.bits is not None or not solution.memory_bytes:
-            found.setdefault(solution.cut, solution)
+        found.setdefault(solution.cut, solution)
     return list(found.values())
+
+
+def _shown(every: Sequence[Solution], best: Solution) -> Iterator[Solution]:
+    """All of them; the widths, which are long, of the front and of the plan's own only."""
+    for solution in every:
+        keep = solution.front or solution is best
+        yield solution if keep else solution.model_copy(update={"bits": None})
 
 
 def _note(problem: Problem, found: Joint, best: Solution, distortion: float | None, loss: float | None) -> str:

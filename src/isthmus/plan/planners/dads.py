@@ -18,7 +18,7 @@ from isthmus.plan.choose import Priced, plan_for, within_limits
 from isthmus.plan.cost import Option
 from isthmus.plan.layers import Layers
 from isthmus.plan.planners import device_only, server_only
-from isthmus.plan.planners.mincut import mincut
+from isthmus.plan.planners.mincut import listed, mincut
 from isthmus.plan.types import Plan, Problem
 from isthmus.units import show_seconds
 
@@ -58,8 +58,8 @@ def dads_heavy(problem: Problem) -> Plan:
 
 
 def _options(problem: Problem) -> list[Option]:
-    """Both ends, and what every weighting on the way finds."""
-    found: list[Option] = [device_only.option(problem), *server_only.options(problem)]
+    """Both ends, the narrow cuts, and what every weighting on the way finds."""
+    found: list[Option] = [device_only.option(problem), *server_only.options(problem), *listed(problem)]
     for codec in dict.fromkeys(problem.default_codecs):
         found += _searched(problem, codec)
     return found

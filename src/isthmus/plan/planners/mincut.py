@@ -41,7 +41,7 @@ def mincut(problem: Problem) -> Plan:
     at_home = device_only.option(problem)
     cut = [at_home if cuts == at_home[0] else (cuts, codec) for codec, cuts, _ in found if cuts is not None]
     note = _note(problem, cut, proven=all(proven for *_, proven in found))
-    options: list[Option] = [*cut, at_home, *server_only.options(problem), *_listed(problem)]
+    options: list[Option] = [*cut, at_home, *server_only.options(problem), *listed(problem)]
     return choose(problem, "mincut", options, note)
 
 
@@ -96,17 +96,17 @@ def _others(graph: Graph, heads: tuple[frozenset[int], ...], pins: tuple[Pin, ..
                 more.append((v, j, v in head))
 
 
-def _listed(problem: Problem) -> list[Option]:
+def listed(problem: Problem) -> list[Option]:
     """Narrow cuts and cuts with codecs of their own, priced one by one."""
     try:
-        listed = candidates_for(problem)
+        found = candidates_for(problem)
     except BadInput:  # too many combinations: the minimum cut does without them
-        listed = []
+        found = []
     if len(problem.links) == 1:
         for name in problem.codecs:
             cuts = (cut_at(problem.graph, name),)
-            listed += [(cuts, codec) for codec in allowed_codecs(problem, cuts)]
-    return listed
+            found += [(cuts, codec) for codec in allowed_codecs(problem, cuts)]
+    return found
 
 
 def _note(problem: Problem, cut: list[Option], *, proven: bool) -> str:
