@@ -1,6 +1,7 @@
 """How crossing tensors are written: raw, half, 8 bits to 1, Huffman-coded or not, and pictures for picture inputs."""
 
 from isthmus.codec.half import Half
+from isthmus.codec.head_file import read_head, write_head
 from isthmus.codec.huffman import Huffman
 from isthmus.codec.picture import Picture, PictureScale
 from isthmus.codec.planar import PlanarClip, PlanarRange
@@ -22,4 +23,6 @@ __all__ = [
     "codec_names",
     "coded_names",
     "make_codec",
+    "read_head",
+    "write_head",
 ]

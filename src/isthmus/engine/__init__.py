@@ -1,6 +1,7 @@
 """Running a network on this machine, whole and in halves. The only folder that knows onnxruntime."""
 
 from isthmus.engine.engine import Engine, Progress
+from isthmus.engine.instructions import has_vnni
 from isthmus.engine.nodes import kernel_times, node_times, owners
 from isthmus.engine.sessions import RUNTIME
 from isthmus.engine.slow import SlowDown, wait_s
@@ -12,6 +13,7 @@ __all__ = [
     "Progress",
     "SlowDown",
     "Taps",
+    "has_vnni",
     "kernel_times",
     "node_times",
     "owners",

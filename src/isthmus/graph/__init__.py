@@ -6,12 +6,13 @@ from isthmus.graph.cuts import all_cuts, cut_at, cut_of, narrow_cuts, prefix_cut
 from isthmus.graph.describe import Description, describe
 from isthmus.graph.exits import at_exit, exits_of
 from isthmus.graph.from_onnx import graph_of
-from isthmus.graph.fuse import fused_graph
+from isthmus.graph.fuse import VIEWS, fused_graph
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Node, Product, Tensor
 
 __all__ = [
     "INPUT",
     "OUTPUT",
+    "VIEWS",
     "Bottleneck",
     "Cut",
     "Description",

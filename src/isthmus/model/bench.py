@@ -75,7 +75,7 @@ class Bench:
         if values is None:
             self.weights[free] = onnx.TensorProto(name=free, data_type=kind, dims=dims)
         else:
-            self.weights[free] = numpy_helper.from_array(np.ascontiguousarray(values), free)
+            self.weights[free] = numpy_helper.from_array(np.asarray(values, order="C"), free)
         return free
 
     def assembled(self) -> Model:

@@ -3,6 +3,7 @@
 from isthmus.quant.clip import steps_for
 from isthmus.quant.fit import layer_weights, need_quantisable, weight_values
 from isthmus.quant.histogram import Histogram
+from isthmus.quant.qdq import QuantisedHead, quantised_head
 from isthmus.quant.ranges import Calibrator, ChannelClip, narrowed, narrows, sigmas
 from isthmus.quant.scratch import SLAB, scratch
 from isthmus.quant.steps import Steps
@@ -22,6 +23,7 @@ __all__ = [
     "LayerBits",
     "Levels",
     "OutputBits",
+    "QuantisedHead",
     "Range",
     "RangeName",
     "Steps",
@@ -32,6 +34,7 @@ __all__ = [
     "need_quantisable",
     "quantise",
     "quantise_weight",
+    "quantised_head",
     "restore",
     "scratch",
     "sigmas",

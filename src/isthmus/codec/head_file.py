@@ -1,0 +1,152 @@
+"""A quantised head as one file: an ONNX graph whose weights are packed at their own width, and what its levels mean.
+
+Every weight of few bits is stored as a row of bytes (`isthmus.codec.packing`), its levels counted from zero; a JSON
+entry in the file's metadata names their widths and shapes, and the outputs that are levels. Reading widens them again
+to the container that kernels want.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+
+from isthmus.codec.packing import pack, packed_bytes, unpack
+from isthmus.errors import BadInput, BadModel
+from isthmus.files import write_whole
+from isthmus.model.limits import LIMITS
+from isthmus.model.onnx_file import model_from_proto
+from isthmus.quant import QuantisedHead, Steps
+
+_KEY = "isthmus.head"
+Width = Annotated[int, Field(ge=1, le=8)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Weight(_Strict):
+    """`base` is taken off the packed symbols to get the container's values."""
+
+    bits: Width
+    stored_bits: Width
+    dims: tuple[Annotated[int, Field(ge=0)], ...]
+    base: Annotated[int, Field(ge=-128, le=128)]
+    unsigned: bool
+
+
+class _Level(_Strict):
+    output: str
+    scale: PositiveFloat
+    zero_point: Annotated[int, Field(ge=0, le=255)]
+    bits: Width
+
+
+class _Notes(_Strict):
+    kind: Literal["isthmus-head"] = "isthmus-head"
+    version: Literal[1] = 1
+    name: str
+    weights: dict[str, _Weight]
+    levels: dict[str, _Level]
+    plain: tuple[str, ...]
+
+
+def write_head(path: Path, head: QuantisedHead) -> int:
+    """Write a quantised head; the bytes it takes. Raises BadInput where the file cannot be written."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(head.model.proto)
+    weights: dict[str, _Weight] = {}
+    for tensor in proto.graph.initializer:
+        if tensor.name in head.weight_bits:
+            weights[tensor.name] = _packed(tensor, head.weight_bits[tensor.name])
+    levels = {
+        name: _Level(output=output, scale=s.scale, zero_point=s.zero_point, bits=s.bits)
+        for name, output in head.levels.items()
+        for s in (head.steps[name],)
+    }
+    notes = _Notes(name=head.model.name, weights=weights, levels=levels, plain=head.plain)
+    del proto.graph.value_info[:], proto.metadata_props[:]
+    proto.metadata_props.add(key=_KEY, value=notes.model_dump_json())
+    content = proto.SerializeToString(deterministic=True)
+    write_whole(path, content)
+    return len(content)
+
+
+def read_head(path: Path) -> QuantisedHead:
+    """A head that `write_head` wrote. Raises BadModel for a file that is none, cut short or inconsistent."""
+    proto, notes = _parsed(path)
+    stored = {t.name: t for t in proto.graph.initializer}
+    for name, weight in notes.weights.items():
+        if name not in stored:
+            raise BadModel(f"{path} names the weight {name!r}, which it does not hold")
+        _widen(stored[name], weight, path)
+    model = model_from_proto(proto, notes.name, copy=False)
+    given = {s.name for s in model.outputs}
+    if missing := sorted({*(row.output for row in notes.levels.values()), *notes.plain} - given):
+        raise BadModel(f"{path} names the output {missing[0]!r}, which its graph does not make")
+    try:
+        steps = {name: Steps(row.scale, row.zero_point, row.bits) for name, row in notes.levels.items()}
+    except BadInput as error:
+        raise BadModel(f"{path}: {error}") from None
+    outputs = {name: row.output for name, row in notes.levels.items()}
+    return QuantisedHead(model, outputs, steps, notes.plain, {n: w.bits for n, w in notes.weights.items()})
+
+
+def _parsed(path: Path) -> tuple[onnx.ModelProto, _Notes]:
+    try:
+        if path.stat().st_size > LIMITS.file_bytes:
+            raise BadModel(f"{path} has more than {LIMITS.file_bytes:,} bytes")
+        proto = onnx.ModelProto.FromString(path.read_bytes())
+        told = next((p.value for p in proto.metadata_props if p.key == _KEY), None)
+    except (OSError, DecodeError, UnicodeDecodeError) as error:
+        raise BadModel(f"{path} is no quantised head: it cannot be read") from error
+    if told is None:
+        raise BadModel(f"{path} is no quantised head: it does not say which of its weights are packed")
+    try:
+        return proto, _Notes.model_validate_json(told)
+    except ValidationError as error:
+        raise BadModel(f"{path} is no quantised head: {error.errors()[0]['msg']}") from error
+
+
+def _packed(tensor: onnx.TensorProto, bits: int) -> _Weight:
+    """Pack a weight in place; what is needed to widen it again."""
+    values = np.asarray(numpy_helper.to_array(tensor))
+    unsigned = values.dtype == np.uint8
+    whole = values.astype(np.int16) - (128 if unsigned else 0)
+    top = max(1, (1 << (bits - 1)) - 1)
+    # one bit has -1 and +1; a channel of zeros beside them needs a third level
+    stored = 1 if bits == 1 and bool((whole != 0).all()) else max(2, bits)
+    symbols = (whole > 0) if stored == 1 else whole + top
+    out = np.empty(packed_bytes(values.size, stored), np.uint8)
+    pack(np.ascontiguousarray(symbols.reshape(-1), np.uint8), stored, out)
+    dims = tuple(values.shape)
+    base = -128 + top if unsigned else top
+    tensor.CopyFrom(TensorProto(name=tensor.name, data_type=TensorProto.UINT8, dims=[out.size], raw_data=out.tobytes()))
+    return _Weight(bits=bits, stored_bits=stored, dims=dims, base=base, unsigned=unsigned)
+
+
+def _widen(tensor: onnx.TensorProto, weight: _Weight, path: Path) -> None:
+    count = math.prod(weight.dims)
+    if count > LIMITS.weight_bytes or len(weight.dims) > LIMITS.rank:
+        raise BadModel(f"{path}: the weight {tensor.name!r} of shape {list(weight.dims)} is larger than a model may be")
+    if len(tensor.raw_data) != packed_bytes(count, weight.stored_bits):
+        raise BadModel(
+            f"{path}: the weight {tensor.name!r} of shape {list(weight.dims)} takes "
+            f"{packed_bytes(count, weight.stored_bits):,} bytes at {weight.stored_bits} bits, not "
+            f"{len(tensor.raw_data):,}"
+        )
+    symbols = np.empty(count, np.uint8)
+    unpack(np.frombuffer(tensor.raw_data, np.uint8), weight.stored_bits, symbols)
+    whole: NDArray[Any] = symbols.astype(np.int16)
+    whole = 2 * whole - 1 if weight.stored_bits == 1 else whole - weight.base
+    kind = np.uint8 if weight.unsigned else np.int8
+    made = numpy_helper.from_array(whole.astype(kind).reshape(weight.dims), tensor.name)
+    tensor.CopyFrom(made)
