@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.codec import eight
 from isthmus.codec.lengths import elements, float32, need_float32, need_length, octets
 from isthmus.codec.packing import pack, packed_bytes, unpack
 from isthmus.codec.types import Array
@@ -50,6 +51,8 @@ class PlanarRange:
 
     def dump(self, x: Array) -> memoryview:
         """Eight bytes of range and the packed symbols. Raises BadInput unless x is float32 and finite."""
+        if self.bits == 8 and (straight := eight.dump(x)) is not None:
+            return straight
         flat = float32(x, self.name).reshape(-1)
         out = np.empty(_PREFIX.size + packed_bytes(flat.size, self.bits), np.uint8)
         direct = self.bits == 8
@@ -72,6 +75,8 @@ class PlanarRange:
         count = elements(shape)
         need_length(payload, _PREFIX.size + packed_bytes(count, self.bits), shape, self.name)
         data = octets(payload)
+        if self.bits == 8 and count and (straight := eight.load(payload, count, shape)) is not None:
+            return straight
         symbols = data[_PREFIX.size :]
         if self.bits != 8:
             packed, symbols = symbols, np.empty(count, np.uint8)
