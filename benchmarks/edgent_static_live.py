@@ -125,7 +125,7 @@ def machines(bundle: Path, about: Subject, keep: Path) -> Iterator[tuple[Device,
         yield Device(net.start("device", line(f"{host}:{PORT}"), **pipes)), net
 
 
-def seen(device: Device, problem: Problem, about: Subject, rate_bps: float) -> tuple[Problem, dict[str, float]]:
+def seen(device: Device, problem: Problem, rate_bps: float) -> tuple[Problem, dict[str, float]]:
     """The problem as two dozen requests of three kinds show it: link, device and server at this hour."""
     last = problem.exits[-1].output
     at = problem.at_exit(last)
@@ -141,18 +141,14 @@ def seen(device: Device, problem: Problem, about: Subject, rate_bps: float) -> t
     fixed_s = max(0.0, float(np.median([crossing_s(s) - by_rate(plain, s) for s in sent])))
     late = float(np.quantile([crossing_s(s) / (by_rate(plain, s) + fixed_s) for s in sent], 0.9)) - 1
     link = replace(plain, fixed_s=fixed_s, late=max(0.0, late))
-    factors = float(np.median(device_now)) / m_device, float(np.median(server_now)) / m_server
-    spread = float(np.quantile(device_now, 0.9) / np.median(device_now)) - 1
-    told = {
-        "payload_mbit": link.up_bps / 1e6,
-        "fixed_ms": fixed_s * 1e3,
-        "late": link.late,
-        "device": factors[0],
-        "server": factors[1],
-        "uneven": spread,
-    }
-    both = tuple(replace(m, factor=f) for m, f in zip(problem.machines, factors, strict=True))
-    return replace(problem, links=(link,), machines=both), told
+    machines = tuple(
+        replace(m, factor=float(np.median(now)) / usual_s, late=float(np.quantile(now, 0.9) / np.median(now)) - 1)
+        for m, usual_s, now in zip(problem.machines, (m_device, m_server), (device_now, server_now), strict=True)
+    )
+    told = {"payload_mbit": link.up_bps / 1e6, "fixed_ms": fixed_s * 1e3, "late": link.late}
+    told |= {f"{who}_{what}": getattr(m, what) for who, m in zip(("device", "server"), machines, strict=True)
+             for what in ("factor", "late")}  # fmt: skip
+    return replace(problem, links=(link,), machines=machines), told
 
 
 def by_rate(link: Link, step: Step) -> float:
@@ -186,9 +182,9 @@ def planned(problem: Problem, within_s: float, share: float | None) -> Plan | No
         return None
 
 
-def at_rate(device: Device, problem: Problem, about: Subject, rate_bps: float, asked: Any) -> dict[str, Any]:
+def at_rate(device: Device, problem: Problem, rate_bps: float, asked: Any) -> dict[str, Any]:
     """Every requirement at one rate."""
-    known, told = seen(device, problem, about, rate_bps)
+    known, told = seen(device, problem, rate_bps)
     rows = []
     for within_s, kind in requirements(known, [ms / 1e3 for ms in asked.requirements]):
         for share in (SHARE, None):
@@ -255,7 +251,7 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
                 for mbit in asked.rates:
                     link.set_rate(mbit * 1e6)
                     goodput = 1.0 if missing() else link.goodput
-                    rates.append(at_rate(device, problem, about, mbit * 1e6 * goodput, asked))
+                    rates.append(at_rate(device, problem, mbit * 1e6 * goodput, asked))
                     print(f"{mbit:g} Mbit/s done", file=sys.stderr, flush=True)
     exits = [(e.output, e.accuracy) for e in problem.exits]
     name = Path(about.model).stem

@@ -180,6 +180,11 @@ def test_what_was_measured_of_a_part_is_judged_by_its_own_spread() -> None:
     start, middle, end = (cut_at(of, c) for c in ("@input", "a", "@output"))
     assert m.part_s(start, middle) == pytest.approx(0.033)
     assert m.part_s(start, end) == plain.part_s(start, end)
+    uneven = replace(m, late=0.5)  # as seen in use: counts where it is more than the profile knows
+    assert uneven.part_s(start, end) == pytest.approx(1.5 * plain.part_s(start, end))
+    assert uneven.part_s(start, middle) == pytest.approx(0.033)
+    assert uneven.codec_s("int8", 1000, encode=True) == pytest.approx(1.5 * plain.codec_s("int8", 1000, encode=True))
+    assert replace(uneven, sure=None).part_s(start, end) == plain.part_s(start, end)
     rested = replace(m, profile=m.profile.model_copy(update={"rest_s": 0.01}), factor=2.0)
     assert rested.part_s(start, middle) == pytest.approx(0.066)
 

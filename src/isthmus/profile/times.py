@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
 from isthmus.profile.devices.widths import WidthWork
-from isthmus.profile.types import BatchProfile, CodecTiming, Fit, Profile, Timing
+from isthmus.profile.types import BatchProfile, CodecTiming, Fit, Profile, Timing, lateness
 from isthmus.quant.types import MOST_BITS, BitPlan
 
 _MB = 1e6
@@ -28,7 +28,8 @@ class Times:
     cost model of the papers' graph algorithms, and what makes the minimum cut exactly optimal.
 
     `sure`: instead of what is typical, the seconds that this share of runs keeps (0.5 to below 1): for a measured part
-    by its own spread, elsewhere by that of the whole.
+    by its own spread, elsewhere by that of the whole. `late`: in use one run in ten takes at least this share longer
+    than usual, whatever the profile says of its spread.
 
     `bits`: the widths that numbers have here; None: those of the profile. On a machine known by its figures (`work`)
     every layer is computed at its widths; on one that was measured, a part with any width of 8 or less takes `narrow`
@@ -40,6 +41,7 @@ class Times:
     factor: float = 1.0
     additive: bool = False
     sure: float | None = None
+    late: float = 0.0
     work: WidthWork | None = None
     bits: BitPlan | None = None
     narrow: float = 1.0
@@ -100,7 +102,11 @@ class Times:
         typical_s = self.profile.typical_s(self._batch.whole)
         if self.sure is None or not typical_s:
             return 1.0
-        return self.profile.sure_s(self._batch.whole, self.sure) / typical_s
+        return self._surely_s(self._batch.whole, self.sure) / typical_s
+
+    def _surely_s(self, timing: Timing, share: float) -> float:
+        seen_s = self.profile.typical_s(timing) * (1 + self.late * lateness(share))
+        return max(self.profile.sure_s(timing, share), seen_s)
 
     @cached_property
     def _batch(self) -> BatchProfile:
@@ -123,7 +129,7 @@ class Times:
             timing = self._batch.tails.get(first.id)
         if timing is None:
             return None
-        return self.profile.typical_s(timing) if self.sure is None else self.profile.sure_s(timing, self.sure)
+        return self.profile.typical_s(timing) if self.sure is None else self._surely_s(timing, self.sure)
 
     def _fitted_s(self, first: Cut, last: Cut, inside: frozenset[int]) -> float:
         times = self._batch.nodes
