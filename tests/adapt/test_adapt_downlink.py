@@ -85,6 +85,18 @@ def test_the_device_is_learnt_from_its_own_time_alone() -> None:
     )
 
 
+def test_the_device_is_learnt_from_what_it_ran_alone_too() -> None:
+    """All on the device is the first row of this order's table, by the name that a request gives it."""
+    chooser = TableChooser(table(), Habits(margin=0))
+    for t in range(6):
+        alone = step(float(t), OUTPUT).model_copy(
+            update={"seconds": Seconds(total=2.0, local=2.0), "evidence": Evidence(up_bps=10e6)}
+        )
+        chooser.observe(alone)
+    expected = table().latency_s(10e6, 10e6, 0.01, 1.0, 4.0).min()
+    assert chooser.choose(6.0).predicted_s == pytest.approx(expected, rel=0.03)
+
+
 def test_before_a_sample_it_is_in_proportion_and_after_it_moves_with_the_uplink() -> None:
     up = Bandwidth(10e6)
     down = Downlink(up, share=3.0)

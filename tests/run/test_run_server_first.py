@@ -18,7 +18,7 @@ from run_rig import Told, server_process
 from isthmus.codec import Array
 from isthmus.engine import Engine
 from isthmus.errors import Refused, Unreachable
-from isthmus.graph import INPUT, OUTPUT, cut_at, cut_of
+from isthmus.graph import INPUT, OUTPUT, Cut, cut_at, cut_of
 from isthmus.model import digits_test, load_model
 from isthmus.profile import ExitTable, cascade
 from isthmus.profile.accuracy import Samples
@@ -26,6 +26,7 @@ from isthmus.profile.exit_measure import measure_exits
 from isthmus.record import Choice, Step
 from isthmus.run import Mode, Server, connect_engine, infer_remote, serve
 from isthmus.run.codecs import Codecs
+from isthmus.run.early import Early
 from isthmus.run.halves import Halves
 from isthmus.run.places import Made, Place, Places
 from isthmus.run.split_pb2 import Welcome
@@ -152,6 +153,31 @@ def test_leaving_early_on_either_side_is_the_offline_rule(
     first = max(k for k in range(3) if Place(cut).cut in {c.id for c in digits.at_exit(EXITS[k]).cuts})
     if batch == 1 and first:  # an exit lies before the cut: whoever leaves there brings nothing along
         assert max(b for k, b in sizes if k == 0) < min(b for k, b in sizes if k == 2)
+
+
+def test_those_that_the_server_was_sure_of_are_not_computed_on(
+    digits: Engine, images: dict[str, Array], table: ExitTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = cascade(digits.whole(images), table.rows)
+    asked = len(Early(Halves(digits), table).to(None).before("relu_4"))
+    start = next(s for s in range(0, 400, 8) if 0 < (at[s : s + 8] >= asked).sum() < 4)
+    rows: list[int] = []
+    middle = Halves.middle
+
+    def watched(halves: Halves, begin: Cut, end: Cut, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        if threading.current_thread() is threading.main_thread():
+            rows.append(len(next(iter(tensors.values()))))
+        return middle(halves, begin, end, tensors)
+
+    with (
+        serve(digits, exits=table) as server,
+        connect_engine(digits, server.address, chooser=turned("relu_4"), deadline_s=10, exits=table) as session,
+    ):
+        monkeypatch.setattr(Halves, "middle", watched)
+        answer = session.infer(part(images, start, 8))
+    assert answer.ran == "split"
+    assert rows
+    assert max(rows) == (at[start : start + 8] >= asked).sum()
 
 
 def test_an_input_that_only_the_tail_reads_stays_here(tmp_path: Path) -> None:

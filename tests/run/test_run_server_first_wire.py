@@ -129,6 +129,10 @@ def test_only_what_the_head_gives_is_accepted(engine: Engine) -> None:
     ):
         with pytest.raises(BadFrame, match=r"the server"):
             read(*given)
+    heads, parts = codecs.dump("int8", some("c", "d"))
+    twice = reply_frame(1, {}, Said(0.0, 0.0, 0.0, 0.0, Came(0, 0.0, 0)), ((*heads, heads[1]), [*parts, parts[1]]))
+    with pytest.raises(BadFrame, match=r"the server sent d, which is not"):
+        headway_of(unpack(twice, 1 << 16), (out,), (crosses, also), "int8", codecs)
 
 
 def test_the_causes_add_up_and_stand_where_they_belong() -> None:
