@@ -335,3 +335,13 @@ def test_a_short_transfer_that_is_a_little_late_tells_nothing() -> None:
         up = Seconds(total=0.1, up=12 * MS)
         chooser.observe(Step(id=t, t_s=t, ran="split", cut="late", codec="float32", seconds=up, up_bytes=1000))
     assert chooser.beliefs[0] == pytest.approx(1e6, rel=0.01)
+
+
+def test_waiting_is_worth_at_most_what_the_device_would_have_taken() -> None:
+    chooser = settled(20e6)
+    choice = chooser.choose(5)
+    assert choice.cut == "late"
+    assert choice.predicted_s is not None
+    assert choice.give_up_s == pytest.approx(choice.predicted_s + 120 * MS)
+    alone = settled(1e5).choose(5)
+    assert (alone.cut, alone.give_up_s) == (OUTPUT, None)

@@ -96,6 +96,22 @@ def test_a_hanging_server_is_given_up_at_the_deadline_and_late_answers_are_not_m
         assert back[-1].ran == "split"
 
 
+def test_a_choice_is_given_up_before_the_deadline_where_it_says_so(engine: Engine) -> None:
+    slow = Slow(engine)
+    told = Told(engine.cuts[1].id)
+    told.choice = told.choice.model_copy(update={"give_up_s": 0.15})
+    with serve(slow) as server:  # type: ignore[arg-type]
+        with connect_engine(engine, server.address, chooser=told, verify=True, deadline_s=30.0) as session:
+            given_up = session.infer(engine.model.random_inputs(seed=1)).step
+        with connect_engine(engine, server.address, chooser=told, mode="prefer_on_server", deadline_s=1.0) as session:
+            waited = session.infer(engine.model.random_inputs(seed=1)).step
+        slow.gate.set()
+    assert given_up.ran == "device"
+    assert given_up.wrong is False
+    assert given_up.seconds.lost < 10
+    assert waited.seconds.lost > 0.5, "who wants the server's answer waits until the deadline"
+
+
 def test_only_on_server_says_late(engine: Engine) -> None:
     slow = Slow(engine)
     with (

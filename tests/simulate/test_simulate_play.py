@@ -189,6 +189,15 @@ def test_an_outage_costs_one_deadline_and_then_the_device_works() -> None:
     assert played.lost == 0
 
 
+def test_a_request_is_given_up_when_its_choice_says_so_or_at_the_deadline() -> None:
+    """`early`: 15 ms here and 105 more when the device has to finish."""
+    for give_up_s, waited_s in ((0.2, 0.2), (0.9, 0.4), (None, 0.4)):
+        world = World({1: TABLE}, steps("100Mbit:1s,0:5s"), deadline_s=0.4)
+        played = play(world, Fixed(Choice(cut="early", give_up_s=give_up_s)), Requests(count=1, from_s=2.0))
+        assert played.steps[0].seconds.total == pytest.approx(waited_s + 0.105)
+        assert f"{waited_s * 1e3:.0f} ms" in played.steps[0].trouble
+
+
 def test_what_was_given_up_still_tells_of_the_link() -> None:
     world = World({1: TABLE}, constant(1e6), deadline_s=0.4)
     chooser = Curious(INPUT, 0)

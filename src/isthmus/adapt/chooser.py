@@ -102,6 +102,7 @@ class TableChooser:
             codec=size.table.codecs[at],
             first=size.table.first,
             predicted_s=float(latency[at]),
+            give_up_s=self._give_up_s(size, latency, at),
             why=why,
         )
 
@@ -168,6 +169,15 @@ class TableChooser:
             return current, f"kept: {gain:.1%} is too little to move for yet"
         size.forgone = 0.0
         return best, why
+
+    @staticmethod
+    def _give_up_s(size: Size, latency: NDArray[np.float64], at: int) -> float | None:
+        """Waiting beyond what was believed costs at most as much as the device would have taken from the start: who
+        does not know how long an answer will be on its way pays least in the worst case if he gives up then (the
+        ski-rental rule: Karlin et al., "Competitive Snoopy Caching", Algorithmica 1988)."""
+        if size.whole is None or at == size.whole:
+            return None
+        return float(latency[at] + latency[size.whole])
 
     def _in_time(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
         """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,

@@ -25,6 +25,9 @@ class Choice(BaseModel):
     first: Side = "device"
     exit: str | None = None
     predicted_s: float | None = None
+    give_up_s: float | None = None
+    """so long after it began, a request without an answer is finished on the device (or at the deadline, if that is
+    sooner); None: only at the deadline"""
     why: str = ""
 
 

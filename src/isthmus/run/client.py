@@ -213,9 +213,9 @@ class Session:
         heads, payloads = self._codecs.dump(trip.asked.codec, crossing)
         sent = self._clock()
         trip.encode_s = sent - begun
-        left = self._deadline_s - (sent - trip.started_s)
+        left = self._patience_s(trip.asked) - (sent - trip.started_s)
         if left <= 0:
-            raise Late(f"the head alone took longer than the deadline of {self._deadline_s * 1e3:.0f} ms")
+            raise Late(f"the head alone took longer than the {self._patience_s(trip.asked) * 1e3:.0f} ms there are")
         ticket: Ticket | None = None
         try:
             ticket = line.ask(work.place, work.batch, heads, payloads, keeper.rate_bps)
@@ -232,6 +232,13 @@ class Session:
         trip.cut, trip.codec, trip.first, trip.said = work.cut, trip.asked.codec, work.first, said
         trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread
         trip.up_bps = keeper.served(said.arrival)
+
+    def _patience_s(self, choice: Choice) -> float:
+        """How long after it began a request may still wait for the server. Where the user wants the server's answer,
+        only the deadline counts."""
+        if self._mode not in ("auto", "private") or choice.give_up_s is None:
+            return self._deadline_s
+        return min(self._deadline_s, choice.give_up_s)
 
     def _instead(self, trip: Trip, work: Work, why: IsthmusError) -> None:
         """The device finishes, unless it must not."""

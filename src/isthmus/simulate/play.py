@@ -120,6 +120,7 @@ class _Player:
             up_free_s=self._up_free_s,
             cut_off=due.start_s < self._blocked_s,
             exit_at=choice.exit,
+            give_up_s=choice.give_up_s,
         )
         trip = _Trip(world, row, due.batch, choice, went)
         if trip.ended_s == math.inf:
@@ -304,7 +305,7 @@ class _Trip:
         if self.off:
             return "the server has not answered since the last request that failed"
         if self.late:
-            return f"no answer within {(self.world.deadline_s or 0.0) * 1e3:.0f} ms"
+            return f"no answer within {self.world.patience_s(self.choice.give_up_s) * 1e3:.0f} ms"
         return ""
 
 

@@ -115,12 +115,14 @@ class World:
         up_free_s: float = 0.0,
         cut_off: NDArray[np.bool_] | bool = False,
         exit_at: str | None = None,
+        give_up_s: float | None = None,
     ) -> Went:
         """How requests with these choices (rows of the batch size's table) go that start then; shapes broadcast.
 
         noise: factors on the device's and the server's seconds. up_free_s: when the uplink is free of a probe.
         cut_off: the client knows that it cannot send, so the device does all at once. exit_at: the network is run to
-        this exit; rows are of its table.
+        this exit; rows are of its table. give_up_s: the device finishes what has no answer so long after it began, if
+        the deadline is not sooner.
         """
         size = self.sizes_to(exit_at).at(batch)
         table, start = size.table, np.asarray(start_s, np.float64)
@@ -142,13 +144,17 @@ class World:
             never = np.isinf(back)
             ended = np.where(never, back, self.device_load.finish_s(np.where(never, 0.0, back), after_s))
         sent = Sent(start, headed, begins, left, arrived, begun, done, back, ended)
-        return self._finished(size, rows, sent, remote, noise[0], cut_off)
+        due_s = start + self.patience_s(give_up_s)
+        return self._finished(size, rows, sent, due_s, remote, noise[0], cut_off)
+
+    def patience_s(self, give_up_s: float | None) -> float:
+        """How long after it began a request waits for the server."""
+        return min(math.inf if s is None else s for s in (self.deadline_s, give_up_s))
 
     def _finished(
-        self, size: Size, rows: Rows, sent: Sent, remote: NDArray[np.bool_], noise: float, cut_off: object
+        self, size: Size, rows: Rows, sent: Sent, due: Floats, remote: NDArray[np.bool_], noise: float, cut_off: object
     ) -> Went:
         """Answers that come too late, or never, are the device's to finish."""
-        due = sent.start_s + (math.inf if self.deadline_s is None else self.deadline_s)
         off = remote & np.asarray(cut_off)
         late = remote & (sent.back_s > due) & ~off
         if not (late.any() or off.any()):
