@@ -104,9 +104,10 @@ class Range(NamedTuple):
         """As `quantise`, for flat arrays."""
         most = self.levels + 0.5 if saturate else None
         scale, start = self._scale_and_start()
-        for first in range(0, x.size, SLAB):
-            last = first + SLAB
-            _indices(x[first:last], start, scale, most, out[first:last])
+        with np.errstate(over="ignore"):
+            for first in range(0, x.size, SLAB):
+                last = first + SLAB
+                _indices(x[first:last], start, scale, most, out[first:last])
 
     def restore(self, symbols: Symbols, out: NDArray[np.float32]) -> None:
         """As `restore`, for flat arrays."""
@@ -130,8 +131,9 @@ def quantise(x: NDArray[np.float32], grid: Grid, out: Symbols, *, saturate: bool
     `saturate` maps what lies outside to the ends; without it the caller promises that nothing does.
     """
     most = grid.levels + 0.5 if saturate else None
-    for where, part in _slabs(x.shape):
-        _indices(x[where], _piece(grid.start, part), _piece(grid.scale, part), most, out[where])
+    with np.errstate(over="ignore"):
+        for where, part in _slabs(x.shape):
+            _indices(x[where], _piece(grid.start, part), _piece(grid.scale, part), most, out[where])
 
 
 def restore(symbols: Symbols, grid: Grid, out: NDArray[np.float32]) -> None:
@@ -141,16 +143,12 @@ def restore(symbols: Symbols, grid: Grid, out: NDArray[np.float32]) -> None:
 
 
 def _indices(x: NDArray[np.float32], start: Any, scale: Any, most: float | None, out: Symbols) -> None:
-    """One slab of indices: the whole part of (x - start)·scale, not above `most` nor below 0 where that is given."""
+    """One slab of indices: the whole part of (x - start)·scale, not above `most` nor below 0 where that is given. A
+    value far outside may overflow to infinity, which saturates as it should: the caller lets it."""
     work = scratch(x.shape, start.dtype)
-    if most is None:
-        np.subtract(x, start, out=work)
-        np.multiply(work, scale, out=work)
-    else:
-        # a value far outside may overflow to infinity here, which saturates as it should
-        with np.errstate(over="ignore"):
-            np.subtract(x, start, out=work)
-            np.multiply(work, scale, out=work)
+    np.subtract(x, start, out=work)
+    np.multiply(work, scale, out=work)
+    if most is not None:
         work.clip(0, most, out=work)
     np.copyto(out, work, casting="unsafe")
 
