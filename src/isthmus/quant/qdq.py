@@ -38,6 +38,7 @@ _MOVES = VIEWS | {"MaxPool", "Transpose", "Slice", "Gather"}
 """Operators whose result holds values of their first operand only, and that run on unsigned bytes."""
 _INPUT_BITS = 8
 _UNSIGNED_ZERO = 128
+_WIDE_TOP = 32767
 _BIAS_REACH = 2.0**31 - 1
 
 
@@ -207,9 +208,11 @@ class _Writer:
             if name in self.levels:
                 copied.input[place] = f"{name}_restored"
         bits = self.plan.weights.get(layer, MOST_BITS)
-        if part.output[0] in self._weights and bits != MOST_BITS:
-            scales = self._weight(copied, part.output[0], bits)
-            self._bias(copied, part.input[0], scales)
+        if part.output[0] in self._weights:
+            if bits != MOST_BITS:
+                self._bias(copied, part.input[0], self._weight(copied, part.output[0], bits))
+            elif part.input[0] in self.levels:
+                self._wide_weight(copied, part.output[0])
         self.nodes.append(copied)
 
     def _weight(self, node: onnx.NodeProto, name: str, bits: int) -> NDArray[np.float32]:
@@ -225,6 +228,18 @@ class _Writer:
         self._restore(levels, f"{weight}_restored", made.scales, zeros, axis)
         node.input[1] = f"{weight}_restored"
         return made.scales
+
+    def _wide_weight(self, node: onnx.NodeProto, name: str) -> None:
+        """A weight of 16 bits beside narrow activations, as 16-bit levels: onnxruntime quantises one that it finds as
+        floats between levels to 8 bits on its own."""
+        weight, axis = self._weights[name]
+        values = np.moveaxis(weight_values(self.net, weight), axis, 0)
+        most = np.abs(values.reshape(len(values), -1)).max(axis=1, initial=0.0)
+        scales = np.where(most > 0, most / _WIDE_TOP, 1).astype(np.float32)
+        symbols = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int16)
+        levels = self._store(f"{weight}_levels", np.moveaxis(symbols, 0, axis))
+        self._restore(levels, f"{weight}_restored", scales, None, axis)
+        node.input[1] = f"{weight}_restored"
 
     def _bias(self, node: onnx.NodeProto, source: str, scales: NDArray[np.float32]) -> None:
         """A bias as the 32-bit sums that integer kernels begin with, where the operator's input has levels."""
