@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +23,8 @@ from edgent_methods import METHODS, Row, against_rates, against_requirements, as
 from edgent_pictures import drawn
 from edgent_published import ACCURACY, LOADED, READINGS, points, published, table
 from edgent_published import as_dicts as points_as_dicts
-from shaped_runs import packed
 
 from isthmus.bundle import open_bundle
-from isthmus.files import write_json
 from isthmus.link import Link
 from isthmus.plan import Problem
 from isthmus.plan.planners.edgent import in_time
@@ -46,18 +43,12 @@ def set_up(problem: Problem, within_s: float, at_bps: float, wanted_s: tuple[flo
     }
 
 
-def here(asked: argparse.Namespace) -> tuple[Problem, str]:
+def here(about: live.Subject, bundle: Path) -> tuple[Problem, str]:
     """The problem of this machine, and what to call it."""
-    about = live.subject(asked.slowdown)
-    with tempfile.TemporaryDirectory() as folder:
-        exits = Path(folder) / "exits.json"
-        write_json(exits, live.exits_of(about))
-        with packed(
-            about.model, asked.runs, options=[*live.options(about, asked.runs, Path(folder)), str(exits)]
-        ) as made:
-            problem = live.right_sized(open_bundle(made))
+    problem = live.right_sized(open_bundle(bundle))
     device, server = problem.machines
-    problem = replace(problem, machines=(replace(device, factor=about.slowdown), server), links=(Link(1e6, 1e6, 5e-3),))
+    slower = replace(device, factor=about.slowdown)
+    problem = replace(problem, machines=(slower, server), links=(Link(1e6, 1e6, 2 * live.DELAY_S),))
     return problem, f"{Path(about.model).stem}, device {about.slowdown:g}× as slow as this core"
 
 
@@ -137,19 +128,24 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
         else:
             found["published_loading"] = _told(reading, rows, problem)
     if not asked.published:
-        problem, name = here(asked)
-        base_s = problem.at_exit(problem.exits[-1].output).machines[0]
-        whole_s = round_s(base_s.factor * base_s.profile.batches[1].whole.median_s)
-        wanted = tuple(whole_s * k / 24 for k in range(2, 49))
-        rows = set_up(problem, whole_s * 0.75, 2e6, wanted)
-        shares = {e.output: e.accuracy for e in problem.exits}
-        note = f"{whole_s * 750:.0f} ms allowed in 95 % of requests; 5 ms of round trip"
-        _picture(asked.pictures, "edgent_measured.svg", drawn(name, rows["rates"], rows["requirements"], shares, note))
-        found["here"] = _told(name, rows, problem)
-    if asked.live:
-        found["live"] = live.measured(asked)
-        found["live_shown"] = live.shown(found["live"])
+        with live.bundled(asked) as (about, bundle):
+            found["here"] = _measured_here(about, bundle, asked)
+            if asked.live:
+                found["live"] = live.measured(about, bundle, asked)
+                found["live_shown"] = live.shown(found["live"])
     return found
+
+
+def _measured_here(about: live.Subject, bundle: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """Both sweeps of this machine: three quarters of the device's own time are allowed, or from a twelfth to twice."""
+    problem, name = here(about, bundle)
+    device = problem.machines[0]
+    whole_s = round_s(device.factor * device.profile.batches[1].whole.median_s)
+    rows = set_up(problem, whole_s * 0.75, 2e6, tuple(whole_s * k / 24 for k in range(2, 49)))
+    shares = {e.output: e.accuracy for e in problem.exits}
+    note = f"{whole_s * 750:.0f} ms allowed in 95 % of requests; {2e3 * live.DELAY_S:g} ms of round trip"
+    _picture(asked.pictures, "edgent_measured.svg", drawn(name, rows["rates"], rows["requirements"], shares, note))
+    return _told(name, rows, problem) | {"whole_ms": whole_s * 1e3}
 
 
 def _picture(folder: Path | None, name: str, text: str) -> None:

@@ -238,21 +238,27 @@ def summed(rates: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def measured(asked: argparse.Namespace) -> dict[str, Any]:
-    """All of it."""
+@contextmanager
+def bundled(asked: argparse.Namespace) -> Iterator[tuple[Subject, Path]]:
+    """What is run, packed with profiles of this core and the accuracies of its exits."""
     about = subject(asked.slowdown)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "exits.json"
         write_json(table, exits_of(about))
         with packed(about.model, asked.runs, options=[*options(about, asked.runs, Path(folder)), str(table)]) as bundle:
-            problem = right_sized(open_bundle(bundle))
-            with machines(bundle, about, Path(folder)) as (device, link):
-                rates = []
-                for mbit in asked.rates:
-                    link.set_rate(mbit * 1e6)
-                    goodput = 1.0 if missing() else link.goodput
-                    rates.append(at_rate(device, problem, mbit * 1e6 * goodput, asked))
-                    print(f"{mbit:g} Mbit/s done", file=sys.stderr, flush=True)
+            yield about, bundle
+
+
+def measured(about: Subject, bundle: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """Every rate and requirement, run."""
+    problem = right_sized(open_bundle(bundle))
+    with tempfile.TemporaryDirectory() as folder, machines(bundle, about, Path(folder)) as (device, link):
+        rates = []
+        for mbit in asked.rates:
+            link.set_rate(mbit * 1e6)
+            goodput = 1.0 if missing() else link.goodput
+            rates.append(at_rate(device, problem, mbit * 1e6 * goodput, asked))
+            print(f"{mbit:g} Mbit/s done", file=sys.stderr, flush=True)
     exits = [(e.output, e.accuracy) for e in problem.exits]
     name = Path(about.model).stem
     return {"model": name, "slowdown": about.slowdown, "exits": exits, "rates": rates, "summary": summed(rates)}
@@ -353,7 +359,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_options(parser)
     asked = parser.parse_args()
-    found = measured(asked)
+    with bundled(asked) as (about, bundle):
+        found = measured(about, bundle, asked)
     print(json.dumps(found) if asked.json else shown(found))
 
 
