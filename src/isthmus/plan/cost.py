@@ -185,14 +185,17 @@ def allowed_codecs(problem: Problem, cuts: Sequence[Cut]) -> tuple[str, ...]:
     """Codecs that keep the accuracy on every link these cuts use and can write what crosses there, in the problem's
     order; (`RAW`,) when no link is used.
 
-    A hop is judged by its cut id; where home lies behind the link the raw input travels too, judged as INPUT is.
+    A hop is judged by its cut id; where home lies behind the link the raw input travels too, judged as INPUT is, and
+    the cut only where something of it is written (answers come home raw).
     """
     asked: list[str] = []
     coded: list[Tensor] = []
     for j, cut in enumerate(cuts):
         carried = traffic(problem.graph, cut, forward_is_up=problem.home <= j)
         if carried.up or carried.down:
-            asked += [cut.id] if problem.home <= j else [cut.id, INPUT]
+            back = problem.home > j
+            asked += [INPUT] if back else []
+            asked += [cut.id] if not back or any(p.coded for p in carried.down) else []
             coded += [p.tensor for p in (*carried.up, *carried.down) if p.coded]
     if not asked:
         return (RAW,)
