@@ -2,7 +2,8 @@
 
 Weights become levels of their width in an INT8 container, activations levels of theirs in a UINT8 one: integer kernels
 are made for eight bits, and fewer only make what is stored and sent smaller. What crosses are the levels themselves
-(`QuantisedHead.levels`), to be packed at their width; the tail goes on from what they stand for.
+(`QuantisedHead.levels`), packed at their width; the tail goes on from what they stand for. On the wire that is the
+codec int8 … int1 of that width, calibrated with `Steps.clip`: it writes the levels as they are.
 
 Between two layers a tensor is quantised once: QuantizeLinear, a Min that holds it to the levels of fewer than eight
 bits, DequantizeLinear, which runtimes fuse into integer kernels on both sides. An activation function that the levels

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
+from isthmus.quant.ranges import ChannelClip
 from isthmus.quant.scratch import SLAB
 from isthmus.quant.uniform import Range
 
@@ -54,6 +55,12 @@ class Steps:
     def limits(self) -> tuple[float, float]:
         """The least and greatest value that come out."""
         return -self.zero_point * self.scale, (self.levels - self.zero_point) * self.scale
+
+    @property
+    def clip(self) -> ChannelClip:
+        """The same range as a codec's calibration: at this width it writes these very levels, and nothing is lost."""
+        low, high = self.limits
+        return ChannelClip(mean=((low + high) / 2,), std=(high - low,), low=(low,), high=(high,))
 
     def symbols(self, x: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The levels of x, of its shape; what lies outside saturates."""
