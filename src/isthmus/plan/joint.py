@@ -11,7 +11,7 @@ from isthmus.plan.limits import keeps_private
 from isthmus.plan.planners.mincut import cheapest_allowed
 from isthmus.plan.potential import Potential, potential, wire_codec
 from isthmus.plan.solution import Solution
-from isthmus.plan.splits import Splits, priced_solution, undominated
+from isthmus.plan.splits import Splits, priced_solution, worth_listing
 from isthmus.plan.storage import Storage
 from isthmus.plan.types import Problem
 from isthmus.quant.types import MOST_BITS, Distortions
@@ -70,9 +70,9 @@ def joint(problem: Problem, planner: str = "autosplit") -> Joint:
     splits = Splits(problem, splits.storage, places.steps)
     last = len(splits.storage.heads) - 1
     reference = splits.uniform(last, splits.bits[-1]).distortion
-    found = [splits.solution(w, planner) for w in undominated(splits, splits.all_widths())]
+    found = worth_listing(splits, planner)
     for other in _other_heads(problem, splits, planner):
-        found += [other.solution(w, planner) for w in undominated(other, other.all_widths())]
+        found += worth_listing(other, planner)
     found += server_solutions(problem, splits.storage, planner)
     named = {s.name: s for s in sorted(found, key=lambda s: -s.total_s)}
     rows = [judged(problem, s, reference) for s in named.values() if s.fits]

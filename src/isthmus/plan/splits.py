@@ -8,11 +8,12 @@ priced by the one cost function, with the device's part at its widths (`Times.bi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from isthmus.graph import INPUT, Cut
 from isthmus.plan.cost import priced
@@ -30,6 +31,8 @@ MOST_LEVELS = 12
 """Budgets of activations that are tried: what all need at one width, after some layers,"""
 FEWEST_SHARES, MOST_SHARES, HEADS_AND_SHARES = 8, 64, 480
 """and equal parts of the memory: as many as make so many pairs with a head, within bounds."""
+WORTH = 1e-3
+"""A larger budget of activations is a choice of its own where it lowers Σ D by this share."""
 ROUNDING = 128
 """Budgets of weights that the memory leaves are rounded to this part of what all weights take at the highest width."""
 GAP = 0.01
@@ -135,12 +138,12 @@ class Splits:
         crossing = self.storage.crossing(step)
         most = self.storage.lives.peak_bits(self.storage.lives.uniform(self.bits[-1]), step)
         places = [p for p, b in enumerate(self.bits) if wire_codec(b) is not None] if crossing else [0]
-        seen: set[tuple[int, ...]] = set()
+        least = dict.fromkeys(places, float("inf"))
         for swept in self._sweeps:
             for place in places:
-                choice = swept.choice(step, place, crossing)
-                if choice is not None and (key := (place, *choice[1])) not in seen:
-                    seen.add(key)
+                choice = swept.choice(step, place, crossing, below=least[place] * (1 - WORTH))
+                if choice is not None:
+                    least[place] = choice[0]
                     yield from self._with_weights(step, self.bits[place], *choice)
             if swept.most_bits >= most:
                 break
@@ -246,18 +249,38 @@ def priced_solution(
     )
 
 
-def undominated(splits: Splits, every: Iterable[Widths]) -> Iterator[Widths]:
-    """Of each head and wire width, what no other beats in both seconds of the device and distortion."""
+def worth_listing(splits: Splits, planner: str) -> list[Solution]:
+    """Of each head and wire width the fastest and the truest choice, and whatever no other of these heads beats in both
+    seconds and distortion.
+
+    Within one head and wire width only the device's seconds differ: one choice of each is priced, the others follow
+    from it, and those that are kept are priced themselves.
+    """
     groups: dict[tuple[int, int], list[Widths]] = {}
-    for found in every:
+    for found in splits.all_widths():
         groups.setdefault((found.step, found.wire), []).append(found)
+    kept: list[Solution] = []
+    others: list[tuple[float, float, Widths]] = []
     for (step, _), group in groups.items():
         seconds = _head_s(splits, step, group)
-        best = float("inf")
-        for k in np.lexsort((np.array([g.distortion for g in group]), seconds)):
-            if group[k].distortion < best:
-                best = group[k].distortion
-                yield group[k]
+        rising = _undominated(seconds, [found.distortion for found in group])
+        ends = [splits.solution(group[k], planner) for k in dict.fromkeys((rising[0], rising[-1]))]
+        kept += ends
+        rest_s = ends[0].total_s - seconds[rising[0]]
+        others += [(float(rest_s + seconds[k]), group[k].distortion, group[k]) for k in rising[1:-1]]
+    every = [*((s.total_s, s.distortion or 0.0) for s in kept), *((s, d) for s, d, _ in others)]
+    front = set(_undominated([s for s, _ in every], [d for _, d in every]))
+    return kept + [splits.solution(w, planner) for k, (*_, w) in enumerate(others, len(kept)) if k in front]
+
+
+def _undominated(seconds: ArrayLike, distortion: Sequence[float]) -> list[int]:
+    """Indices of what no other beats in both, the fastest first."""
+    best, found = float("inf"), []
+    for k in np.lexsort((np.array(distortion), np.asarray(seconds, dtype=np.float64))).tolist():
+        if distortion[k] < best:
+            best = distortion[k]
+            found.append(k)
+    return found
 
 
 def _head_s(splits: Splits, step: int, group: Sequence[Widths]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

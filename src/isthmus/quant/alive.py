@@ -98,25 +98,27 @@ class Swept:
     _given: dict[int, int] = field(repr=False)
     """tensors born into a crowd: the one place they have"""
 
-    def choice(self, steps: int, place: int, crossing: Collection[int]) -> tuple[float, list[int]] | None:
+    def choice(
+        self, steps: int, place: int, crossing: Collection[int], below: float = np.inf
+    ) -> tuple[float, list[int]] | None:
         """(Σ D, width of every tensor born so far, 0 for the others) of the best choice for the first `steps` steps in
-        which the tensors `crossing` have the width of `place`; None where that does not fit."""
+        which the tensors `crossing` have the width of `place`; None where that does not fit, or Σ D is not `below`."""
         if not steps:
             return 0.0, [0] * len(self.lives.sizes)
         state = self._after[steps - 1]
-        error = state.error
+        picked: list[slice] = []
         for axis, item in enumerate(state.alive):
             index = self._index(item, place) if item in crossing else -1
             if index is None:
                 return None
-            if index >= 0:
-                only = np.full(error.shape[axis], np.inf)
-                only[index] = 0.0
-                error = error + only.reshape([-1 if k == axis else 1 for k in range(error.ndim)])
-        at = tuple(int(k) for k in np.unravel_index(int(error.argmin()), error.shape)) if error.ndim else ()
-        if not np.isfinite(error[at]):
+            picked.append(slice(index, index + 1) if index >= 0 else slice(0, state.error.shape[axis]))
+        error = state.error[tuple(picked)]
+        within = np.unravel_index(int(error.argmin()), error.shape) if error.ndim else ()
+        least = float(error[within])
+        if not least < below:
             return None
-        return float(error[at]), self._widths(steps, dict(zip(state.alive, at, strict=True)), state.alive)
+        at = {item: one.start + int(k) for item, one, k in zip(state.alive, picked, within, strict=True)}
+        return least, self._widths(steps, at, state.alive)
 
     def _index(self, item: int, place: int) -> int | None:
         if self.lives.fixed[item]:

@@ -70,6 +70,11 @@ class Choices:
         return int(self.sizes.sum()) * self.bits[0]
 
     @cached_property
+    def rows(self) -> tuple[list[int], list[list[float]]]:
+        """Sizes and errors as plain numbers."""
+        return self.sizes.tolist(), self.errors.tolist()
+
+    @cached_property
     def segments(self) -> _Segments:
         """The hulls' segments of all layers, the steepest first."""
         found = [s for i in range(len(self.sizes)) for s in _hull(i, int(self.sizes[i]), self.bits, self.errors[i])]
@@ -191,13 +196,15 @@ def _relaxed(
 def _filled(choices: Choices, places: Places, order: Places, rest: float) -> Places:
     """Layers in the order of their segments raised to the best width that still fits, hull or not."""
     filled = places.copy()
-    bits, sizes, errors = choices.bits, choices.sizes, choices.errors
+    bits, (sizes, errors) = choices.bits, choices.rows
     for layer in dict.fromkeys(order.tolist()):
-        here = filled[layer]
-        reach = [p for p in range(here + 1, len(bits)) if sizes[layer] * (bits[p] - bits[here]) <= rest]
-        best = min(reach, key=lambda p: errors[layer, p], default=here)
-        if errors[layer, best] < errors[layer, here]:
-            rest -= float(sizes[layer] * (bits[best] - bits[here]))
+        here, size = int(filled[layer]), sizes[layer]
+        if here + 1 == len(bits) or size * (bits[here + 1] - bits[here]) > rest:
+            continue
+        reach = [p for p in range(here + 1, len(bits)) if size * (bits[p] - bits[here]) <= rest]
+        best = min(reach, key=errors[layer].__getitem__)
+        if errors[layer][best] < errors[layer][here]:
+            rest -= size * (bits[best] - bits[here])
             filled[layer] = best
     return filled
 
