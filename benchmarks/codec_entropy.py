@@ -3,8 +3,9 @@
 Trained networks on labelled pictures of the folder that ISTHMUS_DATA names: MobileNetV2 on a part of ImageNet's
 validation set, ResNet-20 and -56 on CIFAR-10. For every cut × bits × clip the accuracy of the tail on what arrives and
 the bytes a picture, as on the wire, plain and Huffman-coded; every payload really is written and read. Clips are
-calibrated on other pictures and then constant: `sigma` (each channel's own, as codecs use them), `narrow` (three
-quarters of that), `range` (each channel's least and greatest value), `tensor` (one of the first kind for all channels).
+calibrated on other pictures and then constant: `range` (each channel's least and greatest value, as Huffman-coded
+codecs use them), `sigma` (a few of each channel's standard deviations, as plain ones do), `tensor` (one range for all
+channels); `measured` is the range of the tensor at hand, sent in front.
 Peers, in the same run and on the same pictures: JPEG and WebP at several qualities, with the accuracy they leave.
 `over_picture` is bytes over those of the smallest picture that loses at most one point. Also the time of writing and
 reading 50,176 elements at every width, over that of the same codec without Huffman codes.
@@ -27,7 +28,7 @@ import numpy as np
 from codec_curves import draw_curves
 from numpy.typing import NDArray
 
-from isthmus.codec import Array, Codec, PictureScale, make_codec
+from isthmus.codec import Array, Codec, Huffman, PictureScale, PlanarClip, PlanarRange, make_codec
 from isthmus.engine import Engine
 from isthmus.graph import Cut, block_cuts
 from isthmus.model import load_model
@@ -115,8 +116,8 @@ def cut_rows(engine: Engine, cut: Cut, judged: Set, base: float) -> list[dict[st
     sent = np.concatenate([head(engine, cut, part) for part in batches(judged.pictures)])
     rows = []
     for kind, clip in clips.items():
-        for bits in WIDTHS if kind == "sigma" else NARROWED:
-            plain, coded = (make_codec(f"int{bits}{how}", clip) for how in ("", "+huffman"))
+        for bits in WIDTHS if kind == "range" else NARROWED:
+            plain, coded = codecs_of(bits, clip, whole=kind != "sigma")
             arrived, size = through(coded, sent)
             answers = [engine.tail(cut.id, {crossing: part})[last(engine)] for part in batches(arrived)]
             found = accuracy(np.concatenate(answers), judged)
@@ -134,20 +135,19 @@ def cut_rows(engine: Engine, cut: Cut, judged: Set, base: float) -> list[dict[st
     return rows
 
 
-def clips_of(parts: Iterator[Floats]) -> dict[str, ChannelClip]:
-    """The clips that are compared; `limits` takes its standard deviations from the clip, so those are changed."""
+def codecs_of(bits: int, clip: ChannelClip | None, *, whole: bool) -> tuple[Codec, Codec]:
+    """Plain and Huffman-coded, with the same levels."""
+    plain = PlanarRange(bits, whole) if clip is None else PlanarClip(bits, clip, whole=whole)
+    return plain, Huffman(plain)
+
+
+def clips_of(parts: Iterator[Floats]) -> dict[str, ChannelClip | None]:
+    """The clips that are compared."""
     own, together = Calibrator(), Calibrator(per_channel=False)
     for part in parts:
         own.update(part)
         together.update(part)
-    sigma = own.get()
-    spans = tuple(high - low for low, high in zip(sigma.low, sigma.high, strict=True))
-    return {
-        "sigma": sigma,
-        "narrow": sigma.model_copy(update={"std": tuple(0.75 * s for s in sigma.std)}),
-        "range": sigma.model_copy(update={"std": spans}),
-        "tensor": together.get(),
-    }
+    return {"range": own.get(), "sigma": own.get(), "tensor": together.get(), "measured": None}
 
 
 def picture_row(engine: Engine, net: Net, judged: Set, name: str, base: float) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from isthmus.errors import BadFrame
 SUFFIX = "+huffman"
 _TOGETHER = {8: 1, 7: 1, 6: 1, 5: 1, 4: 2, 3: 2, 2: 4, 1: 8}
 """Bits of a symbol → symbols of one byte."""
-_RATES = {8: 6.9, 7: 5.9, 6: 4.9, 5: 4.0, 4: 3.1, 3: 2.1, 2: 1.47, 1: 0.85}
+_RATES = {8: 6.2, 7: 5.3, 6: 4.5, 5: 3.6, 4: 2.5, 3: 1.6, 2: 0.85, 1: 0.45}
 """Bits an element, the table aside: means over the block outputs of trained networks (benchmarks/codec_entropy.py). A
 single cut lies within a fifth of them from 8 bits to 3, a tenth below."""
 _TABLE_BYTES = 60

@@ -34,10 +34,11 @@ class PlanarRange:
     """Quantised in a range measured on the tensor itself, whose ends travel as two float32 in front.
 
     What lies outside (at 4 bits and fewer) saturates. Values must be finite: BadInput otherwise (float16 and float32
-    carry infinities).
+    carry infinities). `whole`: all of the range at every width, for symbols that are entropy-coded.
     """
 
     bits: int
+    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -112,7 +113,7 @@ class PlanarRange:
 
     def _range(self, x: NDArray[np.float32], least: float, greatest: float) -> tuple[float, float]:
         """The ends to send, float32 numbers between the least and the greatest value."""
-        wide = sigmas(self.bits)
+        wide = math.inf if self.whole else sigmas(self.bits)
         if x.size == 0 or wide == math.inf:
             return least, greatest
         mean, std = _moments(x)
@@ -130,13 +131,14 @@ class PlanarRange:
 class PlanarClip:
     """Quantised between calibrated limits, one pair a channel (axis 1) or one for the tensor; only symbols are sent.
 
-    What lies outside saturates. Values must be finite: BadInput otherwise.
+    What lies outside saturates. Values must be finite: BadInput otherwise. `whole`: all that was seen lies inside at
+    every width, for symbols that are entropy-coded.
     """
 
-    def __init__(self, bits: int, clip: ChannelClip) -> None:
+    def __init__(self, bits: int, clip: ChannelClip, *, whole: bool = False) -> None:
         self.bits = bits
         self.clip = clip
-        self._grid = Grid.between(*clip.limits(bits), (1 << bits) - 1)
+        self._grid = Grid.between(*clip.limits(8 if whole else bits), (1 << bits) - 1)
         self._written_out: tuple[int, Grid] | None = None
 
     @property

@@ -43,7 +43,8 @@ def make_codec(name: str, clip: ChannelClip | None = None, picture: PictureScale
         return Half()
     width, coded = name.removesuffix(SUFFIX), name.endswith(SUFFIX)
     if width in _WIDTHS:
-        planar = PlanarRange(_WIDTHS[width]) if clip is None else PlanarClip(_WIDTHS[width], clip)
+        bits = _WIDTHS[width]
+        planar = PlanarRange(bits, coded) if clip is None else PlanarClip(bits, clip, whole=coded)
         return Huffman(planar) if coded else planar
     format_, _, quality = name.partition(":")
     if format_ in _PICTURES and quality.isascii() and quality.isdigit() and len(quality) <= 3:
