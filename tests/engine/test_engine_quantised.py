@@ -225,7 +225,7 @@ def test_a_file_is_read_for_either_kind_of_cpu(digits: Case, tmp_path: Path) -> 
     either = read_head(tmp_path / "head.onnx", signed=True)
     wanted = quantised_head(digits.net, ["exit1"], digits.plan(8, 8), digits.tables, signed=True)
     inputs = digits.net.random_inputs(2, seed=2)
-    made = [ReferenceEvaluator(h.model.proto).run(None, inputs)[0] for h in (head, either)]
+    made = [ReferenceEvaluator(h.model.proto).run(None, inputs)[0] for h in (head, either)]  # type: ignore[index]
     assert np.array_equal(*made)
     for other in (either, wanted):
         values = {t.name: onnx.numpy_helper.to_array(t) for t in other.model.proto.graph.initializer}
