@@ -55,11 +55,12 @@ def test_the_tensor_is_that_of_the_plain_codec(bits: int, calibrated: bool) -> N
 
 @pytest.mark.parametrize("bits", BITS)
 def test_bytes_are_fewer_and_near_the_expected_ones(bits: int) -> None:
-    x = features((1, 64, 28, 28))
-    coded = make_codec(f"int{bits}+huffman", clip_of(features((8, 64, 28, 28), seed=1)))
+    """Of rectified features, as most are."""
+    x = np.maximum(features((1, 64, 28, 28)), 0)
+    coded = make_codec(f"int{bits}+huffman", clip_of(np.maximum(features((8, 64, 28, 28), seed=1), 0)))
     size = len(written(coded, x))
-    assert size < packed_bytes(x.size, bits) * (0.99 if bits > 1 else 1.001)
-    assert size == pytest.approx(coded.payload_bytes(x.shape, 4), rel=0.25)
+    assert size < 0.9 * packed_bytes(x.size, bits)
+    assert size == pytest.approx(coded.payload_bytes(x.shape, 4), rel=0.35)
 
 
 def test_a_byte_of_neighbours_says_less_than_its_symbols_one_by_one() -> None:
