@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the distributions of the reward")
     parser.add_argument("--live", action="store_true", help="play on real machines instead")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each part that is played live")
+    parser.add_argument("--rank", type=int, default=0, help="which of the liveliest files --live plays, from 0")
     parser.add_argument("--bundles", type=Path, metavar="DIR", help="bundles packed before, by network; for --live")
     asked = parser.parse_args()
     data = os.environ.get("ISTHMUS_DATA")
@@ -244,7 +245,7 @@ def main() -> None:
         if asked.live:
             from edgent_live import live
 
-            rows = live(Path(data), asked.nets.split(","), asked.parts, asked.seconds, asked.bundles)
+            rows = live(Path(data), asked.nets.split(","), asked.parts, asked.seconds, asked.rank, asked.bundles)
         else:
             rows = study(Path(data), asked.nets.split(","), asked.parts)
     except IsthmusError as error:

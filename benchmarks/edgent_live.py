@@ -7,7 +7,8 @@ answered yet); nobody is saved by the device finishing late answers.
 
 History and playing part are different files. The history's median is brought to the rate at which the device alone and
 the server are equally fast to the first exit, the requirement is 1.5 times what that takes. Of the files that are not
-history the part is played in which the rate spreads most over half a minute: where there is something to follow.
+history the one is played, and of it the part, in which the rate spreads most: where there is something to follow
+(`--rank 1` takes the next file).
 """
 
 from __future__ import annotations
@@ -37,28 +38,30 @@ from isthmus.record import Step
 from isthmus.session import problem_of
 from isthmus.simulate import Served, served
 
-SLOWDOWN = {"b_alexnet": 8.0, "digits": 60.0}
-"""So slow that what the device does takes tens of milliseconds, as on a small board; digits is a tiny network."""
+SLOWDOWN = {"b_alexnet": 30.0, "digits": 1500.0}
+"""So slow that the first exit takes some 50 ms on the device, as on a small board; digits is a tiny network."""
 POLICIES = ("edgent", "edgent_each", "edgent_map")
 DELAY_S = 0.005
 
 
-def live(root: Path, nets: Sequence[str], most: int, seconds: float, bundles: Path | None) -> list[dict[str, Any]]:
+def live(
+    root: Path, nets: Sequence[str], most: int, seconds: float, rank: int, bundles: Path | None
+) -> list[dict[str, Any]]:
     """A row for each network and set."""
     rows = []
     for name in nets:
         sets = [Set.read(root / "traces" / one, most) for one in SETS]
         if bundles is not None and (bundles / name).is_dir():
-            rows += played(name, bundles / name, sets, seconds)
+            rows += played(name, bundles / name, sets, seconds, rank)
             continue
         with packed_with_exits(name) as bundle:
-            rows += played(name, bundle, sets, seconds)
+            rows += played(name, bundle, sets, seconds, rank)
     return rows
 
 
 def packed_with_exits(name: str) -> Any:
     """A bundle with the accuracies of `NETS`, profiled here."""
-    model = load_model(f"zoo:{name}", weights=False)
+    model = load_model(f"zoo:{name}")
     folder = Path(tempfile.mkdtemp())
     write_json(folder / "exits.json", exit_table(model, NETS[name]))
     options = ("--slowdown", str(SLOWDOWN[name]), "--exits", str(folder / "exits.json"), "--codecs", "float32")
@@ -76,7 +79,7 @@ def exit_table(model: Model, shares: Sequence[float]) -> ExitTable:
     return ExitTable(rows=rows, accuracy=shares[-1], **known)
 
 
-def played(name: str, path: Path, sets: Sequence[Set], seconds: float) -> list[dict[str, Any]]:
+def played(name: str, path: Path, sets: Sequence[Set], seconds: float, rank: int) -> list[dict[str, Any]]:
     """Every set and policy with one bundle."""
     bundle = open_bundle(path)
     net = net_of(name, bundle)
@@ -91,7 +94,8 @@ def played(name: str, path: Path, sets: Sequence[Set], seconds: float) -> list[d
         with machines(path, inputs, keep, settings) as device:
             for data in sets:
                 scaled = data.scaled(tie_bps / data.median_bps)
-                rows.append({"net": name, "set": data.name, **case(device, net, scaled, within_s, seconds)})
+                part = liveliest(scaled.playing, seconds, rank)
+                rows.append({"net": name, "set": data.name, **case(device, net, scaled, within_s, part)})
     return rows
 
 
@@ -101,9 +105,8 @@ def net_of(name: str, bundle: Bundle) -> Net:
     return Net.of(name, problem, NETS[name])
 
 
-def case(device: Device, net: Net, data: Set, within_s: float, seconds: float) -> dict[str, Any]:
-    """Every policy over the liveliest part; rates of the traces are payload, the wire carries a little more."""
-    part = liveliest(data.playing, seconds)
+def case(device: Device, net: Net, data: Set, within_s: float, part: Trace) -> dict[str, Any]:
+    """Every policy over a part; rates of the traces are payload, the wire carries a little more."""
     wire = part.scaled(1 / device.net.goodput)
     link = link_at(net.problem.links[0], max(1e3, float(part.rates_bps[0])))
     states = bandwidth_states(data.history)
@@ -128,21 +131,22 @@ def case(device: Device, net: Net, data: Set, within_s: float, seconds: float) -
     }
 
 
-def liveliest(traces: Sequence[Trace], seconds: float) -> Trace:
-    """The part of so many seconds in which the logarithm of the rate spreads most; its beginning holds for the lead."""
-    best: tuple[float, Trace] | None = None
-    for trace in traces:
+def liveliest(traces: Sequence[Trace], seconds: float, rank: int) -> Trace:
+    """Of every trace the part of so many seconds in which the logarithm of the rate spreads most, of these the one that
+    comes at this rank; its beginning holds for the lead."""
+    best: list[tuple[float, int, Trace]] = []
+    for number, trace in enumerate(traces):
+        parts = []
         for start_s in np.arange(0, trace.duration_s - seconds, seconds / 2):
             part = trace.part(float(start_s), float(start_s) + seconds)
             if part.rates_bps.min() < 0.05 * float(np.median(trace.rates_bps)):
                 continue  # an outage is the same for all
             moments = part.times_s.searchsorted(np.arange(0, seconds, 0.5), side="right") - 1
-            spread = float(np.std(np.log(part.rates_bps[moments])))
-            if best is None or spread > best[0]:
-                best = spread, part
-    if best is None:
-        raise SystemExit(f"no trace is as long as {seconds:g} s without an outage")
-    part = best[1]
+            parts.append((float(np.std(np.log(part.rates_bps[moments]))), number, part))
+        best += [max(parts, key=lambda p: p[0])] if parts else []
+    if len(best) <= rank:
+        raise SystemExit(f"{len(best)} traces are as long as {seconds:g} s without an outage: none has rank {rank}")
+    part = sorted(best, key=lambda p: -p[0])[rank][2]
     return Trace(np.concatenate([[0.0], part.times_s[1:] + LEAD_S]), part.rates_bps, part.duration_s + LEAD_S)
 
 
