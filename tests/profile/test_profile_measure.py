@@ -167,13 +167,17 @@ def test_accuracy_of_codecs_on_the_trained_digits_network() -> None:
     def codec(_cut: str, tensor: str, name: str) -> Codec:
         return make_codec(name, clips.get(tensor) if name == "int4" else None)
 
-    names = ["float32", "int8", "int4", "int2"]
+    names = ["float32", "int8", "int4", "int2", "int3+huffman"]
     rows = {r.codec: r for r in measure_accuracy(engine, samples, [(cut.id, n) for n in names], codec)}
     assert rows["float32"].loss == 0.0
     assert rows["float32"].score > 0.95
     assert rows["int8"].loss <= 0.01
     assert rows["int4"].loss <= 0.05
     assert all(r.labelled and r.samples == len(samples) for r in rows.values())
+    values = sum(engine.graph.tensors[t].elements for t in cut.crossing)
+    assert rows["float32"].sample_bytes == 4 * values
+    assert rows["int4"].sample_bytes == pytest.approx(values / 2, rel=0.01)
+    assert (rows["int3+huffman"].sample_bytes or 0) < 3 * values / 8
 
 
 def test_without_labels_agreement_with_the_whole_model_is_scored() -> None:

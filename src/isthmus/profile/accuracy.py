@@ -94,7 +94,8 @@ def measure_accuracy(
     base = float(np.mean(whole == truth))
     rows = []
     for done, (cut, name) in enumerate(choices):
-        right = np.concatenate([_through(engine, cut, name, p, last, codec_of) for p in parts]) == truth
+        answers, sizes = zip(*(_through(engine, cut, name, p, last, codec_of) for p in parts), strict=True)
+        right = np.concatenate(answers) == truth
         rows.append(
             AccuracyRow(
                 cut=cut,
@@ -103,6 +104,7 @@ def measure_accuracy(
                 loss=base - float(right.mean()),
                 labelled=samples.labels is not None,
                 samples=len(samples),
+                sample_bytes=sum(sizes) / len(samples),
             )
         )
         if progress is not None:
@@ -117,16 +119,18 @@ def _through(
     inputs: Mapping[str, Array],
     last: str,
     codec_of: Callable[[str, str, str], Codec],
-) -> Array:
+) -> tuple[Array, int]:
+    """The answers, and the bytes that crossed."""
     made = engine.head(cut, inputs)
-    crossing = {}
+    crossing, size = {}, 0
     for tensor in cut_at(engine.graph, cut).crossing:
         value = made[tensor]
         codec = codec_of(cut, tensor, name)
         payload = memoryview(codec.dump(value)).cast("B")
+        size += payload.nbytes
         crossing[tensor] = codec.load(payload, value.shape, value.dtype.name)
     answer = made[last] if last in made else engine.tail(cut, crossing)[last]
-    return _answers(answer, len(next(iter(inputs.values()))))
+    return _answers(answer, len(next(iter(inputs.values())))), size
 
 
 def _answers(output: Array, count: int) -> Array:
