@@ -24,7 +24,7 @@ def net(
     nodes: list[onnx.NodeProto],
     weights: dict[str, np.ndarray],
     shape: tuple[int | str, ...],
-    output: str = "y",
+    outputs: tuple[str, ...] = ("y",),
     *,
     bare: bool = False,
 ) -> Model:
@@ -37,7 +37,10 @@ def net(
         nodes,
         "net",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))],
-        [onnx.ValueInfoProto(name=output, type=onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=1)))],
+        [
+            onnx.ValueInfoProto(name=o, type=onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=1)))
+            for o in outputs
+        ],
         stored,
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -148,6 +151,20 @@ def test_a_tensor_that_others_read_or_that_is_an_output_is_not_folded_away() -> 
     ]
     model = net(nodes, {"w": normal(4, 4, 1, 1)} | batch_norm(4), ("N", 4, 5, 5))
     assert fused(model) is model
+
+
+def test_an_output_of_the_network_is_not_folded_away(cache_dir: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        norm_node("c", "d"),
+        helper.make_node("Identity", ["d"], ["y"]),
+    ]
+    model = net(nodes, {"w": normal(4, 4, 1, 1)} | batch_norm(4), ("N", 4, 5, 5), ("c", "y", "d"))
+    found = fused(model)
+    assert found is model
+    model = net(nodes, {"w": normal(4, 4, 1, 1)} | batch_norm(4), ("N", 4, 5, 5), ("c", "y"))
+    assert ops(fused(model)) == Counter({"Conv": 1, "BatchNormalization": 1})
+    same(model, fused(model), cache_dir)
 
 
 def test_a_weight_that_two_layers_share_is_changed_for_one(cache_dir: Path) -> None:
