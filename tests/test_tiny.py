@@ -14,11 +14,11 @@ from isthmus.adapt import Fixed
 from isthmus.bundle import open_bundle
 from isthmus.bundle.pack import Contents, pack
 from isthmus.engine import Engine
-from isthmus.errors import Refused
+from isthmus.errors import BadInput, Refused
 from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.link import Link, ShapedLink
 from isthmus.model import load_model
-from isthmus.plan import PLANNERS, problem_for
+from isthmus.plan import PLANNERS, Limits, problem_for
 from isthmus.profile.measure import Measuring, measure
 from isthmus.record import Choice, Header, Journal, Step, read_journal, summarise
 from isthmus.report import report
@@ -110,9 +110,27 @@ def test_decisions_are_made_for_the_batch_of_each_request(bundle: Path, server: 
 def test_private_never_sends_the_input(bundle: Path, server: Server) -> None:
     opened = open_bundle(bundle)
     assert INPUT in table_of(opened).cuts
-    assert set(table_of(opened, private=True).cuts) == set(table_of(opened).cuts) - {INPUT}
+    assert set(table_of(opened, limits=Limits(private=True)).cuts) == set(table_of(opened).cuts) - {INPUT}
     with isthmus.connect(bundle, server.address, mode="private") as session:
         assert {session.infer(load_model("zoo:tiny").random_inputs(1)).cut for _ in range(5)}.isdisjoint({INPUT})
+
+
+def test_what_comes_before_a_node_stays_here_on_request(bundle: Path, server: Server) -> None:
+    opened = open_bundle(bundle)
+    cuts = [c for c in dict.fromkeys(table_of(opened).cuts) if c not in (INPUT, OUTPUT)]
+    makes = {t: n.name for n in graph_of(opened.model(weights=False)).nodes for t in n.outputs}
+    last = makes[cuts[-1]]
+    assert len(cuts) > 1
+    assert set(table_of(opened, limits=Limits(private_until=last)).cuts) == {cuts[-1], OUTPUT}
+    with isthmus.connect(bundle, server.address, private_until=last) as session:
+        went = {session.infer(load_model("zoo:tiny").random_inputs(1)).cut for _ in range(5)}
+    assert went <= {cuts[-1], OUTPUT}
+    with pytest.raises(BadInput, match=r"the mode prefer_on_server may send"):
+        isthmus.connect(bundle, server.address, mode="prefer_on_server", private_until=last)
+    with pytest.raises(BadInput, match=r"a chooser of your own may send"):
+        isthmus.connect(bundle, server.address, chooser=Fixed(Choice(cut=INPUT)), private_until=last)
+    with pytest.raises(BadInput, match=r"has no node 'nowhere'"):
+        isthmus.connect(bundle, server.address, private_until="nowhere")
 
 
 def test_a_server_of_another_model_refuses(bundle: Path) -> None:

@@ -12,7 +12,7 @@ from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.graph import graph_of
 from isthmus.link import Link
-from isthmus.plan import CostTable, Limits, Problem, candidates_for, configuration_map, problem_for, sends_input
+from isthmus.plan import CostTable, Limits, Problem, configuration_map, cost_table, problem_for
 from isthmus.plan.cost import asked_cut
 from isthmus.plan.planners.edgent import edgent
 from isthmus.plan.types import Exit, RewardName
@@ -46,9 +46,17 @@ def ready(bundle: str | Path | Bundle, *, threads: int = 1, slowdown: float | No
     return Ready(opened, Engine.open(opened.model(), threads=threads, slowdown=max(1.0, factor)))
 
 
-def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None, server_first: bool = False) -> Problem:
+def problem_of(
+    bundle: Bundle,
+    *,
+    batch: int = 1,
+    link: Link | None = None,
+    limits: Limits | None = None,
+    server_first: bool = False,
+) -> Problem:
     """The planning problem a bundle holds: its profiles, the link it was packed for (or `link`), its codecs.
-    `server_first`: the server runs the part before the cut, the device the rest."""
+    `server_first`: the server runs the part before the cut, the device the rest. Raises BadInput for limits that name a
+    node the model does not have."""
     manifest = bundle.manifest
     problem = problem_for(
         graph_of(bundle.model(weights=False), batch),
@@ -57,6 +65,7 @@ def problem_of(bundle: Bundle, *, batch: int = 1, link: Link | None = None, serv
         link or manifest.link.link(),
         codecs=manifest.codecs,
         default_codecs=manifest.default_codecs,
+        limits=limits,
         ready=manifest.cuts,
     )
     return problem.turned() if server_first else problem
@@ -66,16 +75,15 @@ def table_of(
     bundle: Bundle,
     *,
     batch: int = 1,
-    private: bool = False,
+    limits: Limits | None = None,
     exit_at: str | None = None,
     server_first: bool = False,
 ) -> CostTable:
-    """Every ready cut with every codec allowed there, priced for any link and load; `private`: without those that send
-    a raw input; `exit_at`: of the part of the network that this exit needs. Raises BadInput for one that is none."""
-    problem = problem_of(bundle, batch=batch, server_first=server_first)
-    problem = problem if exit_at is None else problem.at_exit(exit_at)
-    options = candidates_for(problem)
-    return CostTable.of(problem, [o for o in options if not (private and sends_input(problem, o[0]))])
+    """Every ready cut with every codec allowed there, priced for any link and load; `limits`: without those that send
+    what these keep at home; `exit_at`: of the part of the network that this exit needs. Raises BadInput for one that is
+    none."""
+    problem = problem_of(bundle, batch=batch, limits=limits, server_first=server_first)
+    return cost_table(problem if exit_at is None else problem.at_exit(exit_at))
 
 
 def sizes_up_to(greatest: int) -> tuple[int, ...]:
@@ -91,14 +99,14 @@ def tables_of(
     bundle: Bundle,
     batches: Iterable[int],
     *,
-    private: bool = False,
+    limits: Limits | None = None,
     exit_at: str | None = None,
     server_first: bool = False,
 ) -> dict[int, CostTable]:
     """`table_of` for each of these batch sizes. Sizes that were not profiled lie between those that were. Raises
     BadInput for a size the model does not take."""
     return {
-        batch: table_of(bundle, batch=batch, private=private, exit_at=exit_at, server_first=server_first)
+        batch: table_of(bundle, batch=batch, limits=limits, exit_at=exit_at, server_first=server_first)
         for batch in sorted(set(batches))
     }
 
@@ -174,6 +182,7 @@ def connect(
     *,
     deadline_s: float = 2.0,
     mode: Mode = "auto",
+    private_until: str | None = None,
     batch: int = 1,
     max_batch: int | None = None,
     exit_at: str | None = None,
@@ -194,23 +203,31 @@ def connect(
     every input leaves at the first exit that is sure of it, by the bundle's table or another one that the server holds
     too; with both, at the latest at `exit_at`. A chooser of your own names exits itself, unless `exit_at` does.
 
+    In the mode `private` the raw input never leaves the device; nor does, with `private_until`, any tensor made on the
+    way to the node of this name (in the modes `auto` and `private`).
+
     With `server_first` the server runs the part before the cut and the device the rest (Edgent's own order); None: as
     the bundle's plan was made. A chooser of your own says that itself.
 
-    Raises BadBundle, Refused (another model or version there), BadInput for a batch size the model does not take or
-    for the mode `private` where the server runs first, and in the mode `only_on_server` Unreachable.
+    Raises BadBundle, Refused (another model or version there), BadInput for a batch size the model does not take, for
+    privacy where the server runs first, or for a `private_until` that the mode or a chooser of your own would break,
+    and in the mode `only_on_server` Unreachable.
     """
     here = bundle if isinstance(bundle, Ready) else ready(bundle)
     opened = here.bundle
+    if private_until is not None and (chooser is not None or mode not in ("auto", "private")):
+        who = f"the mode {mode}" if chooser is None else "a chooser of your own"
+        raise BadInput(f"{who} may send what private_until={private_until} keeps here: use the modes auto or private")
     if chooser is None:
         sizes = {batch, *(sizes_up_to(max_batch) if max_batch is not None else ())}
         back = opened.plan.first == "server" if server_first is None else server_first
-        if back and mode == "private":
+        limits = Limits(private=mode == "private", private_until=private_until)
+        if back and (limits.private or private_until is not None):
             raise BadInput(
-                "a server that runs first must be sent the input, which the mode private keeps here: take another mode, "
-                "or --device-first (server_first=False)"
+                "a server that runs first must be sent the input, which privacy keeps here: take the mode auto without "
+                "private_until, or --device-first (server_first=False)"
             )
-        tables = tables_of(opened, sizes, private=mode == "private", exit_at=exit_at, server_first=back)
+        tables = tables_of(opened, sizes, limits=limits, exit_at=exit_at, server_first=back)
         chooser = TableChooser(tables, Habits(deadline_s=deadline_s))
     if exit_at is not None:
         chooser = AtExit(chooser, exit_at)

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 from plan_worlds import Op, branchy_problem, graph, random_problem, times
+from privacy import sends_input
 
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import narrow_cuts
 from isthmus.link.types import Link
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, price
 from isthmus.plan.cost import allowed_codecs
-from isthmus.plan.limits import sends_input
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.rewards import reward
 from isthmus.plan.types import ConfigMap, Exit

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 from plan_worlds import Op, diamond, diamond_problem, graph, random_problem, times
+from privacy import sends_input
 
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import INPUT, OUTPUT, all_cuts, cut_at, tensors_before
 from isthmus.link.types import Link
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, candidates_for, price
-from isthmus.plan.limits import home_bytes, sends_input
+from isthmus.plan.limits import home_bytes
 from isthmus.plan.planners import exhaustive
 
 SEEDS = range(500)

@@ -24,6 +24,7 @@ from isthmus.cli.planning import (
     Machines,
     Planner,
     Private,
+    PrivateUntil,
     Rtt,
     Runs,
     ServerProfile,
@@ -61,6 +62,7 @@ def pack(
     ] = "",
     codecs: Codecs = "float32,float16,int8",
     private: Private = False,
+    private_until: PrivateUntil = None,
     data: Annotated[
         str,
         typer.Option(
@@ -90,7 +92,7 @@ def pack(
 
     Example: isthmus pack zoo:mobilenet_v2 --out bundle --device-profile pi.json
     """
-    link, limits, names = link_of(up, down, rtt), limits_of(private, None, None), codecs_of(codecs)
+    link, limits, names = link_of(up, down, rtt), limits_of(private, None, None, private_until), codecs_of(codecs)
     table = exits_of(model, exits)
     machines = machines_of(
         model,

@@ -17,6 +17,7 @@ from isthmus.adapt import Fixed
 from isthmus.cli.batched import Callers, send_batched, show_callers
 from isthmus.cli.common import BatchOption, Json, emit, err, interruptible, out, progress_bar, today
 from isthmus.cli.edgent import States, past_of, say_unmet
+from isthmus.cli.planning import PrivateUntil
 from isthmus.codec import Array
 from isthmus.errors import BadInput, Remote
 from isthmus.model import Model
@@ -57,6 +58,7 @@ def run(
     ] = 0,
     max_delay: Annotated[str, typer.Option(help="Longest wait of a request for others, as 10ms.")] = "10ms",
     mode: Annotated[ModeName, typer.Option(help="Where requests may run.")] = "auto",
+    private_until: PrivateUntil = None,
     deadline: Annotated[str, typer.Option(help="After this the device finishes by itself.")] = "2s",
     cut: Annotated[str, typer.Option(help="Always this cut, instead of adapting.")] = "",
     codec: Annotated[str, typer.Option(help="The codec for --cut.")] = "float32",
@@ -112,6 +114,7 @@ def run(
                 to,
                 deadline_s=seconds(deadline),
                 mode=mode,
+                private_until=private_until,
                 batch=batch,
                 max_batch=max_batch or None,
                 exit_at=exit_at or None,

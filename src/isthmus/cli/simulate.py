@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from isthmus.cli.common import Json, batches_of, emit, err, out, progress_bar, today
 from isthmus.cli.computing import DeviceName, ServerName
 from isthmus.cli.edgent import Exits, RightSized, ServerFirst, States, exits_for, past_of, right_sized, say_unmet
-from isthmus.cli.planning import Codecs, Private
+from isthmus.cli.planning import Codecs, Private, PrivateUntil, limits_of
 from isthmus.cli.simulating import Machine, Subject, away_of, file_of, others_of, requests_of, subject_of, trace_of
 from isthmus.errors import BadInput
 from isthmus.link import Link, Trace
@@ -62,6 +62,7 @@ def simulate(
     slowdown: Annotated[float, typer.Option(help="The device is this many times slower than its profile says.")] = 1.0,
     codecs: Codecs = "float32,float16,int8",
     private: Private = False,
+    private_until: PrivateUntil = None,
     batches: Annotated[str, typer.Option("--batch", "--batches", help="Samples a request; 1,4,16 in turn.")] = "1",
     max_batch: Annotated[int, typer.Option(min=1, help="Gather single samples up to so many (with --every).")] = 1,
     max_delay: Annotated[str, typer.Option(help="How long the first of a batch waits for others.")] = "10ms",
@@ -115,7 +116,7 @@ def simulate(
         Machine("server", server_profile, server),
         slowdown,
         codecs,
-        private=private,
+        limits=limits_of(private, None, None, private_until),
         link=Link(BELIEVED_BPS, BELIEVED_BPS, seconds(rtt or DEFAULT_RTT)),
         server_first=server_first,
     )

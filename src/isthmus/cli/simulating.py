@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.bundle import open_bundle
@@ -15,7 +15,7 @@ from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.link import Link, Trace, read_trace, steps
 from isthmus.model import Model, load_model
-from isthmus.plan import CostTable, Limits, Problem, candidates_for, problem_for, sends_input
+from isthmus.plan import CostTable, Limits, Problem, cost_table, problem_for
 from isthmus.plan.types import Exit
 from isthmus.profile import Profile
 from isthmus.record import Batching
@@ -76,7 +76,7 @@ def subject_of(
     slowdown: float,
     codecs: str,
     *,
-    private: bool,
+    limits: Limits,
     link: Link,
     server_first: bool = False,
 ) -> Subject:
@@ -86,9 +86,8 @@ def subject_of(
         for machine in (device, server):
             if machine.profile is not None or machine.name is not None:
                 raise BadInput(f"the bundle {what} holds both profiles: leave --{machine.role} out, or name its model")
-        tables = tables_of(bundle, batches, private=private, server_first=server_first)
-        problems = {b: problem_of(bundle, batch=b, server_first=server_first) for b in tables}
-        problems = {b: replace(problem, limits=Limits(private=private)) for b, problem in problems.items()}
+        tables = tables_of(bundle, batches, limits=limits, server_first=server_first)
+        problems = {b: problem_of(bundle, batch=b, limits=limits, server_first=server_first) for b in tables}
         names = (
             bundle.manifest.name,
             bundle.manifest.fingerprint,
@@ -99,15 +98,15 @@ def subject_of(
         return Subject(tables, problems, *names, exits=tuple(Exit(row.output, row.accuracy) for row in rows))
     model = load_model(what)
     near, far = slowed(device.read(model, batches), slowdown), server.read(model, batches)
-    problems = {b: _problem(model, b, near, far, codecs_of(codecs), private=private, link=link) for b in batches}
+    problems = {b: _problem(model, b, near, far, codecs_of(codecs), limits=limits, link=link) for b in batches}
     if server_first:
         problems = {b: problem.turned() for b, problem in problems.items()}
-    tables = {b: _table(problem) for b, problem in problems.items()}
+    tables = {b: cost_table(problem) for b, problem in problems.items()}
     return Subject(tables, problems, model.name, model.fingerprint, near.machine.name, far.machine.name)
 
 
 def _problem(
-    model: Model, batch: int, device: Profile, server: Profile, codecs: tuple[str, ...], *, private: bool, link: Link
+    model: Model, batch: int, device: Profile, server: Profile, codecs: tuple[str, ...], *, limits: Limits, link: Link
 ) -> Problem:
     """The cuts are those that both profiles have measured, every narrow one where they measured none."""
     measured = [{cut for row in p.batches.values() for cut in row.heads} for p in (device, server)]
@@ -119,16 +118,9 @@ def _problem(
         link,
         codecs={INPUT: codecs},
         default_codecs=features_only(codecs),
-        limits=Limits(private=private),
+        limits=limits,
         ready=[INPUT, *sorted(ready), OUTPUT] if ready else None,
     )
-
-
-def _table(problem: Problem) -> CostTable:
-    """Every cut that is ready with every codec allowed there."""
-    private = problem.limits.private
-    options = candidates_for(problem)
-    return CostTable.of(problem, [o for o in options if not (private and sends_input(problem, o[0]))])
 
 
 def trace_of(

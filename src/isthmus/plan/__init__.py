@@ -1,8 +1,7 @@
 """Where to cut: the price of any choice, and the planners that search for the cheapest."""
 
-from isthmus.plan.build import candidates_for, problem_for
+from isthmus.plan.build import candidates_for, cost_table, problem_for
 from isthmus.plan.cost import CostTable, Option, price
-from isthmus.plan.limits import sends_input
 from isthmus.plan.planners import PLANNERS
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.retime import retime
@@ -25,11 +24,11 @@ __all__ = [
     "SwitchTable",
     "candidates_for",
     "configuration_map",
+    "cost_table",
     "plan_json",
     "price",
     "problem_for",
     "retime",
-    "sends_input",
     "show_plan",
     "switch_table",
 ]

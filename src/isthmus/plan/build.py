@@ -9,7 +9,8 @@ from math import comb
 from isthmus.errors import BadInput
 from isthmus.graph import Cut, Graph, cut_at, narrow_cuts
 from isthmus.link.types import Link
-from isthmus.plan.cost import RAW, Option, allowed_codecs
+from isthmus.plan.cost import RAW, CostTable, Option, allowed_codecs
+from isthmus.plan.limits import keeps_private
 from isthmus.plan.types import Limits, Problem
 from isthmus.profile.times import Times
 from isthmus.profile.types import Profile
@@ -70,6 +71,12 @@ def candidates_for(problem: Problem, ready: Collection[str] | None = None) -> li
             "use mincut, which needs no list of them"
         )
     return [(nested, codec) for nested in _nested(cuts, links) for codec in allowed_codecs(problem, nested)]
+
+
+def cost_table(problem: Problem) -> CostTable:
+    """The candidates that keep at home what the limits keep there, priced for any link and load: what a chooser
+    chooses among. Raises BadInput as `candidates_for` and `CostTable.of` do."""
+    return CostTable.of(problem, [o for o in candidates_for(problem) if keeps_private(problem, o[0])])
 
 
 def _named(graph: Graph, ids: Collection[str]) -> tuple[Cut, ...]:

@@ -9,16 +9,6 @@ from isthmus.plan.cost import traffic
 from isthmus.plan.types import Problem
 
 
-def sends_input(problem: Problem, cuts: Sequence[Cut]) -> bool:
-    """Does a raw input leave home?"""
-    inputs = set(problem.graph.inputs)
-    for j, cut in enumerate(cuts):
-        up = traffic(problem.graph, cut, forward_is_up=problem.home <= j).up
-        if any(parcel.tensor.name in inputs for parcel in up):
-            return True
-    return False
-
-
 def keeps_private(problem: Problem, cuts: Sequence[Cut]) -> bool:
     """Does all stay at home that `private` and `private_until` keep there (`Problem.private_tensors`)?"""
     hidden = problem.private_tensors
