@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 
@@ -37,21 +38,24 @@ def uneven(problem: Problem, rng: random.Random) -> Problem:
     return replace(problem, machines=tuple(spread(m) for m in problem.machines), links=links)
 
 
+def twin(problem: Problem, share: float) -> Problem:
+    """What this share of requests keeps, written out here once more: slower machines, each by its own lateness, and a
+    slower link, in a problem that knows of no promise."""
+    k = math.log(0.5 / (1 - share)) / math.log(5)
+    wholes = [m.profile.batches[1].whole for m in problem.machines]
+    late = [1 + k * (whole.high_s / whole.low_s - 1) for whole in wholes]
+    slower = 1 + k * problem.links[0].late
+    link = problem.links[0]
+    return replace(
+        problem,
+        machines=tuple(replace(m, factor=m.factor * f) for m, f in zip(problem.machines, late, strict=True)),
+        links=(Link(link.up_bps / slower, link.down_bps / slower, link.rtt_s * slower, link.fixed_s * slower),),
+        limits=replace(problem.limits, sure=None),
+    )
+
+
 def late_s(problem: Problem, cut_id: str, codec: str, share: float) -> float:
-    """What this share of requests keeps, written out here once more: every machine's seconds times its own lateness,
-    everything on the link times its own."""
-    typical = price(problem, [cut_at(problem.graph, cut_id)], codec)
-    k = np.log(0.5 / (1 - share)) / np.log(5)
-    late = [1 + k * (b.high_s / b.low_s - 1) for m in problem.machines for b in (m.profile.batches[1].whole,)]
-    bare = [replace(m, profile=m.profile.model_copy(update={"codecs": {}})) for m in problem.machines]
-    coding = []
-    for at in range(2):  # the coding of one machine: what is missing when only the other one codes
-        others = tuple(b if i == at else m for i, (m, b) in enumerate(zip(problem.machines, bare, strict=True)))
-        without = price(replace(problem, machines=others), [cut_at(problem.graph, cut_id)], codec)
-        coding.append(typical.codec_s - without.codec_s)
-    machines = sum(f * (c + s) for f, c, s in zip(late, coding, typical.compute_s, strict=True))
-    crossing = sum(typical.up_s) + sum(typical.down_s) + typical.fixed_s
-    return float(machines + (1 + k * problem.links[0].late) * crossing)
+    return price(twin(problem, share), [cut_at(problem.graph, cut_id)], codec).total_s
 
 
 def best_of(problem: Problem, share: float, *, narrow: bool) -> tuple[str, float, float] | None:
@@ -60,11 +64,12 @@ def best_of(problem: Problem, share: float, *, narrow: bool) -> tuple[str, float
     found = []
     for depth, place in enumerate(problem.exits):
         at = problem.at_exit(place.output)
+        late_at = twin(problem, share).at_exit(place.output)
         kept = []
         for cut in narrow_cuts(at.graph) if narrow else all_cuts(at.graph):
             if keeps_private(at, [cut]):
                 for codec in allowed_codecs(at, [cut]):
-                    late = late_s(at, cut.id, codec, share)
+                    late = price(late_at, [cut], codec).total_s
                     if late <= (problem.limits.latency_s or np.inf):
                         kept.append((price(at, [cut], codec).total_s, late))
         if kept:
@@ -134,7 +139,8 @@ def test_every_planner_keeps_a_promise_or_says_how_near_it_came() -> None:
         problem = replace(problem, exits=(), limits=Limits(latency_s=1.0), home=0)
         for name in ("neurosurgeon", "mincut", "exhaustive"):
             cuts = narrow_cuts(problem.graph) if name == "neurosurgeon" else all_cuts(problem.graph)
-            surest = min(late_s(problem, c.id, k, 0.95) for c in cuts for k in allowed_codecs(problem, [c]))
+            late = twin(problem, 0.95)
+            surest = min(price(late, [c], k).total_s for c in cuts for k in allowed_codecs(problem, [c]))
             plan = PLANNERS[name](replace(problem, limits=Limits(latency_s=surest * (1 + 1e-6))))
             assert plan.promise is not None
             assert plan.promise.sure_s == pytest.approx(surest, rel=2e-6)
@@ -217,9 +223,12 @@ def test_exits_whose_accuracy_does_not_grow() -> None:
     def chosen(first: float, last: float, within_s: float | None) -> str | None:
         limits = Limits(latency_s=within_s)
         exits = (Exit("early", first), Exit("late", last))
-        return PLANNERS["edgent"](Problem(of, machines, (Link(1e6, 1e6),), limits=limits, exits=exits)).exit
+        plan = PLANNERS["edgent"](Problem(of, machines, (Link(1e6, 1e6),), limits=limits, exits=exits))
+        assert ("no more accurate than an exit before: late" in plan.why) == (last <= first)
+        return plan.exit
 
     assert chosen(0.8, 0.8, None) == "late"
     assert chosen(0.8, 0.8, 0.1) == "early"
     assert chosen(0.9, 0.7, None) == "early"
     assert chosen(0.9, 0.7, 1.0) == "early"
+    assert chosen(0.7, 0.9, 1.0) == "late"

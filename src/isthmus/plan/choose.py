@@ -124,7 +124,7 @@ def why_of(problem: Problem, best: Priced, others: Sequence[Priced]) -> str:
     summed = " + ".join(f"{name} {show_seconds(s)}" for name, s in terms if s > 0) or "no work"
     text = f"{best.name}: {moved}; {summed} = {show_seconds(cost.total_s)}"
     if not others:
-        return f"{text}; nothing else to choose from"
+        return f"{text}; nothing else {'to choose from' if problem.limits.latency_s is None else 'is in time'}"
     second = min(others, key=lambda p: p.cost.total_s)
     more = second.cost.total_s / cost.total_s - 1 if cost.total_s > 0 else 0.0
     return f"{text}; next best is {second.name}, +{more:.1%}"

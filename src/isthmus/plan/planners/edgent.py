@@ -56,7 +56,7 @@ def right_size(problem: Problem, partition: Partition, planner: str) -> Plan:
         if within_s is None or fastest.cost.total_s <= within_s:
             best = partition(at)
             looked_at[-1] = _row(at, place, best)
-            why = f"{_reason(problem, looked_at)}{best.why}"
+            why = f"{_reason(problem, looked_at)}{best.why}{_idle(problem.exits)}"
             return best.model_copy(
                 update={"planner": planner, "exit": place.output or None, "exits": tuple(looked_at), "why": why}
             )
@@ -139,6 +139,18 @@ def _reason(problem: Problem, looked_at: list[ExitPlan]) -> str:
         f"{_called(row)}: {_called(before)} takes {judged_text(problem, before.judged_s, before.total_s)} at best, "
         f"{show_seconds(problem.limits.latency_s or 0.0)} are allowed; "
     )
+
+
+def _idle(exits: tuple[Exit, ...]) -> str:
+    """Which exits are no better than one before them, and so are never chosen where that one is as fast."""
+    found = [
+        exits[k].output
+        for k in range(1, len(exits))
+        if any((before.accuracy or 0.0) >= (exits[k].accuracy or 0.0) for before in exits[:k])
+    ]
+    if not found or any(e.accuracy is None for e in exits):
+        return ""
+    return f"; no more accurate than an exit before: {', '.join(found)}"
 
 
 def _called(row: ExitPlan) -> str:
