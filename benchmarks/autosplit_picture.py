@@ -1,4 +1,4 @@
-"""The picture of `autosplit.py`: normalised latency of each method, a panel an uplink, a dot a model, a bar the mean."""
+"""The picture of `autosplit.py`: normalised latency of a method, a panel an uplink, a dot a model, a bar the mean."""
 
 from __future__ import annotations
 
