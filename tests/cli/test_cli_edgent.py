@@ -91,5 +91,44 @@ def test_what_cannot_be_planned_says_why(call: Call, words: list[str], said: str
     assert said in refused(call, *words, "--planner", "edgent", *PAIR)
 
 
+def test_a_deadline_is_kept_by_a_share_of_requests(call: Call) -> None:
+    """A link that is late now and then: typical seconds keep 300 ms, those of 95 % of requests do not."""
+    words = ["zoo:b_alexnet", "--planner", "edgent", "--exits", SHARES, "--server-first", *PAIR, "--up", "400kbit"]
+    late = [*words, "--late", "0.4", "--deadline"]
+    assert "comes nearest at 407 ms in 95% of requests (266 ms as a rule)" in refused(call, *late, "300ms")
+    printed = asked(call, *late, "300ms", "--sure", "0")
+    assert (printed["exit"], printed["promise"]) == ("exit5", None)
+    sure = asked(call, *late, "500ms")
+    assert sure["promise"]["share"] == 0.95
+    assert sure["cost"]["total_s"] < sure["promise"]["sure_s"] <= sure["promise"]["within_s"] == 0.5
+    assert sure["cost"]["total_s"] == pytest.approx(printed["cost"]["total_s"])
+    shown = call("plan", *late, "500ms")[1]
+    assert "in 95% of requests (within 500 ms)" in shown.replace("\n", " ")
+    with_fixed = asked(call, *late, "500ms", "--fixed", "20ms", "--sure", "0.9")
+    assert with_fixed["cost"]["fixed_s"] == pytest.approx(0.02)
+    assert with_fixed["promise"]["sure_s"] - with_fixed["cost"]["total_s"] == pytest.approx(0.4 * 0.2668, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--sure", "1"], r"between 0.5 and below 1"),
+        (["--sure", "0.3"], r"between 0.5 and below 1"),
+        (["--late", "-1"], r"late finite and at least zero"),
+        (["--fixed", "some"], r"is not a duration"),
+    ],
+)
+def test_what_cannot_be_promised_says_why(call: Call, words: list[str], said: str) -> None:
+    asked_for = ["zoo:b_alexnet", "--planner", "edgent", "--exits", SHARES, "--deadline", "1s", *PAIR]
+    assert said in refused(call, *asked_for, *words)
+
+
+def test_exits_that_are_no_more_accurate_are_named(call: Call) -> None:
+    words = ["zoo:b_alexnet", "--planner", "edgent", *PAIR, "--exits"]
+    falling = asked(call, *words, "0.9,0.8,0.7,0.95,0.95")
+    assert falling["exit"] == "exit5"
+    assert falling["why"].endswith("no more accurate than an exit before: exit2, exit3, exit5")
+
+
 def test_a_map_needs_accuracies(call: Call) -> None:
     assert "give the exits' table" in refused(call, "zoo:b_alexnet", "--planner", "edgent_map", *PAIR)
