@@ -148,11 +148,9 @@ def plan(
     )
     if best and found.bits is not None:
         raise BadInput("--retime runs cuts in floating point, not at the widths that were chosen; leave it out")
-    if best and server_first:
-        raise BadInput("--retime times the order in which the device runs first; leave it or --server-first out")
     if best:
         with progress_bar("re-timing"):
-            found = retime(found, timer(machines, link, batch, runs), best=best)
+            found = retime(found, timer(machines, link, batch, runs, server_first=server_first), best=best)
     if to is not None:
         write_json(to, found)
     names_in_order = ("server", "device") if server_first else ("device", "server")

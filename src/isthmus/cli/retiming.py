@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from isthmus.cli.planning import Machines
-from isthmus.codec import codec_for
+from isthmus.codec import Array, codec_for
+from isthmus.engine import Engine
 from isthmus.graph import OUTPUT, cut_at
 from isthmus.link import Link
 from isthmus.plan import Candidate
+from isthmus.plan.cost import asked_cut
 from isthmus.profile import Profile, Times
 from isthmus.profile.measure import time_call
 
 
-def timer(machines: Machines, link: Link, batch: int, runs: int) -> Callable[[Candidate], float]:
+def timer(
+    machines: Machines, link: Link, batch: int, runs: int, *, server_first: bool = False
+) -> Callable[[Candidate], float]:
     """Measures a candidate's seconds on this machine: head, encode, decode and tail are run; the bytes they really make
     travel over the link by its own arithmetic. Where a profile comes from another machine, its part is scaled by the
-    two machines' times for the whole model."""
+    two machines' times for the whole model. `server_first`: the candidates are of that order."""
     engine = machines.engine
     inputs = engine.model.random_inputs(batch)
     here_s = time_call(lambda: engine.whole(inputs), 2 * runs, time.perf_counter).low_s
@@ -25,28 +30,71 @@ def timer(machines: Machines, link: Link, batch: int, runs: int) -> Callable[[Ca
 
     def measure(candidate: Candidate) -> float:
         (cut_id,) = candidate.cuts
-        if cut_id == OUTPUT:
+        if asked_cut(cut_id, "server" if server_first else "device") == OUTPUT:
             return device * here_s
-        crossing = cut_at(engine.graph, cut_id).crossing
-        made = engine.head(cut_id, inputs)
-        payloads = {}
-        near_s = time_call(lambda: engine.head(cut_id, inputs), runs, time.perf_counter).low_s
-        far_s = time_call(lambda: engine.tail(cut_id, {t: made[t] for t in crossing}), runs, time.perf_counter).low_s
-        for name in crossing:
-            value = made[name]
-            codec = codec_for(candidate.codec, value.dtype.name)
-            payloads[name] = memoryview(codec.dump(value)).cast("B")
-            near_s += time_call(lambda c=codec, v=value: c.dump(v), runs, time.perf_counter).low_s  # type: ignore[misc]
-            far_s += time_call(
-                lambda c=codec, v=value, p=payloads[name]: c.load(p, v.shape, v.dtype.name),  # type: ignore[misc]
-                runs,
-                time.perf_counter,
-            ).low_s
-        up_s = link.up_s(sum(len(p) for p in payloads.values()))
-        answers = sum(v.nbytes for k, v in engine.tail(cut_id, made).items() if k not in made)
-        return device * near_s + up_s + server * far_s + link.down_s(answers) + link.fixed_s
+        took = _back if server_first else _forth
+        spent = took(engine, inputs, cut_id, candidate.codec, runs)
+        way_s = link.up_s(spent.up_bytes) + link.down_s(spent.down_bytes) + link.fixed_s
+        return device * spent.device_s + server * spent.server_s + way_s
 
     return measure
+
+
+class _Spent(NamedTuple):
+    """Seconds of either side's work as this machine does it, and what travels."""
+
+    device_s: float
+    server_s: float
+    up_bytes: int
+    down_bytes: int
+
+
+class _Coded(NamedTuple):
+    """Writing and reading some tensors."""
+
+    write_s: float
+    read_s: float
+    bytes: int
+
+
+def _forth(engine: Engine, inputs: Mapping[str, Array], cut_id: str, codec: str, runs: int) -> _Spent:
+    """The device runs the head, the server the tail."""
+    made = engine.head(cut_id, inputs)
+    crossing = {t: made[t] for t in cut_at(engine.graph, cut_id).crossing}
+    coded = _coded(crossing, codec, runs)
+    answers = sum(v.nbytes for k, v in engine.tail(cut_id, made).items() if k not in made)
+    head_s = _timed(lambda: engine.head(cut_id, inputs), runs)
+    tail_s = _timed(lambda: engine.tail(cut_id, crossing), runs)
+    return _Spent(head_s + coded.write_s, coded.read_s + tail_s, coded.bytes, answers)
+
+
+def _back(engine: Engine, inputs: Mapping[str, Array], cut_id: str, codec: str, runs: int) -> _Spent:
+    """The server runs the head on the inputs it needs, the device the tail."""
+    graph, cut = engine.graph, cut_at(engine.graph, cut_id)
+    made = {**inputs, **engine.head(cut_id, inputs)}
+    answers = {t: made[t] for t in graph.outputs if t in made}
+    up = _coded({t: inputs[t] for t in graph.inputs if not cut.head.isdisjoint(graph.consumers[t])}, codec, runs)
+    down = _coded({t: made[t] for t in cut.crossing if t not in answers and t not in inputs}, codec, runs)
+    head_s = _timed(lambda: engine.head(cut_id, inputs), runs)
+    tail_s = _timed(lambda: engine.tail(cut_id, {t: made[t] for t in cut.crossing}), runs)
+    back = down.bytes + sum(v.nbytes for v in answers.values())
+    return _Spent(up.write_s + down.read_s + tail_s, up.read_s + head_s + down.write_s, up.bytes, back)
+
+
+def _coded(tensors: Mapping[str, Array], codec: str, runs: int) -> _Coded:
+    write_s = read_s = 0.0
+    size = 0
+    for value in tensors.values():
+        made, dtype = codec_for(codec, value.dtype.name), value.dtype.name
+        payload = memoryview(made.dump(value)).cast("B")
+        write_s += _timed(lambda c=made, v=value: c.dump(v), runs)  # type: ignore[misc]
+        read_s += _timed(lambda c=made, p=payload, v=value, d=dtype: c.load(p, v.shape, d), runs)  # type: ignore[misc]
+        size += len(payload)
+    return _Coded(write_s, read_s, size)
+
+
+def _timed(call: Callable[[], object], runs: int) -> float:
+    return time_call(call, runs, time.perf_counter).low_s
 
 
 def _whole_s(profile: Profile, machines: Machines, batch: int) -> float:
