@@ -120,7 +120,7 @@ def test_one_cut_of_that_order(call: Call, bundle: Path, address: str) -> None:
 def test_a_private_input_and_a_server_that_runs_first_exclude_each_other(call: Call, bundle: Path) -> None:
     code, _, err = call("run", bundle, "--to", "127.0.0.1:9", "--mode", "private")
     assert code == 2
-    assert "the mode private" in " ".join(err.split())
+    assert "privacy keeps here" in " ".join(err.split())
     with pytest.raises(BadInput, match=r"server_first=False"):
         connect(ready(bundle), "127.0.0.1:9", mode="private", server_first=True)
     with connect(ready(bundle), "127.0.0.1:9", mode="private", server_first=False) as session:
