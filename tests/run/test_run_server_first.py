@@ -333,6 +333,15 @@ def test_a_server_that_lies_costs_no_answer(engine: Engine, monkeypatch: pytest.
     close(answer.outputs, engine.whole(inputs))
 
 
+def test_it_goes_over_a_grpc_stream_too(engine: Engine, far: Server) -> None:
+    """Where messages come whole: nothing is learnt of the downlink."""
+    told = turned(inner(engine)[1], "int8")
+    with connect_engine(engine, f"dns:///{far.address}", chooser=told, deadline_s=10, verify=True) as session:
+        step = session.infer(engine.model.random_inputs(8)).step
+    assert (step.ran, step.first, step.wrong, step.trouble) == ("split", "server", False, "")
+    assert step.evidence.down_bps is None
+
+
 def test_one_session_takes_batches_of_any_size(engine: Engine, far: Server) -> None:
     told = turned(inner(engine)[0], "int8")
     with connect_engine(engine, far.address, chooser=told, deadline_s=10, verify=True) as session:
