@@ -13,7 +13,16 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NO_QUESTION = {"run_all.py", "shaped_runs.py", "split_map.py", "edgent_cdf.py", "edgent_live.py"}
+NO_QUESTION = {
+    "edgent_cdf.py",
+    "edgent_live.py",
+    "edgent_methods.py",
+    "edgent_pictures.py",
+    "edgent_published.py",
+    "run_all.py",
+    "shaped_runs.py",
+    "split_map.py",
+}
 
 
 def main() -> None:
