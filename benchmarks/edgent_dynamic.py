@@ -26,6 +26,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -236,6 +237,7 @@ def main() -> None:
     parser.add_argument("--live", action="store_true", help="play on real machines instead")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each part that is played live")
     parser.add_argument("--rank", type=int, default=0, help="which of the liveliest files --live plays, from 0")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the journals of --live there")
     parser.add_argument("--bundles", type=Path, metavar="DIR", help="bundles packed before, by network; for --live")
     asked = parser.parse_args()
     data = os.environ.get("ISTHMUS_DATA")
@@ -243,9 +245,11 @@ def main() -> None:
         raise SystemExit("ISTHMUS_DATA is not set: traces are needed")
     try:
         if asked.live:
-            from edgent_live import live
+            from edgent_live import Going, live
 
-            rows = live(Path(data), asked.nets.split(","), asked.parts, asked.seconds, asked.rank, asked.bundles)
+            with tempfile.TemporaryDirectory() as scratch:
+                going = Going(asked.seconds, asked.rank, asked.keep or Path(scratch))
+                rows = live(Path(data), asked.nets.split(","), asked.parts, going, asked.bundles)
         else:
             rows = study(Path(data), asked.nets.split(","), asked.parts)
     except IsthmusError as error:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,31 @@ from isthmus.record import Step
 from isthmus.session import problem_of
 from isthmus.simulate import Served, served
 
-SLOWDOWN = {"b_alexnet": 30.0, "digits": 1500.0}
-"""So slow that the first exit takes some 50 ms on the device, as on a small board; digits is a tiny network."""
+SLOWDOWN = {"b_alexnet": 120.0, "digits": 1500.0}
+"""So slow that the first exit takes some 100 ms on the device, as on a small board; digits is a tiny network."""
 POLICIES = ("edgent", "edgent_each", "edgent_map")
 DELAY_S = 0.005
 
 
-def live(
-    root: Path, nets: Sequence[str], most: int, seconds: float, rank: int, bundles: Path | None
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Going:
+    """What holds for a whole run: seconds of a part, which of the liveliest files, where journals are kept."""
+
+    seconds: float
+    rank: int
+    keep: Path
+
+
+def live(root: Path, nets: Sequence[str], most: int, going: Going, bundles: Path | None) -> list[dict[str, Any]]:
     """A row for each network and set."""
     rows = []
     for name in nets:
         sets = [Set.read(root / "traces" / one, most) for one in SETS]
         if bundles is not None and (bundles / name).is_dir():
-            rows += played(name, bundles / name, sets, seconds, rank)
+            rows += played(name, bundles / name, sets, going)
             continue
         with packed_with_exits(name) as bundle:
-            rows += played(name, bundle, sets, seconds, rank)
+            rows += played(name, bundle, sets, going)
     return rows
 
 
@@ -79,23 +87,23 @@ def exit_table(model: Model, shares: Sequence[float]) -> ExitTable:
     return ExitTable(rows=rows, accuracy=shares[-1], **known)
 
 
-def played(name: str, path: Path, sets: Sequence[Set], seconds: float, rank: int) -> list[dict[str, Any]]:
+def played(name: str, path: Path, sets: Sequence[Set], going: Going) -> list[dict[str, Any]]:
     """Every set and policy with one bundle."""
-    bundle = open_bundle(path)
-    net = net_of(name, bundle)
+    net = net_of(name, open_bundle(path))
+    going.keep.mkdir(parents=True, exist_ok=True)
+    inputs = going.keep / "input.npy"
+    np.save(inputs, next(iter(load_model(f"zoo:{name}").random_inputs(1, 0).values())))
+    tie_bps, tie_s = net.tie()
+    within_s = ALLOWED[-1] * tie_s
+    settings = Settings(going.seconds, every_s=max(0.2, within_s), share=1.0, rounds=1, delay_s=DELAY_S)
     rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        keep = Path(scratch)
-        inputs = keep / "input.npy"
-        np.save(inputs, next(iter(load_model(f"zoo:{name}").random_inputs(1, 0).values())))
-        tie_bps, tie_s = net.tie()
-        within_s = ALLOWED[-1] * tie_s
-        settings = Settings(seconds=seconds, every_s=max(0.2, within_s), share=1.0, rounds=1, delay_s=DELAY_S)
-        with machines(path, inputs, keep, settings) as device:
-            for data in sets:
-                scaled = data.scaled(tie_bps / data.median_bps)
-                part = liveliest(scaled.playing, seconds, rank)
-                rows.append({"net": name, "set": data.name, **case(device, net, scaled, within_s, part)})
+    with machines(path, inputs, going.keep, settings) as device:
+        for data in sets:
+            scaled = data.scaled(tie_bps / data.median_bps)
+            part = liveliest(scaled.playing, going.seconds, going.rank)
+            device.keep = going.keep / f"{name}-{data.name}-{going.rank}"
+            device.keep.mkdir(exist_ok=True)
+            rows.append({"net": name, "set": data.name, **case(device, net, scaled, within_s, part)})
     return rows
 
 
