@@ -31,8 +31,9 @@ class Verifier:
         """The step with `wrong` and `error`.
 
         An answer is right when it is tail(load(dump(head))) as computed here (with inputs written and read too, where
-        the server ran the head), and the codec kept its stated bound on every tensor that travelled. `error` is the difference from the whole model, up to the exit that was asked for: what
-        the codec cost. Where inputs left early, each is compared with what its own exit says.
+        the server ran the head), and the codec kept its stated bound on every tensor that travelled. `error` is the
+        difference from the whole model, up to the exit that was asked for: what the codec cost. Where inputs left
+        early, each is compared with what its own exit says.
         """
         if self._early is not None:
             whole, reference, kept = self._stages(self._early, step, trip, inputs)
