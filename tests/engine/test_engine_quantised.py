@@ -18,7 +18,7 @@ from isthmus.engine import Engine
 from isthmus.engine.instructions import has_vnni, vnni_in
 from isthmus.errors import BadInput, BadModel
 from isthmus.graph import Graph, fused_graph, graph_of
-from isthmus.model import Model, fused, load_model
+from isthmus.model import Model, fused, load_model, model_from_proto
 from isthmus.profile.distortion import RANDOM, Widths, measure_distortions, random_samples
 from isthmus.quant import (
     BitPlan,
@@ -185,6 +185,54 @@ def test_early_outputs_come_as_floats(digits: Case, cache_dir: Path) -> None:
         np.abs(np.subtract(made[early], wanted)).max()
         <= 1.01 * Steps.between(*digits.tables.tensor(early).limits[-1], 8).scale
     )
+
+
+def clipped(low: float, high: float) -> Model:
+    """A convolution and a Clip of its values, some of which lie outside."""
+    weight = np.random.default_rng(1).normal(0, 1, (4, 3, 3, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Clip", ["c", "low", "high"], ["y"])],
+        "clipped",
+        [helper.make_tensor_value_info("x", 1, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", 1, ["N", 4, 6, 6])],
+        [
+            onnx.numpy_helper.from_array(weight, "w"),
+            onnx.numpy_helper.from_array(np.array(low, np.float32), "low"),
+            onnx.numpy_helper.from_array(np.array(high, np.float32), "high"),
+        ],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return model_from_proto(proto, "clipped")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "limits", "left_out"),
+    [
+        (0.0, 3.0, (0.0, 3.0), True),  # the last level is the bound
+        (0.0, 3.0, (0.0, 2.0), True),  # all levels lie below it
+        (0.0, 3.0, (0.0, 9.0), False),  # some levels lie above it
+        (0.0, 3.0, (-1.0, 3.0), False),  # some levels lie below zero
+        (0.43, 3.0, (0.0, 3.0), False),  # the bound is not zero
+        (-1.0, 3.0, (-1.0, 3.0), False),
+    ],
+)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_an_activation_is_left_out_only_where_the_levels_imply_it(
+    low: float, high: float, limits: tuple[float, float], left_out: bool, bits: int, cache_dir: Path
+) -> None:
+    case = Case(clipped(low, high))
+    rows = case.tables.model_dump()
+    rows["layers"][0]["limits"] = [limits] * len(case.tables.bits)
+    case.tables = Distortions.model_validate(rows)
+    plan = case.plan(6, bits)
+    head = quantised_head(case.net, ["y"], plan, case.tables)
+    assert ("Clip" not in [n.op_type for n in head.model.proto.graph.node]) == left_out
+    inputs = case.net.random_inputs(3, seed=9)
+    found = np.asarray(head.restored(run(head, inputs, cache_dir))["y"], np.float32)
+    wanted = case.slowly(plan, inputs, "y")["y"]
+    assert np.abs(found - wanted).max() <= 1.01 * head.steps["y"].scale
+    assert (np.abs(found - wanted) > 0.5 * head.steps["y"].scale).mean() < 0.01
+    assert wanted.max() > 1.5  # where the levels end or the bound is
 
 
 def test_signed_weights_are_the_same_numbers(digits: Case) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from isthmus.codec.types import Array
 from isthmus.engine.core import Core
 from isthmus.engine.prepare import element_type
-from isthmus.engine.sessions import Part, plain_session
+from isthmus.engine.sessions import Part, finished_session
 from isthmus.engine.weights import externalise
 from isthmus.errors import BadInput
 from isthmus.graph.from_onnx import graph_of
@@ -24,7 +24,7 @@ from isthmus.graph.types import Graph
 from isthmus.model.types import Model
 
 _LEAST_BYTES, _MOST_BYTES = 1 << 22, 1 << 26
-"""A piece gives about a quarter of the bytes that the model takes, within these bounds."""
+"""A piece gives about an eighth of the bytes that the model takes, within these bounds."""
 _MOST_BATCH = 64
 
 
@@ -64,7 +64,7 @@ def tapped(model: Model, tensors: Sequence[str], *, threads: int = 1) -> Iterato
     if unknown := sorted(set(tensors) - graph.tensors.keys()):
         raise BadInput(f"{model.name} has no tensor {unknown[0]!r}")
     stored = sum(len(t.raw_data) for t in model.proto.graph.initializer)
-    share = min(max(stored // 4, _LEAST_BYTES), _MOST_BYTES)
+    share = min(max(stored // 8, _LEAST_BYTES), _MOST_BYTES)
     pieces = _pieces(graph, frozenset(tensors), share)
     heaviest = max((sum(graph.tensors[t].bytes for t in gives) for _, gives in pieces), default=1)
     with tempfile.TemporaryDirectory(prefix="isthmus-taps-") as folder:
@@ -106,4 +106,4 @@ def _part(
 ) -> Part:
     kinds = {name: element_type(graph, model, name) for name in (*takes, *gives)}
     proto = core.part([(t, kinds[t]) for t in takes], [(t, kinds[t]) for t in gives])
-    return Part(takes, gives, plain_session(proto.SerializeToString(), folder, threads))
+    return Part(takes, gives, finished_session(proto.SerializeToString(), folder, threads))
