@@ -87,7 +87,7 @@ def _axes(x: Scale, y: Scale, low: float, high: float, whole: float) -> list[Mar
         )
     at = number(y.one(whole))
     parts.append(tag("line", x1=_LEFT, x2=_LEFT + _WIDE, y1=at, y2=at, stroke="#16191d", stroke_dasharray="2 3"))
-    under = tag("text", Markup("bytes a picture; right answers; dashed: the whole network"),
+    under = tag("text", Markup("bytes a picture, right answers; the best of all cuts; dotted: whole network"),
                 x=_LEFT, y=bottom + 40, class_="s")  # fmt: skip
     return [*parts, under]
 

@@ -4,8 +4,8 @@ Trained networks on labelled pictures of the folder that ISTHMUS_DATA names: Mob
 validation set, ResNet-20 and -56 on CIFAR-10. For every cut × bits × clip the accuracy of the tail on what arrives and
 the bytes a picture, as on the wire, plain and Huffman-coded; every payload really is written and read. Clips are
 calibrated on other pictures and then constant: `range` (each channel's least and greatest value, as Huffman-coded
-codecs use them), `sigma` (a few of each channel's standard deviations, as plain ones do), `tensor` (one range for all
-channels); `measured` is the range of the tensor at hand, sent in front.
+codecs use them from 3 bits up), `sigma` (a few of each channel's standard deviations, as other codecs do), `tensor`
+(one range for all channels); `measured` is the range of the tensor at hand, sent in front.
 Peers, in the same run and on the same pictures: JPEG and WebP at several qualities, with the accuracy they leave.
 `over_picture` is bytes over those of the smallest picture that loses at most one point. Also the time of writing and
 reading 50,176 elements at every width, over that of the same codec without Huffman codes.
@@ -116,7 +116,7 @@ def cut_rows(engine: Engine, cut: Cut, judged: Set, base: float) -> list[dict[st
     sent = np.concatenate([head(engine, cut, part) for part in batches(judged.pictures)])
     rows = []
     for kind, clip in clips.items():
-        for bits in WIDTHS if kind == "range" else NARROWED:
+        for bits in WIDTHS if kind == "range" else NARROWED if kind != "sigma" else (*NARROWED, 1):
             plain, coded = codecs_of(bits, clip, whole=kind != "sigma")
             arrived, size = through(coded, sent)
             answers = [engine.tail(cut.id, {crossing: part})[last(engine)] for part in batches(arrived)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from isthmus.codec.half import Half
-from isthmus.codec.huffman import SUFFIX, Huffman
+from isthmus.codec.huffman import SUFFIX, WHOLE_FROM, Huffman
 from isthmus.codec.picture import Picture, PictureScale
 from isthmus.codec.planar import PlanarClip, PlanarRange
 from isthmus.codec.raw import Raw
@@ -44,7 +44,8 @@ def make_codec(name: str, clip: ChannelClip | None = None, picture: PictureScale
     width, coded = name.removesuffix(SUFFIX), name.endswith(SUFFIX)
     if width in _WIDTHS:
         bits = _WIDTHS[width]
-        planar = PlanarRange(bits, coded) if clip is None else PlanarClip(bits, clip, whole=coded)
+        whole = coded and bits >= WHOLE_FROM
+        planar = PlanarRange(bits, whole) if clip is None else PlanarClip(bits, clip, whole=whole)
         return Huffman(planar) if coded else planar
     format_, _, quality = name.partition(":")
     if format_ in _PICTURES and quality.isascii() and quality.isdigit() and len(quality) <= 3:
