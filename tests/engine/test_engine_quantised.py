@@ -188,10 +188,12 @@ def test_early_outputs_come_as_floats(digits: Case, cache_dir: Path) -> None:
 
 
 def clipped(low: float, high: float) -> Model:
-    """A convolution and a Clip of its values, some of which lie outside."""
+    """A convolution and a Clip of its values, some of which lie outside; a Relu where there is no upper bound."""
+    bounds = ["c"] if high == np.inf else ["c", "low", "high"]
+    kind = "Relu" if high == np.inf else "Clip"
     weight = np.random.default_rng(1).normal(0, 1, (4, 3, 3, 3)).astype(np.float32)
     graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Clip", ["c", "low", "high"], ["y"])],
+        [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node(kind, bounds, ["y"])],
         "clipped",
         [helper.make_tensor_value_info("x", 1, ["N", 3, 8, 8])],
         [helper.make_tensor_value_info("y", 1, ["N", 4, 6, 6])],
@@ -214,6 +216,8 @@ def clipped(low: float, high: float) -> Model:
         (0.0, 3.0, (-1.0, 3.0), False),  # some levels lie below zero
         (0.43, 3.0, (0.0, 3.0), False),  # the bound is not zero
         (-1.0, 3.0, (-1.0, 3.0), False),
+        (0.0, np.inf, (0.0, 3.0), True),
+        (0.0, np.inf, (-1.0, 3.0), False),
     ],
 )
 @pytest.mark.parametrize("bits", [4, 8])
@@ -226,7 +230,7 @@ def test_an_activation_is_left_out_only_where_the_levels_imply_it(
     case.tables = Distortions.model_validate(rows)
     plan = case.plan(6, bits)
     head = quantised_head(case.net, ["y"], plan, case.tables)
-    assert ("Clip" not in [n.op_type for n in head.model.proto.graph.node]) == left_out
+    assert {"Clip", "Relu"}.isdisjoint(n.op_type for n in head.model.proto.graph.node) == left_out
     inputs = case.net.random_inputs(3, seed=9)
     found = np.asarray(head.restored(run(head, inputs, cache_dir))["y"], np.float32)
     wanted = case.slowly(plan, inputs, "y")["y"]
