@@ -1,7 +1,8 @@
 """The five methods that Edgent's papers compare, as one search with other exits and another partition inside.
 
 Device only and edge only run the whole network on one side; partition only takes the best cut of the whole network;
-right-sizing only takes an exit and runs it on the device; Edgent takes both. Used by edgent_static.py.
+right-sizing only takes an exit and runs it on the device; Edgent takes both. The whole network is the most accurate
+exit, which is the last one unless it is worse than one before. Used by edgent_static.py.
 """
 
 from __future__ import annotations
