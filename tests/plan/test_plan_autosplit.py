@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from bit_worlds import BITS, bit_problem, branched, chain, measured_problem, tables
+from bit_worlds import BITS, bit_problem, branched, chain, measured_problem, tables, weighted
+from plan_worlds import Op, graph
 
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import INPUT, OUTPUT, all_cuts, cut_at
@@ -221,6 +222,28 @@ def test_the_candidates_are_those_of_the_formula() -> None:
         dropped_for |= {d.reason for d in found.dropped}
         assert len(found.steps) + len(found.dropped) == len(storage.heads)
     assert dropped_for == {"does not fit"} or "sends more" in dropped_for
+
+
+def test_a_place_that_sends_as_much_as_the_input_is_a_candidate_and_one_bit_more_is_not() -> None:
+    ops = [Op("a", ("x",), 400), Op("b", ("a",), 401), Op("c", ("b",), 10)]
+    of = weighted(graph(ops, {"x": 100}, ["c"]), dict.fromkeys("abc", (5, 5, 5)))
+    problem = bit_problem(of, random.Random(1))
+    assert problem.distortions is not None
+    found = potential(problem, Storage.of(of, problem.distortions, BITS))
+    assert found.steps == (0, 1, 3)  # 400 numbers of 2 bits are what 100 of 8 are
+    assert [(d.cut, d.reason) for d in found.dropped] == [("b", "sends more")]
+    assert "3 of 4 places are candidates (1 send more than the input even at 2 bits)" in found.summary(None)
+
+
+def test_an_early_answer_is_stored_to_the_end() -> None:
+    ops = [Op("a", ("x",), 50), Op("early", ("a",), 900), Op("b", ("a",), 40), Op("c", ("b",), 30)]
+    of = weighted(graph(ops, {"x": 20}, ["early", "c"]), dict.fromkeys(("a", "early", "b", "c"), (5, 5, 5)))
+    problem = bit_problem(of, random.Random(1))
+    assert problem.distortions is not None
+    lives = Storage.of(of, problem.distortions, BITS).lives
+    assert lives.alive_bits(lives.uniform(4)).tolist() == [20 * 8 + 200, 200 + 3600, 200 + 3600 + 160, 3600 + 160 + 120]
+    head = Storage.of(of, problem.distortions, BITS, head=cut_at(of, "a")).lives
+    assert head.last == [0, 0]  # the input is read by a only, a crosses
 
 
 def test_the_literal_working_set_is_the_largest_tensor() -> None:

@@ -47,6 +47,13 @@ def test_each_tensor_moves_at_its_own_width(graph: Graph) -> None:
     assert seconds[at["relu_1"]] == 0
     assert seconds[at["maxpool_2"]] == pytest.approx(sizes["relu_1"] * 2 + sizes["maxpool_2"] * 6)
     first = graph.nodes[at["conv_3"]]  # nobody names what it makes: 16 bits
+    joined = next(i for i, names in enumerate(work.work.inputs) if len(names) == 2)
+    one, two = work.work.inputs[joined]
+    mixed = work.node_s(*work.row(BitPlan(outputs={one: 2, two: 8, work.work.outputs[joined][0]: 4})))
+    moved = (
+        graph.nodes[joined].parameters * 16 + sizes[one] * 2 + sizes[two] * 8 + sizes[work.work.outputs[joined][0]] * 4
+    )
+    assert mixed[joined] * 8 * device.bandwidth_bytes_per_s == pytest.approx(moved)
     assert seconds[at["conv_3"]] == pytest.approx(first.parameters * 16 + sizes["maxpool_2"] * 6 + sizes["relu_4"] * 16)
 
 
