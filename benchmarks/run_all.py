@@ -14,6 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NO_QUESTION = {
+    "codec_curves.py",
     "edgent_cdf.py",
     "edgent_live.py",
     "edgent_methods.py",
