@@ -34,6 +34,9 @@ def elements(shape: tuple[int, ...]) -> int:
     if len(shape) > MAX_AXES:
         raise BadFrame(f"a shape with {len(shape)} axes is announced; at most {MAX_AXES} are taken")
     for size in shape:
+        if type(size) is int and size > 0:  # the usual, in few steps
+            count, extent = count * size, extent * size
+            continue
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
             raise BadFrame(f"a shape with an axis of {size!r} is announced; sizes are whole numbers from 0 up")
         count, extent = count * int(size), extent * max(1, int(size))

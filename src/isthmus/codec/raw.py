@@ -36,14 +36,16 @@ class Raw:
     def load(self, payload: memoryview, shape: tuple[int, ...], dtype: str) -> Array:
         """A view of the payload. Raises BadFrame when it has not exactly the bytes of the shape, or is no truth value
         where `bool` is announced."""
-        wire = layout(dtype)
+        wire = DTYPES.get(dtype) or layout(dtype)
         count = elements(shape)
-        need_length(payload, count * wire.itemsize, shape, dtype)
+        if payload.nbytes != count * wire.itemsize:
+            need_length(payload, count * wire.itemsize, shape, dtype)
         if not count:
             return np.empty(shape, wire)
         if wire.kind == "b" and (greatest := octets(payload).max()) > 1:
             raise BadFrame(f"a bool tensor holds the byte {greatest}; only 0 and 1 are truth values")
-        return octets(payload).view(wire).reshape(shape)
+        data = np.frombuffer(payload, wire) if payload.c_contiguous else octets(payload).view(wire)
+        return data.reshape(shape)
 
     def payload_bytes(self, shape: tuple[int, ...], itemsize: int) -> int:
         """Elements times itemsize."""

@@ -65,11 +65,14 @@ def said_in(frame: Frame) -> Said:
 def outputs_of(frame: Frame, wanted: Sequence[str], *, some: bool = False) -> dict[str, Array]:
     """The outputs of an answer by name. Raises BadFrame when they are not the `wanted` ones (with `some`: not among
     them), or not what it says."""
-    told = parts_of(frame)
-    heads = [head for head, _ in told]
-    if not ({h.name for h in heads} <= set(wanted) if some else {h.name for h in heads} == set(wanted)):
-        raise BadFrame(f"the server sent {len(heads)} outputs that are not {', '.join(wanted)}")
-    return {head.name: _RAW.load(part, head.shape, head.dtype) for head, part in told}
+    outputs: dict[str, Array] = {}
+    at = 0
+    for head in output_heads(frame.header[_NUMBERS.size :]):
+        outputs[head.name] = _RAW.load(frame.body[at : at + head.payload_bytes], head.shape, head.dtype)
+        at += head.payload_bytes
+    if not (outputs.keys() <= set(wanted) if some else outputs.keys() == set(wanted)):
+        raise BadFrame(f"the server sent {len(outputs)} outputs that are not {', '.join(wanted)}")
+    return outputs
 
 
 def parts_of(frame: Frame) -> list[tuple[Head, memoryview]]:
