@@ -268,6 +268,8 @@ def test_a_head_too_large_leaves_the_server_and_names_the_nearest() -> None:
     plan = PLANNERS["autosplit"](problem)
     assert plan.cuts == (INPUT,)
     assert "no head fits: the smallest, up to n0, needs" in plan.why
+    assert [(d.cut, d.reason) for d in plan.dropped] == [(c, "does not fit") for c in ("n0", "n1", "n2", OUTPUT)]
+    assert all(d.bytes > 100 for d in plan.dropped)
     private = replace(problem, limits=Limits(home_memory_bytes=100, private=True))
     with pytest.raises(NoPlan, match=r"the smallest head, up to n0, needs \d+ bytes; raise the memory limit"):
         PLANNERS["autosplit"](private)

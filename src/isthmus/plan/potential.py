@@ -10,32 +10,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from isthmus.codec import codec_names
 from isthmus.graph import INPUT
 from isthmus.plan.limits import keeps_private
+from isthmus.plan.solution import Dropped
 from isthmus.plan.storage import INPUT_BITS, Storage
 from isthmus.plan.types import Problem
 from isthmus.units import show_bytes
 
-Reason = Literal["sends more", "does not fit", "private"]
-_SAID: dict[Reason, str] = {
+_SAID = {
     "sends more": "send more than the input even at {bits} bits",
     "does not fit": "do not fit {memory} even at {bits} bits",
     "private": "send what is private",
 }
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A place that is no candidate. `bytes`: what it sends, or what it needs, at the lowest width."""
-
-    cut: str
-    reason: Reason
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -78,11 +68,11 @@ def potential(problem: Problem, storage: Storage) -> Potential:
         if step:
             needs[cut.id] = need
         if not keeps_private(problem, [cut]):
-            dropped.append(Dropped(cut.id, "private", sent[step] // 8))
+            dropped.append(Dropped(cut=cut.id, reason="private", bytes=sent[step] // 8))
         elif sent[step] > raw and cut.id != INPUT:
-            dropped.append(Dropped(cut.id, "sends more", sent[step] // 8))
+            dropped.append(Dropped(cut=cut.id, reason="sends more", bytes=sent[step] // 8))
         elif memory is not None and need > memory:
-            dropped.append(Dropped(cut.id, "does not fit", need))
+            dropped.append(Dropped(cut=cut.id, reason="does not fit", bytes=need))
         else:
             steps.append(step)
     nearest = min(needs.items(), key=lambda pair: pair[1], default=None)

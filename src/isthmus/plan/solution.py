@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from isthmus.quant.types import BitPlan
+
+
+class Dropped(BaseModel):
+    """A place that is no candidate for a split. `bytes`: what it sends, or what it needs, at the lowest width."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cut: str
+    reason: Literal["sends more", "does not fit", "private"]
+    bytes: NonNegativeInt
 
 
 class Solution(BaseModel):

@@ -17,7 +17,7 @@ from isthmus.graph.cuts import narrow_cuts, tensors_before
 from isthmus.graph.exits import at_exit
 from isthmus.graph.types import INPUT, OUTPUT, Graph
 from isthmus.link.types import Link
-from isthmus.plan.solution import Solution
+from isthmus.plan.solution import Dropped, Solution
 from isthmus.profile.times import Times
 from isthmus.profile.types import lateness
 from isthmus.quant.types import BitPlan, Distortions
@@ -72,7 +72,9 @@ class Problem:
     a profile has measured); planners that list cuts list these, or every narrow one where it is None. exits: the early
     exits in running order, the main output last; planners that do not choose among them run the whole network.
     states_bps: uplink rates to prepare for (`isthmus.adapt.bandwidth_states`), rising; planners that make a
-    configuration map take a range of their own where there are none. batches: the same network at other batch sizes to
+    configuration map take a range of their own where there are none. states_spread: what the rate turns out to be, as
+    multiples of the state it was believed to be in, equally likely (`isthmus.adapt.belief_spread`); none: exactly the
+    state. batches: the same network at other batch sizes to
     prepare for; planners that make switch tables make one for each. whole: the network that this is one exit of.
     distortions: what fewer bits do to each layer, for planners that choose widths. losses: name of a `Solution` → the
     accuracy it was measured to lose (shares of 1). literal: what Auto-Split prints where isthmus departs from it.
@@ -89,6 +91,7 @@ class Problem:
     ready: tuple[str, ...] | None = None
     exits: tuple[Exit, ...] = ()
     states_bps: tuple[float, ...] = ()
+    states_spread: tuple[float, ...] = ()
     batches: tuple[Graph, ...] = ()
     whole: Graph | None = None
     distortions: Distortions | None = None
@@ -292,9 +295,9 @@ RewardName = Literal["edgent", "accuracy_first"]
 
 
 class ConfigRow(BaseModel):
-    """The best strategy for one bandwidth state: exit, cut and codec, what it takes there, and its reward.
-    `meets`: the latency requirement holds; where it cannot, this is the fastest strategy there is. `sends`: something
-    leaves home."""
+    """The best strategy for one bandwidth state: exit, cut and codec, what it takes there, and its reward (expected
+    over the map's spread of rates). `meets`: the latency requirement holds at the state's own rate; where it cannot,
+    this is the fastest strategy there is. `sends`: something leaves home."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -321,6 +324,8 @@ class ConfigMap(BaseModel):
     batch: int = Field(ge=1)
     reward: RewardName
     within_s: PositiveFloat | None
+    spread: tuple[PositiveFloat, ...] = ()
+    """what the rate turns out to be, as multiples of a state, equally likely; none: exactly the state"""
     rows: tuple[ConfigRow, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -389,6 +394,7 @@ class Plan(BaseModel):
     bits: BitPlan | None = None
     """the widths of the device's part, where the planner chose them"""
     solutions: tuple[Solution, ...] = ()
-    """splits and widths to choose from, the fastest first"""
+    dropped: tuple[Dropped, ...] = ()
+    """splits and widths to choose from, the fastest first, and places that are no candidates"""
     config: ConfigMap | None = None
     """the configuration map, where the planner made one"""

@@ -46,7 +46,8 @@ def autosplit(problem: Problem) -> Plan:
     candidates = sorted([option, *others], key=lambda p: len(p.cuts[0].head))
     why = f"{why_of(problem, option, others)}; {_note(problem, found, best, limits.distortion, limits.loss)}"
     plan = plan_for(problem, "autosplit", option, candidates, why)
-    return plan.model_copy(update={"bits": best.bits, "solutions": tuple(_shown(found.solutions, best))})
+    solutions = tuple(_shown(found.solutions, best))
+    return plan.model_copy(update={"bits": best.bits, "solutions": solutions, "dropped": found.places.dropped})
 
 
 def _keeps(solution: Solution, distortion: float | None, loss: float | None) -> bool:
