@@ -343,5 +343,9 @@ def test_waiting_is_worth_at_most_what_the_device_would_have_taken() -> None:
     assert choice.cut == "late"
     assert choice.predicted_s is not None
     assert choice.give_up_s == pytest.approx(choice.predicted_s + 120 * MS)
+    quick = settled(20e6, table_of((INPUT, 0, 1, 1), (OUTPUT, 9, 0, 0))).choose(5)
+    assert quick.cut == INPUT
+    assert quick.predicted_s is not None
+    assert quick.give_up_s == pytest.approx(quick.predicted_s + 50 * MS), "a hiccup of 10 ms is nothing to give up for"
     alone = settled(1e5).choose(5)
     assert (alone.cut, alone.give_up_s) == (OUTPUT, None)

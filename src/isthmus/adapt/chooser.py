@@ -29,6 +29,8 @@ DOUBT = 0.3
 SLOW = 2.0
 """A transfer too short for dispersion is news of the link when it took this many round trips beyond its half, and this
 many times as long as believed."""
+LEAST_WAIT_S = 0.05
+"""Nobody is given up within this of when he was expected: a busy machine is late by more than a small network takes."""
 SETTLED = 8.0
 """Samples of a rate after which probes are as rare as `Habits.probe_every_s`; after a quarter, four times as often."""
 
@@ -177,7 +179,7 @@ class TableChooser:
         ski-rental rule: Karlin et al., "Competitive Snoopy Caching", Algorithmica 1988)."""
         if size.whole is None or at == size.whole:
             return None
-        return float(latency[at] + latency[size.whole])
+        return float(latency[at]) + max(LEAST_WAIT_S, float(latency[size.whole]))
 
     def _in_time(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
         """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,
