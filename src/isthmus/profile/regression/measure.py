@@ -44,7 +44,7 @@ class TimedLayer(_Strict):
     """One layer and the seconds it took, one number a pass."""
 
     shape: LayerShape
-    seconds: tuple[NonNegativeFloat, ...]
+    seconds: tuple[NonNegativeFloat, ...] = Field(min_length=1)
 
 
 class LayerTimes(_Strict):
@@ -67,8 +67,8 @@ class LayerTimes(_Strict):
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """All layers timed, each with the mean of its quicker passes."""
-        return tuple(Sample(layer.shape, _steady_s(layer.seconds)) for layer in self.layers)
+        """All layers timed, each with its quickest pass: what a slow moment of the machine adds is not the layer's."""
+        return tuple(Sample(layer.shape, min(layer.seconds)) for layer in self.layers)
 
 
 @dataclass(frozen=True)
