@@ -163,10 +163,10 @@ def test_a_current_choice_that_would_be_late_is_left_however_small_the_gain() ->
 
 def test_a_plan_that_sends_nothing_still_learns() -> None:
     chooser = settled(0.2e6)
-    assert chooser.choose(5).cut == OUTPUT
-    assert chooser.probe_bytes(5.0) == 0  # the last sample is young
+    assert chooser.choose(4.2).cut == OUTPUT
+    assert chooser.probe_bytes(4.4) == 0  # the last sample is young
     asked = [t / 10 for t in range(50, 150) if chooser.probe_bytes(t / 10)]
-    assert np.diff(asked) == pytest.approx(1.25, abs=0.11)  # five samples are five eighths of the way to every 2 s
+    assert np.diff(asked) == pytest.approx(0.5, abs=0.11)  # one after the other: nobody waits behind them
     for at in range(15, 20):
         chooser.observe(step(at, probe=True, up_bps=0.2e6))
     later = [t / 10 for t in range(200, 300) if chooser.probe_bytes(t / 10)]
@@ -186,27 +186,28 @@ def test_news_is_checked_soon() -> None:
 
 
 def test_a_request_that_taught_nothing_is_followed_by_a_probe_that_fits_the_link() -> None:
-    """12.5 kB take 0.5 s at 0.2 Mbit/s: with 30 % of the link, every 1.67 s. None while requests tell of the link."""
+    """12.5 kB take 0.1 s at 1 Mbit/s: with 10 % of the link, every second. None while requests tell of the link."""
+    table = table_of((INPUT, 0, 10, 600), ("last", 80, 1, 1), (OUTPUT, 120, 0, 0))
 
-    def asked(habits: Habits, *, sending: bool) -> list[float]:
-        chooser = settled(0.2e6, habits=habits)
+    def asked(habits: Habits, *, telling: bool) -> list[float]:
+        chooser = settled(1e6, table, habits)
         for t in range(5, 20):  # the rate has settled
-            chooser.observe(step(t, up_bps=0.2e6))
+            chooser.observe(step(t, up_bps=1e6))
         found = []
         for tick in range(200, 260):
             now = tick / 10
             if tick % 2 == 0:
-                chooser.choose(now)
-                if sending:
-                    chooser.observe(step(now, up_bps=0.2e6))
+                assert chooser.choose(now).cut == "last"
+                if telling:
+                    chooser.observe(step(now, up_bps=1e6))
             if chooser.probe_bytes(now):
                 found.append(now)
         return found
 
-    assert asked(Habits(), sending=True) == []
-    assert asked(Habits(), sending=False) == pytest.approx([20.8, 22.5, 24.2, 25.9])
-    assert asked(Habits(probe_share=0.5), sending=False) == pytest.approx([20.1, 21.1, 22.1, 23.1, 24.1, 25.1])
-    assert asked(Habits(probe_share=0), sending=False) == pytest.approx([21.1, 23.1, 25.1])
+    assert asked(Habits(), telling=True) == []
+    assert np.diff(asked(Habits(), telling=False)) == pytest.approx(0.4)  # 0.33, looked at every 0.1 s
+    assert asked(Habits(probe_share=0.1), telling=False) == pytest.approx([20.1, 21.1, 22.1, 23.1, 24.1, 25.1])
+    assert asked(Habits(probe_share=0), telling=False) == pytest.approx([21.1, 23.1, 25.1])
 
 
 def test_no_probe_where_nothing_could_change() -> None:

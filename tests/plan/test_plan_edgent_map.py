@@ -18,6 +18,7 @@ from isthmus.plan.cost import allowed_codecs
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.rewards import reward
 from isthmus.plan.types import ConfigMap, Exit
+from isthmus.profile.types import lateness
 
 STATES = (1e6, 6e6, 40e6, 300e6)
 
@@ -150,6 +151,34 @@ def test_with_a_spread_the_expected_reward_is_the_greatest_there_is() -> None:
             if row.reward:
                 assert worth[row.exit or "", row.cut, row.codec] == pytest.approx(row.reward, rel=1e-9)
             other += (row.exit, row.cut, row.codec) != (mean.exit, mean.cut, mean.codec)
+    assert other >= 3, other
+
+
+def test_with_a_spread_in_time_is_what_surely_is() -> None:
+    """Against pricing every strategy on the link as late as one exchange in twenty is; and it changes the choice."""
+    late, other = 3.0, 0
+    for seed in range(20):
+        problem = replace(branchy_problem(random.Random(seed)), states_bps=STATES, states_spread=(0.7, 1.0, 1.4))
+        link = replace(problem.links[0], late=late)
+        slow = replace(problem, links=(problem.links[0].slowed(1 + late * lateness(0.95)),))
+        within = problem.limits.latency_s or math.inf
+        try:
+            config = configuration_map(replace(problem, links=(link,)))
+        except NoPlan:
+            continue
+        plain = configuration_map(problem)
+        for row, careless in zip(config.rows, plain.rows, strict=True):
+            worth = 0.0
+            found: dict[tuple[str, str, str], float] = {}
+            for factor in problem.states_spread:
+                typical = strategies(problem, factor * row.state_bps)
+                surely = strategies(slow, factor * row.state_bps / (1 + late * lateness(0.95)))
+                for (exit_, cut, codec, seconds, accuracy), (*_, most, _) in zip(typical, surely, strict=True):
+                    gained = math.exp(accuracy) + 1 / seconds if most <= within else 0.0
+                    found[exit_, cut, codec] = found.get((exit_, cut, codec), 0.0) + gained / 3
+            worth = max(found.values())
+            assert row.reward == pytest.approx(worth, rel=1e-9)
+            other += (row.exit, row.cut, row.codec) != (careless.exit, careless.cut, careless.codec)
     assert other >= 3, other
 
 

@@ -19,27 +19,34 @@ from isthmus.plan.types import ConfigRow, Exit, Problem, RewardName
 
 @dataclass(frozen=True)
 class Strategies:
-    """One exit, and every partition of it that the limits allow."""
+    """One exit, and every partition of it that the limits allow: what it typically takes, and what it surely takes
+    (`Problem.surely`; the same where no spread is known), on links that are this many times as slow then."""
 
     exit: Exit
     table: CostTable
+    surely: CostTable
+    slow: float = 1.0
 
     def worth(
         self, link: Link, spread: Sequence[float], within_s: float | None, name: RewardName
     ) -> NDArray[np.float64]:
-        """The reward of every partition that is expected on this link, where its rates turn out to be these multiples
-        of what is believed, each as likely as the others; on exactly this link where there are none."""
-        accuracy, total = self.exit.accuracy or 0.0, np.zeros(len(self.table.cuts))
-        for factor in spread or (1.0,):
+        """The reward of every partition on exactly this link, as published. Where rates are known to turn out to be
+        these multiples of what is believed, each as likely as the others, the reward expected; in time is then what
+        surely is at that rate."""
+        accuracy = self.exit.accuracy or 0.0
+        if not spread:
+            return reward(name, accuracy, _on(self.table, link), within_s)
+        total = np.zeros(len(self.table.cuts))
+        for factor in spread:
             there = link_at(link, factor * link.up_bps)
-            latency_s = self.table.latency_s(there.up_bps, there.down_bps, there.rtt_s)
-            total += reward(name, accuracy, latency_s, within_s)
-        return total / len(spread or (1.0,))
+            in_time = _on(self.surely, there.slowed(self.slow)) <= (np.inf if within_s is None else within_s)
+            total += np.where(in_time, reward(name, accuracy, _on(self.table, there), None), 0.0)
+        return total / len(spread)
 
     def row(self, at: int, link: Link, within_s: float | None, worth: float | None = None) -> ConfigRow:
         """Partition number `at` on this link, as a row of a configuration map. Its reward: `worth`, or the paper's."""
         table = self.table
-        latency_s = float(table.latency_s(link.up_bps, link.down_bps, link.rtt_s)[at])
+        latency_s = float(_on(table, link)[at])
         if worth is None:
             worth = float(reward("edgent", self.exit.accuracy or 0.0, latency_s, within_s))
         return ConfigRow(
@@ -66,10 +73,17 @@ def strategies(problem: Problem) -> tuple[Strategies, ...]:
         at = problem.at_exit(place.output) if place.output else problem
         options = [(p.cuts, p.codec) for p in within_limits(at, candidates_for(at))]
         if options:
-            found.append(Strategies(place, CostTable.of(at, options)))
+            table = CostTable.of(at, options)
+            surely = table if at.surely is at else CostTable.of(at.surely, options)
+            found.append(Strategies(place, table, surely, table.link.up_bps / surely.link.up_bps))
     if not found:
         raise NoPlan("no exit has a partition that keeps the limits on memory and privacy; allow more of either")
     return tuple(found)
+
+
+def _on(table: CostTable, link: Link) -> NDArray[np.float64]:
+    """What every partition takes on this link."""
+    return table.latency_s(link.up_bps, link.down_bps, link.rtt_s)
 
 
 def link_at(link: Link, up_bps: float) -> Link:

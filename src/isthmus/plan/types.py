@@ -30,7 +30,7 @@ class Limits:
 
     `sure`: the share of requests that must keep `latency_s` (0.5 to below 1). A choice is then in time where the
     seconds that this share of requests keeps are, by the spread that the profiles and the link tell
-    (`Problem.surely`). None: where its typical seconds are, as in the papers. Configuration maps take typical ones.
+    (`Problem.surely`). None: its typical seconds, as in the papers and in maps without a spread of rates.
     Raises BadInput for a share outside."""
 
     latency_s: float | None = None

@@ -38,7 +38,8 @@ def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMa
     the uplink.
 
     As published a strategy is rewarded for what it does at the state's own rate; with `problem.states_spread` for what
-    it is expected to do at the rates that a state turns out to be, so that one which is only just in time is not taken.
+    it is expected to do at the rates that a state turns out to be, in time if `limits.sure` of the requests are at that
+    rate, so that one which is only just in time is not taken.
     Of strategies with the same reward the later exit and the later cut count (`≤` in the algorithm); where nothing
     meets the requirement the fastest is kept and marked.
 
