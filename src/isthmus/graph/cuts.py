@@ -9,7 +9,7 @@ made in the tail unless the id says otherwise: "t!exit1" cuts at t and makes exi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
@@ -129,7 +129,7 @@ def tensors_before(graph: Graph, name: str) -> frozenset[str]:
         near = difflib.get_close_matches(name, [n.name for n in graph.nodes], n=3, cutoff=0.3)
         hint = f"did you mean {', '.join(near)}?" if near else f"the first is {graph.nodes[0].name}"
         raise BadInput(f"{graph.name} has no node '{name}'; {hint}")
-    needed = _ancestors(graph, list(graph.nodes[at].inputs))
+    needed = ancestors(graph, list(graph.nodes[at].inputs))
     return frozenset(graph.inputs).union(*(graph.nodes[i].outputs for i in needed))
 
 
@@ -153,14 +153,15 @@ def _tail_walks(graph: Graph, crossing: set[str], forced: set[str]) -> dict[str,
     tail = {o: w for o, w in walks.items() if w is not None and o not in forced}
     if len(tail) == len(walks):
         return tail
-    needed = _ancestors(graph, [o for o in walks if o not in tail])
+    needed = ancestors(graph, [o for o in walks if o not in tail])
     while shared := [o for o, w in tail.items() if not w.isdisjoint(needed)]:
-        needed |= _ancestors(graph, shared)
+        needed |= ancestors(graph, shared)
         tail = {o: w for o, w in tail.items() if o not in shared}
     return tail
 
 
-def _ancestors(graph: Graph, names: list[str]) -> set[int]:
+def ancestors(graph: Graph, names: Iterable[str]) -> set[int]:
+    """Indices of the nodes that lead to these tensors."""
     seen: set[int] = set()
     todo = [graph.producer[n] for n in names if n in graph.producer]
     while todo:

@@ -28,6 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from isthmus.errors import BadInput
 from isthmus.graph import VIEWS, Graph, Node, fused_graph, graph_of
+from isthmus.graph.cuts import ancestors
 from isthmus.model.onnx_file import model_from_proto
 from isthmus.model.types import Model
 from isthmus.quant.fit import layer_weights, weight_values
@@ -93,21 +94,9 @@ def quantised_head(
     if unknown := [t for t in (*crossing, *early) if t not in known]:
         raise BadInput(f"the fused graph of {net.name} has no tensor {unknown[0]!r} to end a head at")
     writer = _Writer(net, graph, plan, tables, signed)
-    for i in sorted(_needed(graph, [*crossing, *early])):
+    for i in sorted(ancestors(graph, [*crossing, *early])):
         writer.layer(graph.nodes[i])
     return writer.head([t for t in crossing if t not in graph.inputs], early)
-
-
-def _needed(graph: Graph, wanted: Sequence[str]) -> set[int]:
-    """Indices of the layers that lead to these tensors."""
-    found: set[int] = set()
-    todo = [graph.producer[t] for t in wanted if t in graph.producer]
-    while todo:
-        i = todo.pop()
-        if i not in found:
-            found.add(i)
-            todo.extend(graph.producer[t] for t in graph.nodes[i].inputs if t in graph.producer)
-    return found
 
 
 @dataclass
