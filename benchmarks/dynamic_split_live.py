@@ -35,7 +35,6 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,6 +43,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from live_judging import LEAD_S, Replay, judged, over_time, priced, summed
 from shaped_runs import PORT, on_core, packed, serving
 
 from isthmus.adapt import Fixed, Habits, TableChooser
@@ -54,7 +54,7 @@ from isthmus.link import Link, read_trace
 from isthmus.link.testbed import ShapedNetwork
 from isthmus.link.trace import Trace
 from isthmus.plan import CostTable
-from isthmus.record import Choice, Chooser, Seconds, Step, read_journal
+from isthmus.record import Choice, Chooser, Step, read_journal
 from isthmus.session import table_of
 from isthmus.simulate import Load, Requests, World, play, seconds_of_all
 
@@ -64,8 +64,6 @@ JPEG = "jpeg:95"
 """The lowest quality that keeps the accuracy of MobileNetV2 within a point on ImageNet pictures."""
 PACKING = ("--codecs", f"float32,float16,int8,{JPEG}", "--picture", "0.485,0.456,0.406/0.229,0.224,0.225")
 DOWN = 4.0
-LEAD_S = 1.5
-"""At the first rate of the part, not counted: connections and windows open, beliefs settle."""
 GRID_S = 0.01
 LATE_NEWS_S = 0.5
 FEWEST_CHANGES = 3
@@ -74,8 +72,6 @@ MEDIANS = (0.5, 1.0, 2.0, 4.0)
 HOPELESS = 1.5
 """What is expected to take this much longer than the best that never changes plays a third of the part."""
 Name = tuple[str, str]
-Replay = tuple[Sequence[Step], float]
-"""The requests of one replay, and when it ended on the trace's clock."""
 
 
 @dataclass(frozen=True)
@@ -240,28 +236,6 @@ def simulated(world: World, asked: Requests, chooser: Chooser) -> float:
     return over_time([(play(world, chooser, asked).steps, asked.until_s or 0.0)])
 
 
-def over_time(replays: Sequence[Replay]) -> float:
-    """Seconds: the mean over the time after the lead of the latency of the request begun last."""
-    total = spent = 0.0
-    for steps, until_s in replays:
-        begun = np.array([s.t_s for s in steps if s.kind == "request"])
-        seconds = np.array([s.seconds.total for s in steps if s.kind == "request"])
-        held = np.clip(np.append(begun[1:], until_s), LEAD_S, until_s) - np.clip(begun, LEAD_S, until_s)
-        total += float(held @ seconds)
-        spent += float(held.sum())
-    return total / spent
-
-
-def priced(world: World, replays: Sequence[Replay]) -> float:
-    """Seconds: the same for somebody who asks at the same moments and takes what ends first."""
-    best = [
-        ([s.model_copy(update={"seconds": Seconds(total=t)}) for s, t in zip(steps, least, strict=True)], until_s)
-        for steps, until_s in replays
-        for least in [seconds_of_all(world, [s.t_s for s in steps]).min(1).tolist()]
-    ]
-    return over_time(best)
-
-
 def cell(device: Device, bundle: Bundle, world: World, link: Link, trace: Trace) -> dict[str, Any]:
     """Every policy over one trace."""
     settings, table = device.settings, world.sizes.least.table
@@ -302,41 +276,6 @@ def cell(device: Device, bundle: Bundle, world: World, link: Link, trace: Trace)
     }
     decision = {key: float(np.median([one[key] for one in told])) for key in told[0]}
     return {"policies": rows, "decision_us": decision, **judged(rows, priced(world, replays["dynamic"]))}
-
-
-def summed(replays: Sequence[Replay], simulated_s: float) -> dict[str, Any]:
-    """One policy in numbers; milliseconds."""
-    mean_ms = over_time(replays) * 1e3
-    steps = [s for found, _ in replays for s in found if s.t_s + s.seconds.total > LEAD_S]
-    total = np.array([s.seconds.total for s in steps]) * 1e3
-    return {
-        "requests": len(steps),
-        "mean_ms": mean_ms,
-        "per_request_ms": float(total.mean()),
-        "p50_ms": float(np.median(total)),
-        "p99_ms": float(np.quantile(total, 0.99)),
-        "simulated_ms": simulated_s * 1e3,
-        "simulated_over_real": simulated_s * 1e3 / mean_ms,
-        "cuts": dict(Counter(f"{s.cut}/{s.codec}" for s in steps)),
-        "troubles": sum(bool(s.trouble) for s in steps),
-    }
-
-
-def judged(rows: dict[str, Any], priced_s: float) -> dict[str, float | str]:
-    """The numbers asked for."""
-    mine = rows["dynamic"]["mean_ms"]
-    fixed = {n: r["mean_ms"] for n, r in rows.items() if n not in ("dynamic", "clairvoyant") and r["whole_part"]}
-    best = min(fixed, key=lambda n: fixed[n])
-    plain = min((v for n, v in fixed.items() if n != "server/jpeg"), default=fixed[best])
-    return {
-        "regret": mine / rows["clairvoyant"]["mean_ms"] - 1,
-        "regret_priced": mine / (priced_s * 1e3) - 1,
-        "best_static": best,
-        "gain": 1 - mine / fixed[best],
-        "gain_without_jpeg": 1 - mine / plain,
-        "worst_simulated": max(abs(r["simulated_over_real"] - 1) for r in rows.values()),
-        "simulated_dynamic": rows["dynamic"]["simulated_over_real"],
-    }
 
 
 def steps_lag(device: Device, world: World, link: Link, tie: float) -> dict[str, Any]:

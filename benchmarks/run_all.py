@@ -13,17 +13,6 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NO_QUESTION = {
-    "codec_curves.py",
-    "edgent_cdf.py",
-    "edgent_live.py",
-    "edgent_methods.py",
-    "edgent_pictures.py",
-    "edgent_published.py",
-    "run_all.py",
-    "shaped_runs.py",
-    "split_map.py",
-}
 
 
 def main() -> None:
@@ -33,7 +22,7 @@ def main() -> None:
     options = parser.parse_args()
     found = {}
     for script in sorted(HERE.glob("*.py")):
-        if script.name in NO_QUESTION or (options.only or "") not in script.name:
+        if not asks(script) or (options.only or "") not in script.name:
             continue
         print(f"\n== {script.stem}: {question(script)}", flush=True)
         ran = subprocess.run([sys.executable, str(script), "--json"], capture_output=True, text=True, check=False)
@@ -44,6 +33,11 @@ def main() -> None:
         print(json.dumps(found[script.stem], indent=1)[:4000])
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
+
+
+def asks(script: Path) -> bool:
+    """Whether it is a benchmark, which prints its figures with --json, and no part of one."""
+    return script.name != Path(__file__).name and 'add_argument("--json"' in script.read_text(encoding="utf-8")
 
 
 def question(script: Path) -> str:

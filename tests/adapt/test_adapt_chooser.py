@@ -350,3 +350,14 @@ def test_waiting_is_worth_at_most_what_the_device_would_have_taken() -> None:
     assert quick.give_up_s == pytest.approx(quick.predicted_s + 50 * MS), "a hiccup of 10 ms is nothing to give up for"
     alone = settled(1e5).choose(5)
     assert (alone.cut, alone.give_up_s) == (OUTPUT, None)
+
+
+def test_waiting_behind_a_probe_is_no_news_of_the_link() -> None:
+    """A probe of 12.5 kB takes 0.1 s at 1 Mbit/s, and so does a kilobyte behind it."""
+    chooser = settled(1e6)
+    chooser.choose(7.0)
+    assert chooser.probe_bytes(7.0)
+    for t_s in (7.01, 7.05):
+        up = Seconds(total=0.12, up=0.11)
+        chooser.observe(Step(id=1, t_s=t_s, ran="split", cut="late", codec="float32", seconds=up, up_bytes=1000))
+    assert chooser.beliefs[0] == pytest.approx(1e6, rel=0.01)

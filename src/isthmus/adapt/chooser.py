@@ -43,8 +43,8 @@ class Habits:
     request in all, the cheaper one is taken however close they are, so that no small difference is paid for ever.
     probe_every_s: without a bandwidth sample for this long, a probe of `probe_bytes` is asked for; it must leave 8 kB
     after its first chunk for dispersion to say anything. probe_share: sooner after a request that told nothing of the
-    link, as long as probes take no more than this share of the link's time (all of it while nothing else is sent, at
-    most one a request); 0: not sooner.
+    link, as long as probes take no more than this share of the link's time (all of it while nothing else is sent);
+    0: not sooner.
     """
 
     deadline_s: float | None = None
@@ -239,10 +239,13 @@ class TableChooser:
     def _crawled_bps(self, step: Step) -> float | None:
         """A kilobyte leaves in one piece and shows no dispersion, but when it takes far longer than believed its own
         time tells the rate, within the link's jitter: without this a link that almost stands still goes unnoticed. A
-        longer answer whose own rate was not seen may have taken that time instead, and tells nothing."""
+        longer answer whose own rate was not seen may have taken that time instead, and so may a probe that was still
+        on its way up: those tell nothing."""
         if step.down_bytes > step.up_bytes and step.evidence.down_bps is None:
             return None
         rtt_s = self._rtt.least
+        if step.t_s < self._asked_s + 8 * self.habits.probe_bytes / self._bandwidth.bps + rtt_s:
+            return None
         took_s = step.seconds.up - rtt_s / 2
         if not step.up_bytes or took_s <= max(SLOW * rtt_s, SLOW * 8 * step.up_bytes / self._bandwidth.bps):
             return None

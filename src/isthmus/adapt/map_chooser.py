@@ -11,6 +11,7 @@ Here besides: the link is watched, probed and given up as the table chooser does
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from isthmus.adapt.chooser import TableChooser
@@ -26,7 +27,7 @@ HOLD = 0.05
 link moves by a hundredth or two, and a rate may lie exactly on a border."""
 
 
-class _Strategist:
+class _Strategist(ABC):
     """What both have in common: a link that is watched, a strategy, and the device where the server is away.
 
     One batch size; requests of others follow it too. Times are seconds on any one rising clock.
@@ -70,8 +71,9 @@ class _Strategist:
     def _remark(self) -> str:
         return ""
 
+    @abstractmethod
     def _strategy(self) -> ConfigRow:
-        raise NotImplementedError
+        """The strategy for the next request."""
 
 
 class MapChooser(_Strategist):

@@ -1,0 +1,74 @@
+"""What a live replay of a trace comes to: means over time, each policy in numbers, and the figures asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from isthmus.record import Seconds, Step
+from isthmus.simulate import World, seconds_of_all
+
+LEAD_S = 1.5
+"""At the first rate of the part, not counted: connections and windows open, beliefs settle."""
+Replay = tuple[Sequence[Step], float]
+"""The requests of one replay, and when it ended on the trace's clock."""
+
+
+def over_time(replays: Sequence[Replay]) -> float:
+    """Seconds: the mean over the time after the lead of the latency of the request begun last."""
+    total = spent = 0.0
+    for steps, until_s in replays:
+        begun = np.array([s.t_s for s in steps if s.kind == "request"])
+        seconds = np.array([s.seconds.total for s in steps if s.kind == "request"])
+        held = np.clip(np.append(begun[1:], until_s), LEAD_S, until_s) - np.clip(begun, LEAD_S, until_s)
+        total += float(held @ seconds)
+        spent += float(held.sum())
+    return total / spent
+
+
+def priced(world: World, replays: Sequence[Replay]) -> float:
+    """Seconds: the same for somebody who asks at the same moments and takes what ends first."""
+    best = [
+        ([s.model_copy(update={"seconds": Seconds(total=t)}) for s, t in zip(steps, least, strict=True)], until_s)
+        for steps, until_s in replays
+        for least in [seconds_of_all(world, [s.t_s for s in steps]).min(1).tolist()]
+    ]
+    return over_time(best)
+
+
+def summed(replays: Sequence[Replay], simulated_s: float) -> dict[str, Any]:
+    """One policy in numbers; milliseconds."""
+    mean_ms = over_time(replays) * 1e3
+    steps = [s for found, _ in replays for s in found if s.t_s + s.seconds.total > LEAD_S]
+    total = np.array([s.seconds.total for s in steps]) * 1e3
+    return {
+        "requests": len(steps),
+        "mean_ms": mean_ms,
+        "per_request_ms": float(total.mean()),
+        "p50_ms": float(np.median(total)),
+        "p99_ms": float(np.quantile(total, 0.99)),
+        "simulated_ms": simulated_s * 1e3,
+        "simulated_over_real": simulated_s * 1e3 / mean_ms,
+        "cuts": dict(Counter(f"{s.cut}/{s.codec}" for s in steps)),
+        "troubles": sum(bool(s.trouble) for s in steps),
+    }
+
+
+def judged(rows: dict[str, Any], priced_s: float) -> dict[str, float | str]:
+    """The numbers asked for."""
+    mine = rows["dynamic"]["mean_ms"]
+    fixed = {n: r["mean_ms"] for n, r in rows.items() if n not in ("dynamic", "clairvoyant") and r["whole_part"]}
+    best = min(fixed, key=lambda n: fixed[n])
+    plain = min((v for n, v in fixed.items() if n != "server/jpeg"), default=fixed[best])
+    return {
+        "regret": mine / rows["clairvoyant"]["mean_ms"] - 1,
+        "regret_priced": mine / (priced_s * 1e3) - 1,
+        "best_static": best,
+        "gain": 1 - mine / fixed[best],
+        "gain_without_jpeg": 1 - mine / plain,
+        "worst_simulated": max(abs(r["simulated_over_real"] - 1) for r in rows.values()),
+        "simulated_dynamic": rows["dynamic"]["simulated_over_real"],
+    }
