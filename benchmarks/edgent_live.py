@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dynamic_split_live import LEAD_S, Device, Settings, machines
+from dynamic_split_live import Device, Settings, machines
 from edgent_dynamic import ALLOWED, NETS, SETS, Net, Set, judged
+from live_judging import LEAD_S
 from shaped_runs import packed
 
 from isthmus.adapt import bandwidth_states, belief_spread
