@@ -127,6 +127,7 @@ def case(device: Device, net: Net, data: Set, within_s: float, part: Trace) -> d
             steps, _ = device.play(name, wire, link, choice=(row.cut, row.codec), exit=row.exit)
         else:
             steps, _ = device.play(name, wire, link, strategy=name, **asked)
+        steps = [s for s in steps if s.t_s >= LEAD_S]
         found[name] = served(steps, net.problem.exits, within_s)
         say(net.name, data.name, name, found[name], steps)
     return {
