@@ -1,6 +1,7 @@
 """Running a network on this machine, whole and in halves. The only folder that knows onnxruntime."""
 
-from isthmus.engine.engine import Engine, Progress
+from isthmus.engine.engine import Engine, Finish, Progress
+from isthmus.engine.few_bits import FewBits, Kept
 from isthmus.engine.instructions import has_vnni
 from isthmus.engine.nodes import kernel_times, node_times, owners
 from isthmus.engine.sessions import RUNTIME
@@ -10,6 +11,9 @@ from isthmus.engine.taps import Taps, tapped
 __all__ = [
     "RUNTIME",
     "Engine",
+    "FewBits",
+    "Finish",
+    "Kept",
     "Progress",
     "SlowDown",
     "Taps",

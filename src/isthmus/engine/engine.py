@@ -25,6 +25,9 @@ from isthmus.model.types import Model
 
 Progress = Callable[[int, int, str], None]
 """progress(done, of, what): told about long work."""
+Finish = Literal["on", "anew", "never"]
+"""How a machine ends a request that the server did not answer: it goes on from what was to cross, begins with the input
+anew, or cannot."""
 _KEPT_ON_DEMAND = 4
 """Pairs of halves built on demand that stay in memory: each holds the weights once more."""
 _KEPT_PREPACKED = 2
@@ -107,6 +110,11 @@ class Engine:
     def runtime(self) -> str:
         """What computes: `onnxruntime 1.x.y`."""
         return RUNTIME
+
+    @property
+    def finishes(self) -> Finish:
+        """How a request that the server did not answer ends here: with the whole network at hand, from the cut on."""
+        return "on"
 
     @property
     def slowdown(self) -> float:

@@ -179,7 +179,7 @@ class Session:
         if keeper is None:
             raise BadInput("the session has no server")
         try:
-            line = keeper.wait_line(self._deadline_s if self._mode == "only_on_server" else 0.0)
+            line = keeper.wait_line(self._deadline_s if self._only_there else 0.0)
         except Remote as e:
             return self._instead(trip, work, e)
         keeper.busy(+1)
@@ -198,10 +198,29 @@ class Session:
         try:
             self._send(trip, work, line, keeper, crossing)
         except (Remote, BadInput) as e:
-            self._instead(trip, work, e)
-            return
+            if self._halves.finishes != "never" or not self._sent_again(trip, work, keeper, crossing):
+                self._instead(trip, work, e)
+                return
         if work.first == "server":
             self._finish(trip, work)
+
+    def _sent_again(self, trip: Trip, work: Work, keeper: Keeper, crossing: Arrays) -> bool:
+        """Nobody here could finish: whenever the server shows itself again before the deadline it is asked again.
+        False where it never answered."""
+        while (left_s := trip.started_s + self._deadline_s - self._clock()) > 0:
+            try:
+                line = keeper.wait_line(left_s)
+                line.attend(+1)
+                try:
+                    self._send(trip, work, line, keeper, crossing)
+                    return True
+                finally:
+                    line.attend(-1)
+            except (Refused, BadInput):
+                return False
+            except Remote:
+                continue
+        return False
 
     def _send(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
         """Asks the server for the rest. Raises Remote or BadInput; strikes are noted."""
@@ -233,6 +252,11 @@ class Session:
         trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread
         trip.up_bps = keeper.served(said.arrival)
 
+    @property
+    def _only_there(self) -> bool:
+        """Whether nobody but the server may end a request."""
+        return self._mode == "only_on_server" or self._halves.finishes == "never"
+
     def _patience_s(self, choice: Choice) -> float:
         """How long after it began a request may still wait for the server. Where the user wants the server's answer,
         only the deadline counts."""
@@ -243,7 +267,9 @@ class Session:
     def _instead(self, trip: Trip, work: Work, why: IsthmusError) -> None:
         """The device finishes, unless it must not."""
         trip.trouble = str(why)
-        if self._mode == "only_on_server":
+        if self._halves.finishes == "never":
+            raise _lost(why, self._deadline_s)
+        if self._only_there:
             raise why
         self._finish(trip, work, lambda: trip.started_s + self._deadline_s - self._clock())
         if work.cut_short:
@@ -288,6 +314,15 @@ class Session:
         self._tell(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))
 
 
+def _lost(why: IsthmusError, deadline_s: float) -> Remote:
+    """Why a request is lost that only the server could have finished."""
+    kind = type(why) if isinstance(why, Remote) else Refused
+    return kind(
+        f"no answer within {deadline_s:g} s ({why}), and this device has no whole network to finish with: the request "
+        "is lost"
+    )
+
+
 def connect_engine(
     engine: Runner,
     address: str,
@@ -303,6 +338,8 @@ def connect_engine(
     verify: bool | Runner = False,
     true_bps: Callable[[float], float | None] | None = None,
     pace: Callable[[int], None] | None = None,
+    original: Runner | None = None,
+    written: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Session:
     """A session that computes with `engine` here and the server at `address` ("host:port") there.
 
@@ -310,14 +347,17 @@ def connect_engine(
     and `pictures` are the server's; so is `exits`: with a table inputs leave at the first exit that is sure, at the
     latest at the one the chooser names, and when the server fails the answer so far is given where the next one would
     come after the deadline. `journal` gets a line a request; with `verify`, each is recomputed (by that
-    engine, if one is given) and compared. `true_bps(t)` is the link's real rate where the run knows it;
+    engine, if one is given) and compared; with the answers of `original` where that is another network than the one
+    that answers (few bits). `written`: for a codec, the codecs of single tensors. `true_bps(t)` is the link's real rate where the run knows it;
     `pace(bytes)` may sleep before each frame, to make the link slow on purpose. Raises Refused when the server
     holds another model, version, clips or table, and, in the mode `only_on_server`, Unreachable; otherwise an absent
     server is no error: the device works until it comes.
     """
     if not 0 < deadline_s < threading.TIMEOUT_MAX:
         raise BadInput(f"a deadline of {deadline_s} s cannot be kept; give seconds above zero")
-    halves, codecs = Halves(engine), Codecs(clips, pictures)
+    if engine.finishes == "never" and mode in ("only_on_device", "prefer_on_device"):
+        raise BadInput(f"the mode {mode} needs a whole network on this device, and its memory holds none; take auto")
+    halves, codecs = Halves(engine), Codecs(clips, pictures, written)
     early = None if exits is None else Early(halves, exits)
     if early is not None:
         early.to(None).warm_up(clock)
@@ -330,7 +370,7 @@ def connect_engine(
         clock=clock,
         journal=journal,
         true_bps=true_bps,
-        verifier=_verifier(verify, halves, codecs, exits),
+        verifier=_verifier(verify, halves, codecs, exits, original),
         early=early,
     )
     if mode == "only_on_device":
@@ -351,7 +391,10 @@ def connect_engine(
     return session
 
 
-def _verifier(verify: bool | Runner, halves: Halves, codecs: Codecs, exits: ExitTable | None) -> Verifier | None:
+def _verifier(
+    verify: bool | Runner, halves: Halves, codecs: Codecs, exits: ExitTable | None, original: Runner | None
+) -> Verifier | None:
     if verify is False:
         return None
-    return Verifier(halves if verify is True else Halves(verify), codecs, exits)
+    whole = None if original is None else Halves(original)
+    return Verifier(halves if verify is True else Halves(verify), codecs, exits, whole)

@@ -31,19 +31,25 @@ OVERHEAD_BYTES = 64 << 10
 
 class Codecs:
     """Writes and reads crossing tensors. By tensor name: `clips`, the calibrated ranges, and `pictures`, how an input
-    is made from a picture; both sides must hold the same."""
+    is made from a picture; both sides must hold the same. `written` is the writer's own: codec → tensor → the codec that
+    this one is written with instead, as where tensors of several widths cross."""
 
     def __init__(
         self,
         clips: Mapping[str, ChannelClip] | None = None,
         pictures: Mapping[str, PictureScale] | None = None,
+        written: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._clips, self._pictures = dict(clips or {}), dict(pictures or {})
+        self._written = {codec: dict(tensors) for codec, tensors in (written or {}).items()}
         self.digest = _digest(self._clips, self._pictures)
         self._get = lru_cache(maxsize=512)(self._make)
 
     def get(self, codec: str, tensor: str, dtype: str) -> Codec:
-        """The codec for a tensor. Raises BadInput for an unknown name, Missing where an extra is not installed."""
+        """The codec that writes a tensor. Raises BadInput for an unknown name, Missing where an extra is not
+        installed."""
+        if codec in self._written:
+            codec = self._written[codec].get(tensor, codec)
         return self._get(codec[:LONGEST_NAME], tensor, dtype)
 
     def dump(self, codec: str, tensors: Arrays) -> tuple[tuple[Head, ...], list[bytes | memoryview]]:
@@ -52,7 +58,7 @@ class Codecs:
         payloads: list[bytes | memoryview] = []
         for name, array in tensors.items():
             dtype = dtype_name(array.dtype)
-            writer = self._get(codec[:LONGEST_NAME], name, dtype)
+            writer = self.get(codec, name, dtype)
             payload = memoryview(writer.dump(array)).cast("B")
             heads.append(Head(name, dtype, array.shape, writer.name, len(payload)))
             payloads.append(payload)

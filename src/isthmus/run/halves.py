@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.engine.check import shapes_of
+from isthmus.engine.engine import Finish
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, Cut, Tensor, cut_at
 from isthmus.run.types import Array, Arrays, Runner
@@ -34,6 +35,11 @@ class Halves:
     @property
     def engine(self) -> Runner:
         return self._engine
+
+    @property
+    def finishes(self) -> Finish:
+        """How a request that the server did not answer ends here."""
+        return self._engine.finishes
 
     def at_exits(self, outputs: Sequence[str]) -> Halves:
         """The same for the part of the network that these outputs need; nothing else of it is run. Raises BadInput for
@@ -107,7 +113,7 @@ class Halves:
 
     def tail(self, cut_id: str, tensors: Arrays) -> dict[str, Array]:
         """The outputs made after the cut."""
-        return self._engine.whole(tensors) if cut_id == INPUT else self._engine.tail(cut_id, tensors)
+        return self._engine.tail(cut_id, tensors)
 
     def whole(self, inputs: Arrays) -> dict[str, Array]:
         """Every output, without a cut."""

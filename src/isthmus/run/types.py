@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.engine.engine import Finish
 from isthmus.errors import BadInput
 from isthmus.graph import Cut, Graph
 from isthmus.model.types import Model
@@ -45,6 +46,10 @@ class Runner(Protocol):
     @property
     def cuts(self) -> tuple[Cut, ...]:
         """Cuts that are ready, `@input` and `@output` among them; others are built on demand."""
+
+    @property
+    def finishes(self) -> Finish:
+        """How a request that the server did not answer ends here."""
 
     def whole(self, inputs: Arrays) -> dict[str, Array]: ...
 

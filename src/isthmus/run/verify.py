@@ -23,8 +23,10 @@ RELATIVE = 1e-3
 class Verifier:
     """Recomputes answers on the device. Costs a whole inference or two a request, outside of its measured time."""
 
-    def __init__(self, halves: Halves, codecs: Codecs, exits: ExitTable | None = None) -> None:
-        self._halves, self._codecs = halves, codecs
+    def __init__(
+        self, halves: Halves, codecs: Codecs, exits: ExitTable | None = None, original: Halves | None = None
+    ) -> None:
+        self._halves, self._codecs, self._original = halves, codecs, original
         self._early = None if exits is None else Early(halves, exits)
 
     def check(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
@@ -32,15 +34,19 @@ class Verifier:
 
         An answer is right when it is tail(load(dump(head))) as computed here (with inputs written and read too, where
         the server ran the head), and the codec kept its stated bound on every tensor that travelled. `error` is the
-        difference from the whole model, up to the exit that was asked for: what the codec cost. Where inputs left
-        early, each is compared with what its own exit says.
+        difference from the whole model, up to the exit that was asked for: what the codec cost, and the few bits where
+        the network that answers is not the `original`. Where inputs left early, each is compared with what its own exit
+        says.
         """
         if self._early is not None:
             whole, reference, kept = self._stages(self._early, step, trip, inputs)
         else:
             halves = self._halves if step.exit is None else self._halves.at_exits((step.exit,))
-            whole = halves.whole(inputs)
-            reference, kept = (whole, True) if step.cut == OUTPUT else self._again(halves, trip, inputs)
+            whole = (self._original or halves).whole(inputs)
+            if step.cut != OUTPUT:
+                reference, kept = self._again(halves, trip, inputs)
+            else:
+                reference, kept = whole if self._original is None else halves.whole(inputs), True
         wrong = not kept or any(not _same(outputs[name], reference[name]) for name in whole)
         error = max((_distance(outputs[name], whole[name]) for name in whole), default=0.0)
         return step.model_copy(update={"wrong": wrong, "error": error if np.isfinite(error) else None})

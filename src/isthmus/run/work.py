@@ -82,7 +82,7 @@ class Plain:
         self._outputs |= outputs_of(frame, self.halves.output_names(self.cut))
 
     def finish(self, left_s: Callable[[], float] | None = None) -> None:
-        if self._crossing is None:
+        if self._crossing is None or self.halves.finishes == "anew":
             self._outputs = self.halves.whole(self._inputs)
         else:
             self._outputs |= self.halves.tail(self.cut, self._crossing)

@@ -1,0 +1,163 @@
+"""The device's side of a network whose part there computes with few bits: the quantised head of one cut, and a whole
+network of few bits where the device has room for one.
+
+No floating-point weight of the network is loaded. A part is loaded when it is first used; where both do not fit the
+device's memory at once, one makes way for the other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+
+from isthmus.codec.types import Array
+from isthmus.engine.check import Shapes, shapes_of
+from isthmus.engine.engine import Engine, Finish
+from isthmus.engine.sessions import Part, plain_session
+from isthmus.engine.slow import SlowDown
+from isthmus.engine.store import default_folder
+from isthmus.errors import BadInput
+from isthmus.graph.cuts import cut_at
+from isthmus.graph.from_onnx import graph_of
+from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
+from isthmus.model.types import Model
+from isthmus.quant import QuantisedHead
+
+Load = Callable[[], QuantisedHead]
+"""Brings a quantised part into memory."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a device has of a network: `load`s by cut id (OUTPUT: the whole network). `together`: all of it fits the
+    memory at once."""
+
+    loads: Mapping[str, Load]
+    together: bool = True
+
+
+class FewBits:
+    """Runs on the device what a plan gave few bits; a `Runner` as `Engine` is one. May be called from any thread.
+
+    `model` is the network (fused, the one that is cut) without its weights. `behind`, an engine with the weights, goes
+    on from a cut where answers are to be recomputed; without one nothing behind a cut can be computed here.
+    """
+
+    def __init__(
+        self, model: Model, kept: Kept, *, threads: int = 1, slow: SlowDown | None = None, behind: Engine | None = None
+    ) -> None:
+        self.model, self.threads, self.behind = model, threads, behind
+        self.graph: Graph = graph_of(model, 1)
+        self._slow = slow or SlowDown()
+        self._kept = kept
+        self._shapes: Shapes = shapes_of(model, self.graph)
+        inner = [cut_at(self.graph, name) for name in kept.loads if name != OUTPUT]
+        ends = [cut_at(self.graph, OUTPUT)] if OUTPUT in kept.loads else []
+        self.cuts: tuple[Cut, ...] = (cut_at(self.graph, INPUT), *inner, *ends)
+        self._loaded: dict[str, _Loaded] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def finishes(self) -> Finish:
+        """How a request that the server did not answer ends here."""
+        return "anew" if OUTPUT in self._kept.loads else "never"
+
+    @property
+    def slowdown(self) -> float:
+        """The declared factor, 1 for the machine as it is."""
+        return self._slow.factor
+
+    def whole(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs, at few bits. Raises BadInput for wrong inputs, and where the device holds no whole network."""
+        self.check_inputs(inputs)
+        if OUTPUT not in self._kept.loads:
+            raise BadInput(
+                f"this device's memory holds no whole {self.model.name}: only a server finishes a request; pack it "
+                "with a larger --memory to have one"
+            )
+        made = self._run(OUTPUT, inputs)
+        return {name: made[name] for name in self.graph.outputs}
+
+    def head(self, cut_id: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What crosses at the cut that was packed, as the float32 numbers that its levels stand for, and the outputs
+        made on the way; the inputs at INPUT, all outputs at OUTPUT. Raises BadInput for another cut."""
+        self.check_inputs(inputs)
+        if cut_id == INPUT:
+            return dict(inputs)
+        if cut_id == OUTPUT:
+            return self.whole(inputs)
+        made = self._run(self._known(cut_id), inputs)
+        return {**{t: inputs[t] for t in cut_at(self.graph, cut_id).crossing if t not in made}, **made}
+
+    def tail(self, cut_id: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs behind a cut, in floating point. Raises BadInput where no engine stands behind this one."""
+        if self.behind is None:
+            raise BadInput(f"what lies behind {cut_id} of {self.model.name} is not on this device")
+        return self.behind.tail(cut_id, tensors)
+
+    def at_exits(self, outputs: Sequence[str]) -> FewBits:
+        """This, where all outputs are asked for. Raises BadInput for fewer: heads of few bits are packed whole."""
+        if tuple(outputs) == self.graph.outputs:
+            return self
+        raise BadInput(
+            f"{self.model.name} was packed with few bits for all its outputs; exits cannot be run alone: pack it "
+            "without bits"
+        )
+
+    def middle(self, start: Cut, end: Cut, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Raises BadInput: stages between exits are not kept at few bits."""
+        raise BadInput(f"{self.model.name} was packed with few bits; it does not run in stages: pack it without bits")
+
+    def check_inputs(self, inputs: Mapping[str, Array]) -> None:
+        """Raise BadInput unless these are the model's inputs: names, element types, shapes, one batch."""
+        self._shapes.check(self.model.name, self.graph.inputs, inputs)
+
+    def warm(self, cut_id: str) -> None:
+        """Load a part now. Raises BadInput for one that is not here."""
+        self._part(self._known(cut_id))
+
+    def _known(self, cut_id: str) -> str:
+        if cut_id not in self._kept.loads:
+            known = ", ".join(self._kept.loads) or "none"
+            raise BadInput(f"{self.model.name} was packed with few bits up to {known}, not up to '{cut_id[:80]}'")
+        return cut_id
+
+    def _run(self, cut_id: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return self._slow.run(lambda: self._part(cut_id).run(inputs))
+
+    def _part(self, cut_id: str) -> _Loaded:
+        found = self._loaded.get(cut_id)
+        if found is not None:
+            return found
+        with self._lock:
+            if cut_id not in self._loaded:
+                if not self._kept.together:
+                    self._loaded.clear()
+                self._loaded[cut_id] = _Loaded.of(self._kept.loads[cut_id](), self.threads)
+            return self._loaded[cut_id]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A quantised part that can run."""
+
+    head: QuantisedHead
+    part: Part
+
+    @classmethod
+    def of(cls, head: QuantisedHead, threads: int) -> _Loaded:
+        model = head.model
+        session = plain_session(model.proto.SerializeToString(), default_folder(), threads)
+        takes, gives = (tuple(s.name for s in ends) for ends in (model.inputs, model.outputs))
+        return cls(_without_weights(head), Part(takes, gives, session))
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return self.head.restored(self.part.run(inputs))
+
+
+def _without_weights(head: QuantisedHead) -> QuantisedHead:
+    """What is needed to read a part's outputs: the session has the weights."""
+    return replace(head, model=replace(head.model, proto=onnx.ModelProto()))
