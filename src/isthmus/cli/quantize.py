@@ -11,7 +11,8 @@ import typer
 from rich.table import Table
 
 from isthmus.cli.common import Json, ModelArg, emit, out, progress_bar
-from isthmus.cli.labelled import DataOption, FirstClass, ScaleOption, labelled_samples
+from isthmus.cli.labelled import DataOption, FirstClass, ScaleOption, labelled_samples, scale_of
+from isthmus.codec import PictureScale
 from isthmus.errors import BadInput
 from isthmus.files import write_json
 from isthmus.model import Model, load_model
@@ -51,7 +52,15 @@ def quantize(
     need_quantisable(loaded)
     found, source = _samples(loaded, data, scale, samples, first_class, random=random)
     with progress_bar("measuring distortions") as progress:
-        tables = measure_distortions(loaded, found, widths, source=source, threads=threads, progress=progress)
+        tables = measure_distortions(
+            loaded,
+            found,
+            widths,
+            source=source,
+            picture=None if random or data.endswith(".npz") else _picture(loaded, scale),
+            threads=threads,
+            progress=progress,
+        )
     write_json(to, tables)
     emit(tables, as_json=json, show=lambda: _show(tables, to))
 
@@ -64,6 +73,12 @@ def _samples(model: Model, data: str, scale: str, count: int, first: int, *, ran
         return random_samples(model, count), RANDOM
     found, source = labelled_samples(model, data, scale, train=True, most=count, first_class=first, purpose=_PURPOSE)
     return found.pick(np.linspace(0, len(found) - 1, min(count, len(found))).astype(np.intp)), source
+
+
+def _picture(model: Model, scale: str) -> PictureScale | None:
+    """How pictures of 0 … 1 became the model's input, where it takes pictures at all."""
+    shape = model.inputs[0].at(1)
+    return scale_of(scale or "0/1", shape[1]) if len(shape) == 4 and shape[1] in (1, 3) else None
 
 
 def _bits(text: str) -> tuple[int, ...]:

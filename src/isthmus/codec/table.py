@@ -30,6 +30,11 @@ def coded_names() -> tuple[str, ...]:
     return tuple(f"{name}{SUFFIX}" for name in _PLANAR)
 
 
+def picture_names() -> tuple[str, ...]:
+    """The uploads as a picture that plans compare with where nobody asks for others."""
+    return ("jpeg:50", "jpeg:75", "jpeg:90", "jpeg:95", "webp:50", "webp:75", "webp:90")
+
+
 def make_codec(name: str, clip: ChannelClip | None = None, picture: PictureScale | None = None) -> Codec:
     """The codec of this name, for float32 tensors (use `codec_for` where the dtype is not known to be float32).
 

@@ -2,7 +2,7 @@
 
 neurosurgeon, dads and qdmp plan for numbers of 16 bits on the device and on the wire and for all the memory there is,
 as the published comparison has them; what they lose is nothing, and whether they fit is told. A picture upload's loss
-is known only where it was measured (`Problem.losses`).
+is known where it was measured (`Problem.losses`), or by what it distorts where that was.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from isthmus.codec import make_codec
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import INPUT, cut_at
-from isthmus.plan.joint import Joint, judged, splits_for
+from isthmus.plan.joint import Joint, splits_for, upload, writable_pictures
+from isthmus.plan.losses import Estimates
 from isthmus.plan.planners import PLANNERS
 from isthmus.plan.planners.qdmp import in_floats
 from isthmus.plan.solution import Solution
@@ -21,7 +21,6 @@ from isthmus.plan.splits import Splits, priced_solution, without_memory
 from isthmus.plan.types import Plan, Problem
 from isthmus.quant.types import MOST_BITS
 
-PICTURES = ("jpeg:50", "jpeg:75", "jpeg:90", "jpeg:95", "webp:50", "webp:75", "webp:90")
 IN_FLOATS = ("neurosurgeon", "dads", "qdmp")
 QUANTISED = ("qdmp_e", "qdmp_e_u4", "u2", "u4", "u6", "u8")
 
@@ -31,8 +30,9 @@ def baselines(problem: Problem, found: Joint | None = None) -> tuple[Solution, .
     Raises BadInput without distortion tables."""
     splits = found.splits if found is not None else splits_for(problem, "baselines")
     reference = splits.uniform(len(splits.storage.heads) - 1, splits.bits[-1]).distortion
+    estimates = found.estimates if found is not None else Estimates(problem, reference, (), (), ())
     rows = [*_uploads(problem, splits), *_floats(problem), *_quantised(problem)]
-    return tuple(judged(problem, row.model_copy(update={"name": row.planner}), reference) for row in rows)
+    return tuple(estimates.judged(row).model_copy(update={"name": row.planner}) for row in rows)
 
 
 def _uploads(problem: Problem, splits: Splits) -> Iterator[Solution]:
@@ -40,13 +40,8 @@ def _uploads(problem: Problem, splits: Splits) -> Iterator[Solution]:
     cut = cut_at(problem.graph, INPUT)
     error = splits.storage.input_error(8)
     yield priced_solution(problem, "cloud16", cut, "int8", None, widths=(0.0, 0.0, 8.0), distortion=error)
-    tensor = problem.graph.tensors[problem.graph.inputs[0]]
-    for name in PICTURES:
-        try:
-            make_codec(name).payload_bytes(tensor.shape, tensor.itemsize)
-        except BadInput:
-            return
-        yield priced_solution(problem, name, cut, name, None, widths=(0.0, 0.0, 8.0), distortion=None)
+    for name in writable_pictures(problem):
+        yield upload(problem, splits.storage, name, name)
 
 
 def _floats(problem: Problem) -> Iterator[Solution]:

@@ -16,6 +16,7 @@ and decodes at its receiver.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -123,9 +124,20 @@ def parts(problem: Problem, cuts: Sequence[Cut], codec: str) -> Parts:
             for parcel in load:
                 for machine, seconds in coding_s(problem, j, parcel, codec, up=up):
                     coding[machine] += seconds
-        up_bytes.append(sum(p.bytes(codec) for p in carried.up))
+        measured = _measured_bytes(problem, cut, codec) if carried.up and problem.home <= j else None
+        up_bytes.append(sum(p.bytes(codec) for p in carried.up) if measured is None else measured)
         down_bytes.append(sum(p.bytes(codec) for p in carried.down))
     return Parts(compute, tuple(coding), tuple(up_bytes), tuple(down_bytes))
+
+
+def _measured_bytes(problem: Problem, cut: Cut, codec: str) -> int | None:
+    """What crosses at a cut with this codec as it was measured on samples (codes as long as the data asks for), for a
+    whole batch; None where nobody measured."""
+    found = problem.sample_bytes.get((cut.id, codec))
+    if found is None and cut.id == INPUT and problem.distortions is not None:
+        upload = problem.distortions.uploads.get(codec)
+        found = None if upload is None else upload.sample_bytes
+    return None if found is None else math.ceil(found * problem.graph.batch)
 
 
 def coding_s(problem: Problem, j: int, parcel: Parcel, codec: str, *, up: bool) -> tuple[tuple[int, float], ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from isthmus.codec import picture_names
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import INPUT, Cut, cut_at
+from isthmus.plan.cost import can_write
 from isthmus.plan.limits import keeps_private
+from isthmus.plan.losses import Estimates, with_front
 from isthmus.plan.planners.mincut import cheapest_allowed
 from isthmus.plan.potential import Potential, potential, wire_codec
 from isthmus.plan.solution import Solution
@@ -16,19 +19,21 @@ from isthmus.plan.storage import Storage
 from isthmus.plan.types import Problem
 from isthmus.quant.types import MOST_BITS, Distortions
 
-LOSS_AT_EIGHT = 0.005
-"""Accuracy lost where all is 8 bits wide: ResNet-50 on ImageNet, .760 → .755, and .695 at 6 bits, where the distortion
-is 16 times as large and the loss 13 times (chart published with the code of Auto-Split)."""
-
 
 @dataclass(frozen=True)
 class Joint:
-    """Every solution, the fastest first; the places that were candidates; what all at the highest width distorts."""
+    """Every solution, the fastest first; the places that were candidates; how losses are known."""
 
     solutions: tuple[Solution, ...]
     places: Potential
-    reference: float
+    estimates: Estimates
     splits: Splits
+
+    def with_losses(self, problem: Problem) -> Joint:
+        """The same solutions where the problem knows other losses."""
+        estimates = Estimates.of(problem, self.estimates.reference, self.solutions)
+        rows = with_front(map(estimates.judged, self.solutions))
+        return replace(self, solutions=tuple(rows), estimates=estimates)
 
 
 def tables_of(problem: Problem, planner: str) -> Distortions:
@@ -75,14 +80,15 @@ def joint(problem: Problem, planner: str = "autosplit") -> Joint:
         found += worth_listing(other, planner)
     found += server_solutions(problem, splits.storage, planner)
     named = {s.name: s for s in sorted(found, key=lambda s: -s.total_s)}
-    rows = [judged(problem, s, reference) for s in named.values() if s.fits]
+    rows = tuple(s for s in named.values() if s.fits)
     if not rows:
         raise NoPlan(no_head(problem, planner, places))
-    return Joint(tuple(_with_front(rows)), places, reference, splits)
+    return Joint(rows, places, Estimates(problem, reference, (), (), ()), splits).with_losses(problem)
 
 
 def server_solutions(problem: Problem, storage: Storage, planner: str) -> Iterator[Solution]:
-    """Nothing on the device: the input as a camera gives it, and as it is in memory."""
+    """Nothing on the device: the input as a camera gives it, as it is in memory, and as the pictures whose loss or
+    distortion is known."""
     cut = cut_at(problem.graph, INPUT)
     if not keeps_private(problem, [cut]):
         return
@@ -90,6 +96,24 @@ def server_solutions(problem: Problem, storage: Storage, planner: str) -> Iterat
     for bits, codec in ((8, "int8"), (32, "float32")) if floats else ((32, "float32"),):
         error = storage.input_error(bits)
         yield priced_solution(problem, planner, cut, codec, None, widths=(0.0, 0.0, float(bits)), distortion=error)
+    for name in writable_pictures(problem):
+        if name in storage.upload_errors or not problem.losses.keys().isdisjoint((name, f"{INPUT}/{name}")):
+            yield upload(problem, storage, name, planner)
+
+
+def writable_pictures(problem: Problem) -> list[str]:
+    """The usual picture codecs, where the network's one input has a picture's shape."""
+    if len(problem.graph.inputs) != 1:
+        return []
+    tensor = problem.graph.tensors[problem.graph.inputs[0]]
+    return [name for name in picture_names() if tensor.dtype == "float32" and can_write(name, tensor)]
+
+
+def upload(problem: Problem, storage: Storage, codec: str, planner: str) -> Solution:
+    """The input as a picture, everything on the server."""
+    error = storage.upload_errors.get(codec)
+    cut = cut_at(problem.graph, INPUT)
+    return priced_solution(problem, planner, cut, codec, None, widths=(0.0, 0.0, 8.0), distortion=error)
 
 
 def no_head(problem: Problem, planner: str, places: Potential) -> str:
@@ -118,29 +142,3 @@ def _other_heads(problem: Problem, splits: Splits, planner: str) -> Iterator[Spl
         if keeps_private(problem, [cut]) and (cut.id == cuts[0].id or cut.id not in known):
             known.add(cut.id)
             yield other
-
-
-def judged(problem: Problem, solution: Solution, reference: float) -> Solution:
-    """With the accuracy it loses: as measured, or estimated from the distortion (above 1 where nothing is left)."""
-    if solution.name in problem.losses:
-        return solution.model_copy(update={"loss": problem.losses[solution.name], "measured": True})
-    if solution.distortion is None or (not reference and solution.distortion):
-        return solution
-    reference = reference or 1.0
-    return solution.model_copy(update={"loss": LOSS_AT_EIGHT * solution.distortion / reference})
-
-
-def _with_front(every: Iterable[Solution]) -> list[Solution]:
-    """The fastest first; marked, what loses less than all that is faster."""
-    rising = sorted(every, key=lambda s: (s.total_s, _lost(s)))
-    marked: list[Solution] = []
-    best = float("inf")
-    for solution in rising:
-        front = solution.fits and _lost(solution) < best
-        best = _lost(solution) if front else best
-        marked.append(solution.model_copy(update={"front": front}))
-    return marked
-
-
-def _lost(solution: Solution) -> float:
-    return solution.loss if solution.loss is not None else float("inf")

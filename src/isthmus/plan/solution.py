@@ -24,7 +24,7 @@ class Solution(BaseModel):
 
     planner: who proposed it. weight_bits, activation_bits: means over the elements; wire_bits: of what crosses (0:
     nothing does). distortion: Σ D_i, None where it is not known (a picture codec). loss: accuracy given up, in shares
-    of 1; `measured` says whether it was measured or estimated from the distortion. fits: within the memory limit.
+    of 1: `measured` on labelled data, by the answers that differ from the whole network's (`agreed`), or estimated. fits: within the memory limit.
     front: no other that fits is as fast and as true.
     """
 
@@ -47,6 +47,7 @@ class Solution(BaseModel):
     distortion: NonNegativeFloat | None
     loss: float | None = None
     measured: bool = False
+    agreed: bool = False
     fits: bool = True
     front: bool = False
     bits: BitPlan | None = None

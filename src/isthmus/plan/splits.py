@@ -8,6 +8,7 @@ priced by the one cost function, with the device's part at its widths (`Times.bi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -228,6 +229,7 @@ def priced_solution(
     memory, sent = problem.limits.home_memory_bytes, sum(cost.up_bytes)
     name = f"{cut.id}/w{widths[0]:.2f}/a{widths[1]:.2f}" if cut.id != INPUT else cut.id
     name += f"/{codec}" if sent else ""
+    name += f"/{_digest(plan)}" if plan is not None else ""
     return Solution(
         name=name,
         planner=planner,
@@ -247,6 +249,11 @@ def priced_solution(
         fits=memory is None or weight_bytes + activation_bytes <= memory,
         bits=plan if cut.id != INPUT else None,
     )
+
+
+def _digest(plan: BitPlan) -> str:
+    """The same for the same widths, so that a loss measured once is known again."""
+    return hashlib.sha256(plan.model_dump_json().encode()).hexdigest()[:8]
 
 
 def worth_listing(splits: Splits, planner: str) -> list[Solution]:

@@ -52,6 +52,8 @@ class Storage:
     """of the first s layers, s = 0 …: what keeps its width"""
     input_errors: dict[int, float]
     """Σ D of the network's inputs by width; a width that is not there loses nothing that is known"""
+    upload_errors: dict[str, float]
+    """D of the network's input by picture codec, where that was measured"""
 
     @classmethod
     def of(
@@ -91,6 +93,7 @@ class Storage:
             tuple(step_of[i] for i in weighted),
             (0, *np.cumsum(plain_bits, dtype=np.int64).tolist()),
             table.input_errors(),
+            table.upload_errors(),
         )
 
     @cached_property
@@ -175,6 +178,11 @@ class _Tables:
             for bits, error in zip(self.tables.bits, entry.errors, strict=False):
                 found[bits] += error / unit
         return found
+
+    def upload_errors(self) -> dict[str, float]:
+        power = self.tables.inputs[0].power if self.tables.inputs else 0.0
+        unit = power if self.relative and power > 0 else 1.0
+        return {name: found.error / unit for name, found in self.tables.uploads.items()}
 
     def _scaled(self, errors: tuple[float, ...], power: float) -> list[float]:
         unit = power if self.relative and power > 0 else 1.0

@@ -26,7 +26,8 @@ from isthmus.quant.types import BitPlan, Distortions
 @dataclass(frozen=True)
 class Limits:
     """What a plan must respect; None means no limit. `private`: the raw input never leaves home. `private_until`: nor
-    does any tensor made on the way to the node of this name; what that node makes is the first that may.
+    does any tensor made on the way to the node of this name; what that node makes is the first that may. `loss`: accuracy
+    given up for fewer bits, in shares of 1.
 
     `sure`: the share of requests that must keep `latency_s` (0.5 to below 1). A choice is then in time where the
     seconds that this share of requests keeps are, by the spread that the profiles and the link tell
@@ -40,7 +41,6 @@ class Limits:
     sure: float | None = 0.95
     distortion: float | None = None
     loss: float | None = None
-    """accuracy given up for fewer bits, in shares of 1"""
 
     def __post_init__(self) -> None:
         for name, value in (("distortion", self.distortion), ("accuracy loss", self.loss)):
@@ -77,7 +77,8 @@ class Problem:
     state. batches: the same network at other batch sizes to
     prepare for; planners that make switch tables make one for each. whole: the network that this is one exit of.
     distortions: what fewer bits do to each layer, for planners that choose widths. losses: name of a `Solution` → the
-    accuracy it was measured to lose (shares of 1). literal: what Auto-Split prints where isthmus departs from it.
+    accuracy it was measured to lose (shares of 1); those in `agreed` by how often it disagrees with the whole network.
+    sample_bytes: (cut id, codec) → bytes of one sample, where they were measured. literal: what Auto-Split prints where isthmus departs from it.
     arrivals_hz: how often an input comes, for planners that look at the rate and not at one request.
     """
 
@@ -96,6 +97,8 @@ class Problem:
     whole: Graph | None = None
     distortions: Distortions | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
+    agreed: frozenset[str] = frozenset()
+    sample_bytes: Mapping[tuple[str, str], float] = field(default_factory=dict)
     literal: bool = False
     arrivals_hz: float | None = None
 
@@ -120,10 +123,8 @@ class Problem:
     @cached_property
     def surely(self) -> Problem:
         """What `limits.sure` of all requests keep: every time and every exchange as late as that share of them is at
-        most, all at once. Late machines and late links rarely meet, so the sum promises more than it must.
-
-        The problem itself where there is no deadline or no share to keep it.
-        """
+        most, all at once. Late machines and late links rarely meet, so the sum promises more than it must. The problem
+        itself where there is no deadline or no share to keep it."""
         share = self.limits.sure
         if share is None or self.limits.latency_s is None:
             return self

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.codec import Array
+from isthmus.codec import Array, PictureScale
 from isthmus.engine import Taps, tapped
 from isthmus.errors import BadInput
 from isthmus.graph import Graph, Node, fused_graph, graph_of
 from isthmus.model import Model, fused
 from isthmus.profile.accuracy import Samples
+from isthmus.profile.uploads import measure_uploads
 from isthmus.quant import (
     Channels,
     Distortions,
@@ -69,10 +70,12 @@ def measure_distortions(
     widths: Widths = Widths(),
     *,
     source: str,
+    picture: PictureScale | None = None,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> Distortions:
-    """D_w of every layer and D_a of every tensor of the fused network, on these samples.
+    """D_w of every layer and D_a of every tensor of the fused network, on these samples; with `picture`, which says how
+    the one input is made of pixels, also what sending it as a picture does to it.
 
     Labels, where there are any, must not be guessed right by chance alone: samples of another scale are found out so.
     Raises BadInput for samples that do not fit the model, and as `need_quantisable` does.
@@ -95,6 +98,7 @@ def measure_distortions(
         inputs=tuple(outputs[t] for t in graph.inputs),
         samples=len(samples),
         source=source,
+        uploads={} if picture is None else measure_uploads(samples, picture),
     )
 
 

@@ -7,7 +7,7 @@ from isthmus.quant.qdq import QuantisedHead, quantised_head
 from isthmus.quant.ranges import Calibrator, ChannelClip, narrowed, narrows, sigmas
 from isthmus.quant.scratch import SLAB, scratch
 from isthmus.quant.steps import Steps
-from isthmus.quant.types import BitPlan, Distortions, LayerBits, OutputBits, RangeName
+from isthmus.quant.types import BitPlan, Distortions, LayerBits, OutputBits, RangeName, Upload
 from isthmus.quant.uniform import Grid, Range, quantise, restore
 from isthmus.quant.weights import Channels, Levels, channel_axis, quantise_weight
 
@@ -27,6 +27,7 @@ __all__ = [
     "Range",
     "RangeName",
     "Steps",
+    "Upload",
     "channel_axis",
     "layer_weights",
     "narrowed",

@@ -56,11 +56,20 @@ class LayerBits(_Strict):
     output_power: NonNegativeFloat = 0.0
 
 
+class Upload(_Strict):
+    """The network's input sent as a picture: the mean square error of one of its elements, and the bytes of one sample
+    (mean)."""
+
+    error: NonNegativeFloat
+    sample_bytes: NonNegativeFloat
+
+
 class Distortions(_Strict):
     """The distortion tables of one model: what `isthmus quantize` measures and the bit assignment reads.
 
     `layers` stand in running order. `fingerprint` is that of the fused model, the one that is cut. `samples` inputs
-    were looked at; `source` says where they are from ("random data" where they are nobody's).
+    were looked at; `source` says where they are from ("random data" where they are nobody's). `uploads`: picture codec
+    (`jpeg:75`) → what it does to the network's one input, where that is known to be a picture.
     """
 
     kind: Literal["isthmus-distortions"] = "isthmus-distortions"
@@ -73,6 +82,7 @@ class Distortions(_Strict):
     inputs: tuple[OutputBits, ...] = ()
     samples: NonNegativeInt
     source: str
+    uploads: dict[str, Upload] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Distortions:

@@ -101,7 +101,8 @@ def _note(problem: Problem, found: Joint, best: Solution, distortion: float | No
             f"weights {best.weight_bits:.1f} bits and activations {best.activation_bits:.1f} on average take "
             f"{show_bytes(best.memory_bytes)}{of}"
         )
-    how = "measured" if best.measured else "estimated from the distortion"
+    how = "answers unlike the whole network's" if best.agreed else "estimated from the distortion"
+    how = "measured" if best.measured else how
     allowed = [
         f"{loss:.2%}" if loss is not None else "",
         f"distortion {distortion:.3g}" if distortion is not None else "",
