@@ -24,8 +24,8 @@ class Solution(BaseModel):
 
     planner: who proposed it. weight_bits, activation_bits: means over the elements; wire_bits: of what crosses (0:
     nothing does). distortion: Σ D_i, None where it is not known (a picture codec). loss: accuracy given up, in shares
-    of 1: `measured` on labelled data, by the answers that differ from the whole network's (`agreed`), or estimated. fits: within the memory limit.
-    front: no other that fits is as fast and as true.
+    of 1: `measured` on labelled data, or by the answers that differ from the whole network's (`agreed`), or estimated.
+    fits: within the memory limit. front: no other that fits is as fast and as true.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -35,18 +35,26 @@ class Strategies:
         surely is at that rate."""
         accuracy = self.exit.accuracy or 0.0
         if not spread:
-            return reward(name, accuracy, _on(self.table, link), within_s)
+            return reward(name, accuracy, self.typical_s(link), within_s)
         total = np.zeros(len(self.table.cuts))
         for factor in spread:
             there = link_at(link, factor * link.up_bps)
-            in_time = _on(self.surely, there.slowed(self.slow)) <= (np.inf if within_s is None else within_s)
-            total += np.where(in_time, reward(name, accuracy, _on(self.table, there), None), 0.0)
+            in_time = self.surely_s(there) <= (np.inf if within_s is None else within_s)
+            total += np.where(in_time, reward(name, accuracy, self.typical_s(there), None), 0.0)
         return total / len(spread)
+
+    def typical_s(self, link: Link) -> NDArray[np.float64]:
+        """Seconds of every partition on this link."""
+        return _on(self.table, link)
+
+    def surely_s(self, link: Link) -> NDArray[np.float64]:
+        """Seconds that the share of requests asked for keeps on this link, for every partition."""
+        return _on(self.surely, link.slowed(self.slow))
 
     def row(self, at: int, link: Link, within_s: float | None, worth: float | None = None) -> ConfigRow:
         """Partition number `at` on this link, as a row of a configuration map. Its reward: `worth`, or the paper's."""
         table = self.table
-        latency_s = float(_on(table, link)[at])
+        latency_s = float(self.typical_s(link)[at])
         if worth is None:
             worth = float(reward("edgent", self.exit.accuracy or 0.0, latency_s, within_s))
         return ConfigRow(

@@ -26,13 +26,12 @@ from isthmus.quant.types import BitPlan, Distortions
 @dataclass(frozen=True)
 class Limits:
     """What a plan must respect; None means no limit. `private`: the raw input never leaves home. `private_until`: nor
-    does any tensor made on the way to the node of this name; what that node makes is the first that may. `loss`: accuracy
-    given up for fewer bits, in shares of 1.
+    does any tensor made on the way to the node of this name; what that node makes is the first that may. `loss`:
+    accuracy given up for fewer bits, in shares of 1.
 
     `sure`: the share of requests that must keep `latency_s` (0.5 to below 1). A choice is then in time where the
     seconds that this share of requests keeps are, by the spread that the profiles and the link tell
-    (`Problem.surely`). None: its typical seconds, as in the papers and in maps without a spread of rates.
-    Raises BadInput for a share outside."""
+    (`Problem.surely`). None: its typical seconds, as in the papers. Raises BadInput for a share outside."""
 
     latency_s: float | None = None
     home_memory_bytes: int | None = None
@@ -56,7 +55,6 @@ class Limits:
 @dataclass(frozen=True)
 class Exit:
     """One place to stop: the output that answers there, and its accuracy (share of right answers, None: unknown)."""
-
     output: str
     accuracy: float | None = None
 
@@ -78,7 +76,7 @@ class Problem:
     prepare for; planners that make switch tables make one for each. whole: the network that this is one exit of.
     distortions: what fewer bits do to each layer, for planners that choose widths. losses: name of a `Solution` → the
     accuracy it was measured to lose (shares of 1); those in `agreed` by how often it disagrees with the whole network.
-    sample_bytes: (cut id, codec) → bytes of one sample, where they were measured. literal: what Auto-Split prints where isthmus departs from it.
+    sample_bytes: (cut id, codec) → bytes of a sample, measured. literal: what Auto-Split prints where isthmus departs.
     arrivals_hz: how often an input comes, for planners that look at the rate and not at one request.
     """
 

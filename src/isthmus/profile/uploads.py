@@ -13,8 +13,9 @@ from isthmus.quant import Upload
 
 
 def measure_uploads(samples: Samples, picture: PictureScale, names: Sequence[str] = ()) -> dict[str, Upload]:
-    """Codec (`names`, or the usual ones) → mean square error of an element and bytes of a sample. Nothing for inputs that are no pictures: several,
-    of other dtypes or shapes, or other channels than `picture` tells of; nor without Pillow."""
+    """Codec (`names`, or the usual ones) → mean square error of an element and bytes of a sample. Nothing for inputs
+    that are no pictures: several, of other dtypes or shapes, or other channels than `picture` tells of; nor without
+    Pillow."""
     (values, *more) = samples.inputs.values()
     if more or values.dtype != np.float32 or values.ndim != 4 or values.shape[1] != len(picture.mean):
         return {}

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from isthmus.errors import NoPlan
+from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import cut_at
 from isthmus.link.types import Link
 from isthmus.plan.choose import judged_text, name_of
@@ -93,16 +93,22 @@ def best_partitions(problem: Problem, partition: Partition) -> Iterator[tuple[Ex
 
 def in_time(found: Sequence[Strategies], link: Link, within_s: float | None) -> ConfigRow:
     """Algorithm 1 over tables made ahead (`strategies`): what `edgent` answers on this link, in some 100 µs instead of
-    many milliseconds. Where nothing is in time the fastest strategy, marked as a configuration map marks it."""
+    many milliseconds. Where nothing is surely in time, the strategy that comes nearest to it."""
     by_output = {each.exit.output: each for each in found}
-    rows: list[ConfigRow] = []
+    nearest: tuple[float, Strategies, int] | None = None
     for place in by_accuracy(tuple(each.exit for each in found)):
         each = by_output[place.output]
-        latency = each.table.latency_s(link.up_bps, link.down_bps, link.rtt_s)
-        rows.append(each.row(int(np.argmin(latency)), link, within_s))
-        if rows[-1].meets:
-            return rows[-1]
-    return min(rows, key=lambda row: row.latency_s)
+        typical, surely = each.typical_s(link), each.surely_s(link)
+        meets = np.flatnonzero(surely <= (np.inf if within_s is None else within_s))
+        if meets.size:
+            return each.row(int(meets[np.argmin(typical[meets])]), link, within_s)
+        least = int(np.argmin(surely))
+        if nearest is None or surely[least] < nearest[0]:
+            nearest = float(surely[least]), each, least
+    if nearest is None:
+        raise BadInput("an exit is chosen among strategies, and there are none")
+    _, each, least = nearest
+    return each.row(least, link, within_s)
 
 
 def by_accuracy(exits: tuple[Exit, ...]) -> list[Exit]:
