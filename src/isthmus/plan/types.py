@@ -55,6 +55,7 @@ class Limits:
 @dataclass(frozen=True)
 class Exit:
     """One place to stop: the output that answers there, and its accuracy (share of right answers, None: unknown)."""
+
     output: str
     accuracy: float | None = None
 
