@@ -22,8 +22,6 @@ from isthmus.adapt import EachRequest, Fixed, Habits, MapChooser, TableChooser, 
 from isthmus.link import Link
 from isthmus.link.trace import Trace
 from isthmus.plan import configuration_map
-from isthmus.plan.planners.edgent import in_time
-from isthmus.plan.strategies import link_at, strategies
 from isthmus.record import Choice, Chooser, Header, Journal, Step
 from isthmus.session import Ready, connect, ready, right_sizing_of, table_of
 
@@ -121,8 +119,7 @@ def strategist(order: Order, here: Ready) -> Chooser:
     problem = replace(found, links=(link,))
     watch = TableChooser(replace(table_of(here.bundle), link=link), Habits(deadline_s=order.within_s))
     if order.strategy == "edgent_each":
-        ahead = strategies(problem)
-        return EachRequest(lambda bps: in_time(ahead, link_at(link, bps), order.within_s), watch, link.up_bps)
+        return EachRequest.of(problem, watch)
     return MapChooser(
         configuration_map(problem, "accuracy_first" if order.strategy == "edgent_map_accuracy" else "edgent"), watch
     )

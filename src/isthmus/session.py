@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isthmus.adapt import AtExit, Habits, MapChooser, TableChooser
+from isthmus.adapt import AtExit, EachRequest, Habits, MapChooser, TableChooser
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
@@ -158,6 +158,14 @@ def map_chooser_of(
     )
     watch = TableChooser(table_of(bundle, batch=batch, server_first=server_first), Habits(deadline_s=within_s))
     return MapChooser(configuration_map(problem, reward), watch)
+
+
+def each_chooser_of(bundle: Bundle, *, within_s: float, batch: int = 1, server_first: bool = False) -> EachRequest:
+    """Edgent's static optimiser asked again before every request, for the rate measured last; before the first sample,
+    for the link that was packed. Raises BadInput for a bundle without exits, NoPlan where no exit fits in memory."""
+    problem = right_sizing_of(bundle, within_s=within_s, batch=batch, server_first=server_first)
+    watch = TableChooser(table_of(bundle, batch=batch, server_first=server_first), Habits(deadline_s=within_s))
+    return EachRequest.of(problem, watch)
 
 
 def right_sized_choice(bundle: Bundle, *, within_s: float, batch: int = 1, server_first: bool = False) -> Choice:

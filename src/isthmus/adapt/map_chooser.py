@@ -13,12 +13,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Self
 
 from isthmus.adapt.chooser import TableChooser
 from isthmus.graph.types import OUTPUT
 from isthmus.plan.cost import asked_cut
+from isthmus.plan.planners.edgent import in_time
 from isthmus.plan.remarks import unseen
-from isthmus.plan.types import ConfigMap, ConfigRow
+from isthmus.plan.strategies import link_at, strategies
+from isthmus.plan.types import ConfigMap, ConfigRow, Problem
 from isthmus.record.types import Choice, Step
 from isthmus.units import show_rate
 
@@ -134,12 +137,29 @@ class EachRequest(_Strategist):
         super().__init__(watch)
         self._plan, self._last_bps = plan, start_bps
 
+    @classmethod
+    def of(cls, problem: Problem, watch: TableChooser) -> Self:
+        """For a problem with exits, its deadline and its link, which is what is believed before the first sample.
+
+        Raises NoPlan where no exit keeps the limits on memory and privacy, BadInput for more than two machines.
+        """
+        ahead, link = strategies(problem), problem.links[0]
+
+        def plan(up_bps: float) -> ConfigRow:
+            return in_time(ahead, link_at(link, up_bps), problem.limits.latency_s)
+
+        return cls(plan, watch, link.up_bps)
+
     def observe(self, step: Step) -> None:
-        """Learn from one request or probe: its rate is what the next request is planned for."""
-        told = step.evidence.up_bps
+        """Learn from one request or probe: its rate is what the next request is planned for. Where it was too short to
+        show one but took so long that the watch believes less of the link, what the watch believes."""
+        before, told = self._watch.beliefs[0], step.evidence.up_bps
+        super().observe(step)
+        after = self._watch.beliefs[0]
         if told is not None and 0 < told < math.inf:
             self._last_bps = told
-        super().observe(step)
+        elif after is not None and after != before:
+            self._last_bps = after
 
     def _strategy(self) -> ConfigRow:
         return self._plan(self._last_bps)

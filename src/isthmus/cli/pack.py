@@ -12,7 +12,6 @@ from rich.table import Table
 from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
 from isthmus.bundle.pack import pack as write_bundle
-from isthmus.bundle.types import EXITS_FILE
 from isthmus.cli.accuracy import Judged, judge
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.edgent import ServerFirst
@@ -43,6 +42,7 @@ from isthmus.graph import INPUT
 from isthmus.link import Link
 from isthmus.plan import Plan
 from isthmus.profile import ExitTable, Profile
+from isthmus.profile.exit_file import exits_beside
 from isthmus.units import show_bytes, show_seconds
 
 
@@ -81,7 +81,10 @@ def pack(
     threads: Threads = 1,
     exits: Annotated[
         Path | None,
-        typer.Option(help="Table of early exits (isthmus profile --exits); exits.json beside the model without it."),
+        typer.Option(
+            help="Table of early exits (isthmus profile --exits); without, the exits.json beside the model, or the "
+            "table that ships with zoo:digits."
+        ),
     ] = None,
     server_first: ServerFirst = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
@@ -119,10 +122,9 @@ def pack(
 
 
 def exits_of(model: str, given: Path | None) -> ExitTable | None:
-    """The table of a model's exits: the file that is given, else `exits.json` beside the model's own file."""
-    if given is None and Path(model).is_file() and Path(model).with_name(EXITS_FILE).is_file():
-        given = Path(model).with_name(EXITS_FILE)
-    return None if given is None else read_json(given, ExitTable)
+    """The table of a model's exits: the file that is given, else the one beside the model (`exits_beside`)."""
+    path = exits_beside(model) if given is None else given
+    return None if path is None else read_json(path, ExitTable)
 
 
 def _contents(

@@ -25,7 +25,7 @@ from isthmus.plan.types import RewardName
 from isthmus.profile.accuracy import load_samples
 from isthmus.record import Batching, Choice, Chooser, Header, Journal, Step, Summary, summarise
 from isthmus.run import Session
-from isthmus.session import Ready, connect, map_chooser_of, ready, right_sized_choice
+from isthmus.session import Ready, connect, each_chooser_of, map_chooser_of, ready, right_sized_choice
 from isthmus.units import seconds, show_bytes, show_seconds
 
 _DIFFERENT_INPUTS = 8
@@ -64,9 +64,10 @@ def run(
     codec: Annotated[str, typer.Option(help="The codec for --cut.")] = "float32",
     exit_at: Annotated[str, typer.Option("--exit", help="Run the network to this exit only.")] = "",
     planner: Annotated[
-        Literal["dynamic", "edgent", "edgent_map", "edgent_map_accuracy"],
+        Literal["dynamic", "edgent", "edgent_each", "edgent_map", "edgent_map_accuracy"],
         typer.Option(
-            help="Who moves the cut; edgent_map chooses the exit too, in time for --deadline, edgent once and for all."
+            help="Who moves the cut; edgent_map chooses the exit too, in time for --deadline, edgent once and for all, "
+            "edgent_each anew for every request."
         ),
     ] = "dynamic",
     server_first: Annotated[
@@ -95,6 +96,7 @@ def run(
     Gathered: isthmus run bundle --max-batch 8 --max-delay 10ms --rate 50/s
 
     Exit and cut by a configuration map: isthmus run bundle --planner edgent_map --deadline 200ms
+    (planned anew for every request: --planner edgent_each)
 
     A network with early exits: isthmus run bundle --early, or to one of them: isthmus run bundle --exit exit1
 
@@ -152,9 +154,12 @@ def _chooser(
         return Fixed(Choice(cut=cut, codec=codec, first="server" if back else "device")) if cut else None
     if cut or exit_at:
         raise BadInput(f"{planner} chooses cut and exit itself: leave --cut and --exit out")
-    if planner == "edgent":
+    if planner in ("edgent", "edgent_each"):
         if states:
-            raise BadInput("--states are for --planner edgent_map; edgent plans for the link that was packed")
+            what = "the link that was packed" if planner == "edgent" else "the rate measured last"
+            raise BadInput(f"--states are for --planner edgent_map; {planner} plans for {what}")
+        if planner == "edgent_each":
+            return each_chooser_of(here.bundle, within_s=within_s, batch=batch, server_first=back)
         return Fixed(right_sized_choice(here.bundle, within_s=within_s, batch=batch, server_first=back))
     past = past_of(states)
     reward: RewardName = "accuracy_first" if planner == "edgent_map_accuracy" else "edgent"

@@ -12,7 +12,7 @@ from isthmus.plan.cost import CostTable, asked_cut
 from isthmus.plan.planners.edgent import in_time
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.strategies import link_at, strategies
-from isthmus.plan.types import ConfigRow, Problem, RewardName
+from isthmus.plan.types import Problem, RewardName
 from isthmus.record import Choice, Chooser
 from isthmus.simulate.world import World
 
@@ -47,15 +47,11 @@ def right_sizing(
     if name.startswith("edgent_map"):
         reward: RewardName = "accuracy_first" if name == "edgent_map_accuracy" else "edgent"
         return MapChooser(configuration_map(problem, reward), watch)
-    ahead, link = strategies(problem), problem.links[0]
-
-    def plan(up_bps: float) -> ConfigRow:
-        return in_time(ahead, link_at(link, up_bps), within_s)
-
+    there = replace(problem, links=(link_at(problem.links[0], at_start),))
     if name == "edgent_each":
-        return EachRequest(plan, watch, at_start)
-    row = plan(at_start)
-    first = ahead[0].table.first
+        return EachRequest.of(there, watch)
+    ahead = strategies(there)
+    row, first = in_time(ahead, there.links[0], within_s), ahead[0].table.first
     choice = Choice(cut=asked_cut(row.cut, first), codec=row.codec, first=first, exit=row.exit)
     return Fixed(choice.model_copy(update={"why": "planned for the rate at the start"}))
 
