@@ -6,11 +6,12 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import BaseModel
@@ -18,6 +19,9 @@ from rich.table import Table
 
 from isthmus.cli.common import Json, emit, out
 from isthmus.errors import IsthmusError
+
+if TYPE_CHECKING:
+    from isthmus.engine.store import Kept
 
 Verdict = Literal["good", "advice", "bad"]
 _MARKS = {"good": "[green]good[/]", "advice": "[yellow]advice[/]", "bad": "[red]bad[/]"}
@@ -31,13 +35,21 @@ class Finding(BaseModel):
     says: str
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    prune: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="DAYS", help="Delete optimised networks that nobody opened for so many days."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Check Python, libraries, the engine, the network settings and the optional parts of this machine. Exits with 1
     when something needed is broken.
 
-    Example: isthmus doctor
+    Example: isthmus doctor --prune 30
     """
     found = list(_examine())
+    if prune is not None:
+        found.append(_prune(prune))
     rows = [f.model_dump() for f in found]
     emit({"version": 1, "findings": rows}, as_json=json, show=lambda: _show(found))
     if any(f.verdict == "bad" for f in found):
@@ -92,12 +104,23 @@ def _engine() -> str:
 
 
 def _cache() -> str:
-    from isthmus.engine.store import default_folder
+    from isthmus.engine.store import default_folder, kept
 
     folder = default_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    return f"{folder}, {free / 1e9:.0f} GB free"
+    free, held = shutil.disk_usage(folder).free, kept(folder)
+    return f"{folder}: {_counted(held)}, {free / 1e9:.0f} GB free on the disk"
+
+
+def _prune(days: int) -> Finding:
+    from isthmus.engine.store import default_folder, prune
+
+    gone = prune(default_folder(), time.time() - days * 86_400)
+    return Finding(what="pruned", verdict="good", says=f"{_counted(gone)} that nobody opened for {days} days")
+
+
+def _counted(held: Sequence[Kept]) -> str:
+    return f"{len(held)} optimised networks of {sum(k.bytes for k in held) / 1e9:.1f} GB"
 
 
 def _cpu() -> Finding:

@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from isthmus.errors import BadInput
 FORMAT = 3
 """Part of every key: raise it when what is stored changes."""
 _NOTE = "entry.json"
+_OURS = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{8}-.+|\.(broken|optimising|old)-.+")
+"""Names this module gives: an entry, one that is being made or making way. Nothing else is looked at, or deleted."""
 
 
 def default_folder() -> Path:
@@ -65,6 +69,8 @@ def entry(
     place = root / key
     notes = _read(place, later)
     if notes is not None:
+        with suppress(OSError):  # another user's, or a read-only place
+            os.utime(place / _NOTE)
         return place, notes
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -80,6 +86,48 @@ def entry(
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return place, made
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What stands in a cache: whole entries, and what a process that was killed left behind."""
+
+    path: Path
+    bytes: int
+    opened_s: float
+    """Of the last time it was opened, or written to where it is no entry; seconds since 1970."""
+
+
+def kept(root: Path) -> list[Kept]:
+    """What stands in a cache folder, the longest unopened first. What vanishes while this looks is left out."""
+    found = []
+    for place in root.iterdir() if root.is_dir() else ():
+        if not (place.is_dir() and _OURS.fullmatch(place.name)):
+            continue
+        with suppress(FileNotFoundError):
+            size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+            note = place / _NOTE
+            found.append(Kept(place, size, (note if note.exists() else place).stat().st_mtime))
+    return sorted(found, key=lambda one: one.opened_s)
+
+
+def prune(root: Path, before_s: float) -> list[Kept]:
+    """Delete what was last opened before this moment, and tell what that was.
+
+    An entry that a running process has open keeps working there; only a cut it has never built can no longer be. Raises
+    BadInput for what cannot be deleted.
+    """
+    gone = [one for one in kept(root) if one.opened_s < before_s]
+    for one in gone:
+        aside = root / f".old-{one.path.name.lstrip('.')}"
+        try:
+            one.path.rename(aside)  # at once: nobody may find half an entry
+            shutil.rmtree(aside)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise BadInput(f"{one.path} cannot be deleted: {error}") from error
+    return gone
 
 
 def check_file(place: Path, name: str) -> None:
