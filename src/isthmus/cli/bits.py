@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import Field, FiniteFloat, RootModel
 
+from isthmus.cli.losses import Losses, read_losses
 from isthmus.errors import BadInput
 from isthmus.files import read_json
 from isthmus.plan import Limits, Problem
@@ -26,7 +26,12 @@ MaxLoss = Annotated[
 ]
 MaxDistortion = Annotated[float | None, typer.Option(min=0, help="Greatest sum of distortions.")]
 LossFile = Annotated[
-    Path | None, typer.Option("--losses", help="Measured losses: a JSON object of solution name → share, as 0.004.")
+    Path | None,
+    typer.Option(
+        "--losses",
+        help="Measured losses: the file that --data writes and goes on with, or a JSON object of solution name → "
+        "share, as 0.004.",
+    ),
 ]
 Narrow = Annotated[
     float, typer.Option(help="A measured device takes this many times its float time with 8 bits or fewer, as 0.35.")
@@ -38,16 +43,13 @@ Arrivals = Annotated[float | None, typer.Option(help="Inputs a second, for dads;
 Compare = Annotated[bool, typer.Option("--compare", help="The baselines as well, in the table of solutions.")]
 
 
-class Losses(RootModel[dict[str, Annotated[FiniteFloat, Field(ge=-1, le=1)]]]):
-    """Accuracy lost, in shares of 1, by the name of a solution."""
-
-
 @dataclass(frozen=True)
 class BitOptions:
     """What was asked for; `device` is the name of a device known by its figures."""
 
     tables: Distortions | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
+    agreed: frozenset[str] = frozenset()
     loss: float | None = None
     distortion: float | None = None
     literal: bool = False
@@ -78,6 +80,7 @@ class BitOptions:
             machines=tuple(machines),
             distortions=self.tables,
             losses=self.losses,
+            agreed=self.agreed,
             literal=self.literal,
             arrivals_hz=self.arrivals_hz,
         )
@@ -97,9 +100,12 @@ def bit_options(
     for name, value in (("--narrow", narrow), ("--arrivals", arrivals)):
         if value is not None and not 0 < value < float("inf"):
             raise BadInput(f"{name} is a number above zero, not {value:g}")
+    read = None if tables is None else read_json(tables, Distortions)
+    known = Losses({}) if losses is None else read_losses(losses, read)
     return BitOptions(
-        tables=None if tables is None else read_json(tables, Distortions),
-        losses={} if losses is None else read_json(losses, Losses).root,
+        tables=read,
+        losses=known.shares,
+        agreed=known.agreed,
         loss=None if max_loss is None else share(max_loss),
         distortion=max_distortion,
         literal=literal,

@@ -17,7 +17,7 @@ from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.model import Model, digits_test, load_model
 from isthmus.profile.accuracy import Samples, load_samples
-from isthmus.profile.datasets import judged_pictures
+from isthmus.profile.datasets import is_listed_set, judged_pictures
 from isthmus.profile.whole_accuracy import Accuracy, whole_accuracy
 
 SCALES = {
@@ -81,6 +81,11 @@ def labelled_samples(
     if not scale:
         err.print(f"pictures go in as 0 … 1; --scale if {model.name} was trained otherwise", highlight=False)
     return _counted(Samples({model.inputs[0].name: pictures}, labels), first_class), name
+
+
+def undivided(data: str) -> bool:
+    """Does this data have no part to learn from, apart from the one to judge by?"""
+    return data.endswith(".npz") or is_listed_set(data)
 
 
 def given_samples(

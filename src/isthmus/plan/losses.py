@@ -89,13 +89,13 @@ def to_measure(solutions: Iterable[Solution], most: float, within_s: float | Non
         known = solution.measured or solution.agreed
         if known and solution.loss is not None and solution.loss <= most:
             return
-        if not known and solution.front and not _exact(solution):
+        if solution.front and measurable(solution):
             yield solution
 
 
-def _exact(solution: Solution) -> bool:
-    """Loses nothing by itself: the input as it is, or everything in floating point."""
-    return not solution.distortion and solution.loss == 0.0
+def measurable(solution: Solution) -> bool:
+    """Is its loss not known, and not zero by itself (the input as it is, everything in floating point)?"""
+    return not (solution.measured or solution.agreed or (solution.distortion == 0.0 and solution.loss == 0.0))
 
 
 def _measured(problem: Problem, solution: Solution) -> float | None:

@@ -89,7 +89,7 @@ def measure_accuracy(
     step = batch if engine.model.dynamic_batch else 1
     parts = [{k: v[i : i + step] for k, v in samples.inputs.items()} for i in range(0, len(samples), step)]
     last = engine.model.outputs[-1].name
-    whole = np.concatenate([_answers(engine.whole(p)[last], len(next(iter(p.values())))) for p in parts])
+    whole = np.concatenate([answers_of(engine.whole(p)[last], len(next(iter(p.values())))) for p in parts])
     truth = whole if samples.labels is None else np.asarray(samples.labels)
     base = float(np.mean(whole == truth))
     rows = []
@@ -130,10 +130,10 @@ def _through(
         size += payload.nbytes
         crossing[tensor] = codec.load(payload, value.shape, value.dtype.name)
     answer = made[last] if last in made else engine.tail(cut, crossing)[last]
-    return _answers(answer, len(next(iter(inputs.values())))), size
+    return answers_of(answer, len(next(iter(inputs.values())))), size
 
 
-def _answers(output: Array, count: int) -> Array:
+def answers_of(output: Array, count: int) -> Array:
     """One answer a sample: the argmax over the last axis (a hash of all of them, for segmentations and the like)."""
     best: Array = np.argmax(output, axis=-1).reshape(count, -1)
     if best.shape[1] == 1:

@@ -80,6 +80,11 @@ def judged_pictures(
     return name, part.pictures.astype(np.float32) / np.float32(levels), part.labels
 
 
+def is_listed_set(what: str | Path) -> bool:
+    """Is this a set of pictures to judge by only, without a part to learn from (`imagenet`, a zip file with a list)?"""
+    return what == "imagenet" or Path(what).is_file()
+
+
 def _archive(what: str | Path, data_folder: Path | None) -> Path | None:
     """The zip file with a list that is meant, if one is."""
     if Path(what).is_file():
@@ -155,4 +160,4 @@ def _digits() -> Dataset:
     return Dataset("digits", tuple("0123456789"), train_part, test_part, levels=16.0)
 
 
-__all__ = ["PLACES", "Dataset", "Part", "apart", "judged_pictures", "load_dataset"]
+__all__ = ["PLACES", "Dataset", "Part", "apart", "is_listed_set", "judged_pictures", "load_dataset", "spread"]

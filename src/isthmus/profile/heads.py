@@ -1,0 +1,176 @@
+"""What a network loses where its first part computes with few bits: the head as it will run, measured on samples.
+
+The head is written as it is packed (`isthmus.quant.quantised_head`), runs in batches, and the tail goes on in floating
+point from what crosses: the levels of the crossing tensors, which travel as they are, or floats through their codec.
+Runs the engine; imported by its own name.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.codec import Array, Codec, PictureScale, codec_for
+from isthmus.engine import Engine, has_vnni
+from isthmus.graph import INPUT, OUTPUT, cut_at
+from isthmus.model import Model
+from isthmus.profile.accuracy import Samples, answers_of
+from isthmus.quant import BitPlan, Distortions, QuantisedHead, Steps, quantised_head
+
+Progress = Callable[[int, int, str], None]
+HOPELESS_SIGMAS = 4.0
+"""A head is given up where its loss lies so many standard errors above what is allowed,"""
+FEWEST = 48
+"""and not before so many samples."""
+
+
+@dataclass(frozen=True)
+class HeadLoss:
+    """`loss`: right answers lost, in shares of 1 (where nobody labelled them, answers that are not the whole
+    network's), over the first `samples` of `of` in an order drawn by chance: all of them, unless it was given up as
+    hopeless. `give_or_take`: its standard error."""
+
+    loss: float
+    give_or_take: float
+    samples: int
+    of: int
+    labelled: bool
+
+
+@dataclass(frozen=True)
+class HeadJudge:
+    """Judges heads of one fused network (`isthmus.model.fused`) on the same samples.
+
+    `tables` are those the widths were chosen from; `picture` says how the input is made of pixels, for picture codecs.
+    """
+
+    net: Model
+    tables: Distortions
+    samples: Samples
+    picture: PictureScale | None = None
+    threads: int = 1
+    batch: int = 16
+    engine: Engine = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "engine", Engine.open(self.net, threads=self.threads, cuts="none"))
+
+    @cached_property
+    def order(self) -> NDArray[np.intp]:
+        """The samples' places in an order drawn by chance, so that the first of them stand for all."""
+        return np.random.default_rng(0).permutation(len(self.samples))
+
+    @cached_property
+    def whole(self) -> Array:
+        """Answers of the whole network."""
+        return np.concatenate([self._answers(self.engine.whole(part)) for part in self._parts()])
+
+    @property
+    def score(self) -> float:
+        """Share of right answers of the whole network; 1 without labels."""
+        return float(np.mean(self.whole == self._truth))
+
+    def loss(
+        self, cut: str, codec: str, bits: BitPlan | None, *, most: float | None = None, progress: Progress | None = None
+    ) -> HeadLoss:
+        """The loss of a head up to `cut` with these widths (None: floating point). It is given up as soon as it can
+        hardly be `most`, a share of 1. Raises BadInput as `quantised_head` and the codec do."""
+        with tempfile.TemporaryDirectory() as folder:
+            run = self._runner(cut, codec, bits, Path(folder))
+            right = np.empty(0, bool)
+            base = self.whole == self._truth
+            for part in self._parts():
+                answers = run(part)
+                right = np.append(right, answers == self._truth[len(right) : len(right) + len(answers)])
+                if progress is not None:
+                    progress(len(right), len(self.samples), cut)
+                found = self._found(base[: len(right)], right)
+                if most is not None and len(right) >= FEWEST and _hopeless(found, most):
+                    break
+        return found
+
+    def _found(self, base: Array, right: Array) -> HeadLoss:
+        apart = base.astype(np.float64) - right.astype(np.float64)
+        give_or_take = float(apart.std() / math.sqrt(len(apart)))
+        labelled = self.samples.labels is not None
+        return HeadLoss(float(apart.mean()), give_or_take, len(apart), len(self.samples), labelled)
+
+    def _runner(
+        self, cut: str, codec: str, bits: BitPlan | None, folder: Path
+    ) -> Callable[[Mapping[str, Array]], Array]:
+        """From inputs to answers, by way of what crosses at the cut."""
+        last = self.net.outputs[-1].name
+        graph = self.engine.graph
+        crossing = graph.outputs if cut == OUTPUT else cut_at(graph, cut).crossing
+        if bits is None or cut == INPUT:
+            return lambda part: self._answers(self._through(cut, codec, crossing, self.engine.head(cut, part)))
+        inside = cut_at(graph, cut).head
+        early = [last] if cut != OUTPUT and graph.producer[last] in inside and last not in crossing else []
+        head = quantised_head(self.net, crossing, bits, self.tables, early=early, signed=has_vnni())
+        first = Engine.open(head.model, threads=self.threads, cuts="none", cache_dir=folder)
+
+        def run(part: Mapping[str, Array]) -> Array:
+            made = {**part, **head.restored(first.whole(part))}
+            return self._answers(self._through(cut, codec, crossing, made, head))
+
+        return run
+
+    def _through(
+        self,
+        cut: str,
+        codec: str,
+        crossing: tuple[str, ...],
+        made: Mapping[str, Array],
+        head: QuantisedHead | None = None,
+    ) -> dict[str, Array]:
+        """Outputs of the tail, from what the codec gives back; levels cross as they are."""
+        if cut == OUTPUT:
+            return dict(made)
+        arrived = {}
+        for name in crossing:
+            arrived[name] = made[name]
+            if head is None or name not in head.levels:
+                arrived[name] = _sent(self._codec(name, codec, made[name]), made[name])
+        return {**made, **self.engine.tail(cut, arrived)}
+
+    def _codec(self, name: str, codec: str, value: Array) -> Codec:
+        """As it would be used there: the input's range at a width is that of the tables."""
+        clip = None
+        if name in self.engine.graph.inputs and codec.startswith("int"):
+            bits = int(codec[3:].partition("+")[0])
+            row = self.tables.tensor(name)
+            if bits in self.tables.bits and row.limits:
+                clip = Steps.between(*row.limits[self.tables.bits.index(bits)], bits).clip
+        return codec_for(codec, value.dtype.name, clip, self.picture)
+
+    def _answers(self, made: Mapping[str, Array]) -> Array:
+        last = made[self.net.outputs[-1].name]
+        return answers_of(last, len(last))
+
+    @cached_property
+    def _truth(self) -> Array:
+        return self.whole if self.samples.labels is None else np.asarray(self.samples.labels)[self.order]
+
+    def _parts(self) -> Iterator[dict[str, Array]]:
+        step = self.batch if self.net.dynamic_batch else 1
+        for first in range(0, len(self.samples), step):
+            places = self.order[first : first + step]
+            yield {name: np.ascontiguousarray(value[places]) for name, value in self.samples.inputs.items()}
+
+
+def _sent(codec: Codec, value: Array) -> Array:
+    """Written and read again, every sample by itself: a range that is measured is measured of one."""
+    parts = [codec.load(memoryview(codec.dump(one)), one.shape, one.dtype.name) for one in np.split(value, len(value))]
+    return np.concatenate(parts)
+
+
+def _hopeless(found: HeadLoss, most: float) -> bool:
+    """Whether the loss over these samples cannot come down to `most` but by odd chance."""
+    return found.loss - HOPELESS_SIGMAS * max(found.give_or_take, 1 / found.samples) > most
