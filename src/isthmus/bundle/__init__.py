@@ -1,6 +1,16 @@
 """The folder that is deployed: model, profiles, plan, hashes. `pack` runs the engine and stands in its own module."""
 
 from isthmus.bundle.folder import Bundle, open_bundle
-from isthmus.bundle.types import Clips, FileEntry, Manifest, PictureRow, SplitCheck
+from isthmus.bundle.types import Clips, FewBitsRow, FileEntry, Manifest, PartRow, PictureRow, SplitCheck
 
-__all__ = ["Bundle", "Clips", "FileEntry", "Manifest", "PictureRow", "SplitCheck", "open_bundle"]
+__all__ = [
+    "Bundle",
+    "Clips",
+    "FewBitsRow",
+    "FileEntry",
+    "Manifest",
+    "PartRow",
+    "PictureRow",
+    "SplitCheck",
+    "open_bundle",
+]

@@ -14,16 +14,18 @@ from isthmus.bundle.types import (
     MODEL_FILE,
     PLAN_FILE,
     SERVER_FILE,
+    SHAPES_FILE,
     Clips,
     Manifest,
+    PartRow,
 )
-from isthmus.codec import PictureScale
+from isthmus.codec import PictureScale, read_head
 from isthmus.errors import BadBundle, BadInput
 from isthmus.files import read_json, sha256_of
 from isthmus.model import Model, load_model
 from isthmus.plan import Plan
 from isthmus.profile import ExitTable, Profile
-from isthmus.quant import ChannelClip
+from isthmus.quant import ChannelClip, QuantisedHead
 
 _NEEDED = (MODEL_FILE, DEVICE_FILE, SERVER_FILE, PLAN_FILE, CLIPS_FILE)
 
@@ -46,12 +48,23 @@ class Bundle:
         """How picture inputs were normalised, by input name; what JPEG and WebP need."""
         return {k: PictureScale(v.mean, v.std) for k, v in self.manifest.pictures.items()}
 
+    def part(self, row: PartRow, *, signed: bool = False) -> QuantisedHead:
+        """A part of few bits; `signed` as in `read_head`. Raises BadBundle for a file that is none."""
+        try:
+            return read_head(self.path / row.file, signed=signed)
+        except BadInput as error:
+            raise BadBundle(f"{error}; pack the bundle again") from error
+
     def model(self, *, weights: bool = True) -> Model:
-        """The model, under the name the bundle gives it. Raises BadBundle when it is not the one that was packed."""
-        from_file = load_model(str(self.path / MODEL_FILE), weights=weights)
+        """The model, under the name the bundle gives it. Raises BadBundle when it is not the one that was packed, and
+        for its weights where this is a device's copy without them."""
+        name = MODEL_FILE if weights or self.manifest.few_bits is None else SHAPES_FILE
+        if not (self.path / name).is_file():
+            raise BadBundle(f"{self.path} is a device's copy: it has no {name}; take the whole bundle")
+        from_file = load_model(str(self.path / name), weights=weights)
         if weights and from_file.fingerprint != self.manifest.fingerprint:
-            raise BadBundle(f"{self.path}: {MODEL_FILE} is not the model that was packed; pack it again")
-        return Model(
+            raise BadBundle(f"{self.path}: {name} is not the model that was packed; pack it again")
+        made = Model(
             name=self.manifest.name,
             proto=from_file.proto,
             inputs=from_file.inputs,
@@ -59,6 +72,8 @@ class Bundle:
             has_weights=from_file.has_weights,
             blocks=self.manifest.blocks,
         )
+        made.__dict__["fingerprint"] = self.manifest.fingerprint  # of the whole model, where its weights are not read
+        return made
 
 
 def open_bundle(path: str | Path) -> Bundle:
@@ -95,13 +110,17 @@ def open_bundle(path: str | Path) -> Bundle:
 
 
 def _verify_files(path: Path, manifest: Manifest) -> None:
-    lacking = [n for n in _NEEDED if n not in manifest.files]
+    few = manifest.few_bits
+    more = () if few is None else (SHAPES_FILE, *(part.file for part in few.parts))
+    lacking = [n for n in (*_NEEDED, *more) if n not in manifest.files]
     if lacking:
         raise BadBundle(f"{path}: the manifest lacks {lacking[0]}")
     for name, entry in manifest.files.items():
         if PurePosixPath(name).name != name or name in (".", "..", MANIFEST_FILE):
             raise BadBundle(f"{path}: the manifest names '{name}', which is no plain file name")
         file = path / name
+        if manifest.few_bits is not None and name.startswith(MODEL_FILE) and not file.exists():
+            continue  # a device's copy
         if file.is_symlink() or not file.is_file():
             raise BadBundle(f"{path}: {name} is missing")
         size = file.stat().st_size

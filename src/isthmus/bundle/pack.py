@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from isthmus.bundle.few_bits import FewBits
 from isthmus.bundle.folder import Bundle, open_bundle
 from isthmus.bundle.types import (
     CLIPS_FILE,
@@ -65,6 +66,8 @@ class Contents:
     pictures: Mapping[str, PictureScale] = field(default_factory=dict)
     accuracy: tuple[AccuracyRow, ...] = ()
     exits: ExitTable | None = None
+    few_bits: FewBits | None = None
+    """what the device has instead of the model, where its part was given few bits"""
 
 
 def pack(
@@ -87,7 +90,9 @@ def pack(
     if out.exists() and not (out / MANIFEST_FILE).is_file():
         raise BadInput(f"{out} exists and is no bundle; it is not replaced")
     _check_exits(engine, contents.exits)
-    checks = check_halves(engine, [c.id for c in engine.cuts if c.id not in (INPUT, OUTPUT)], progress)
+    few = contents.few_bits
+    kept = [c.id for c in engine.cuts] if few is None else few.cuts
+    checks = check_halves(engine, [c for c in kept if c not in (INPUT, OUTPUT)], progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
@@ -142,6 +147,9 @@ def _write(
     write_json(folder / CLIPS_FILE, Clips(samples=contents.clip_samples, tensors=dict(contents.clips)))
     if contents.exits is not None:
         write_json(folder / EXITS_FILE, contents.exits)
+    few = contents.few_bits
+    if few is not None:
+        few.write(folder, model)
     files = {f.name: FileEntry(bytes=f.stat().st_size, sha256=sha256_of(f)) for f in sorted(folder.iterdir())}
     manifest = Manifest(
         isthmus=__version__,
@@ -149,13 +157,14 @@ def _write(
         fingerprint=model.fingerprint,
         packed=packed,
         blocks=model.blocks,
-        cuts=tuple(c.id for c in engine.cuts),
+        cuts=tuple(c.id for c in engine.cuts) if few is None else few.cuts,
         link=LinkRow.of(contents.link),
         codecs={k: tuple(v) for k, v in contents.codecs.items()},
         default_codecs=contents.default_codecs,
         pictures={k: PictureRow(mean=v.mean, std=v.std) for k, v in contents.pictures.items()},
         accuracy=contents.accuracy,
         checks=checks,
+        few_bits=None if few is None else few.row,
         files=files,
     )
     write_json(folder / MANIFEST_FILE, manifest)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat
 
 from isthmus.link import Link
 from isthmus.profile.types import AccuracyRow
-from isthmus.quant import ChannelClip
+from isthmus.quant import BitPlan, ChannelClip
 
 MODEL_FILE = "model.onnx"
 DEVICE_FILE = "device_profile.json"
@@ -17,6 +17,11 @@ PLAN_FILE = "plan.json"
 CLIPS_FILE = "clips.json"
 EXITS_FILE = "exits.json"
 """Only where the model has early exits that were judged."""
+HEAD_FILE = "head.onnx"
+WHOLE_FILE = "whole.onnx"
+SHAPES_FILE = "shapes.onnx"
+"""Only where the device's part has few bits: the quantised head, the quantised whole network where the device has room
+for one, and the network without its weights. With these the device needs no MODEL_FILE, and its copy may lack it."""
 MANIFEST_FILE = "manifest.json"
 
 
@@ -65,6 +70,50 @@ class LinkRow(_Strict):
         return Link(self.up_bps, self.down_bps, self.rtt_s, self.fixed_s, self.late)
 
 
+class PartRow(_Strict):
+    """A part of few bits on the device, as it was when packed: the head up to `cut`, or the whole network (@output).
+
+    bits: of each layer's weights and of each tensor. weight_bytes and activation_bytes: what it needs by the plan, at
+    those widths; container_bytes: the same in a runtime whose numbers have at least 8 bits. held_bytes: what a process
+    with it in memory was seen to need more, at most, once it was loaded (None: not measured). ratio: how many times as
+    long as in floating point it took here. error: greatest relative mean-square distance of an answer from the whole
+    network's, as a root; agrees: share of the `samples` inputs whose greatest output stayed the same.
+    """
+
+    file: str
+    cut: str
+    bits: BitPlan
+    weight_bytes: NonNegativeInt
+    activation_bytes: NonNegativeInt
+    container_bytes: NonNegativeInt
+    held_bytes: NonNegativeInt | None = None
+    ratio: PositiveFloat
+    error: FiniteFloat = Field(ge=0)
+    agrees: float = Field(ge=0, le=1)
+    samples: NonNegativeInt
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the plan says it needs."""
+        return self.weight_bytes + self.activation_bytes
+
+
+class FewBitsRow(_Strict):
+    """The device's parts of few bits. `memory_bytes`: the device's limit, None where there is none. `together`: all
+    parts fit it at once. `written`: for the plan's codec, the codec of each crossing tensor."""
+
+    head: PartRow | None = None
+    whole: PartRow | None = None
+    memory_bytes: NonNegativeInt | None = None
+    together: bool = True
+    written: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[PartRow, ...]:
+        """The parts that there are."""
+        return tuple(p for p in (self.head, self.whole) if p is not None)
+
+
 class Manifest(_Strict):
     """What the folder holds. `cuts` are kept ready on both sides, in running order; `codecs` are those that keep the
     accuracy at each cut (`default_codecs` where nothing was measured)."""
@@ -83,6 +132,7 @@ class Manifest(_Strict):
     pictures: dict[str, PictureRow] = Field(default_factory=dict)
     accuracy: tuple[AccuracyRow, ...] = ()
     checks: tuple[SplitCheck, ...] = ()
+    few_bits: FewBitsRow | None = None
     files: dict[str, FileEntry]
 
 

@@ -9,33 +9,37 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import onnx
 
+from isthmus.codec.head_file import read_head
 from isthmus.codec.types import Array
 from isthmus.engine.check import Shapes, shapes_of
 from isthmus.engine.engine import Engine, Finish
-from isthmus.engine.sessions import Part, plain_session
-from isthmus.engine.slow import SlowDown
-from isthmus.engine.store import default_folder
+from isthmus.engine.instructions import has_vnni
+from isthmus.engine.sessions import RUNTIME, Part, finished_session, optimise
+from isthmus.engine.slow import SlowDown, wait_s
+from isthmus.engine.store import cpu, default_folder, entry, key_of
 from isthmus.errors import BadInput
+from isthmus.files import sha256_of
 from isthmus.graph.cuts import cut_at
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
 from isthmus.model.types import Model
-from isthmus.quant import QuantisedHead
+from isthmus.quant import QuantisedHead, Steps
 
-Load = Callable[[], QuantisedHead]
-"""Brings a quantised part into memory."""
+_CORE = "core.onnx"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a device has of a network: `load`s by cut id (OUTPUT: the whole network). `together`: all of it fits the
-    memory at once."""
+    """What a device has of a network: files of `write_head` by cut id (OUTPUT: the whole network). `together`: all of
+    it fits the memory at once."""
 
-    loads: Mapping[str, Load]
+    parts: Mapping[str, Path]
     together: bool = True
 
 
@@ -43,27 +47,37 @@ class FewBits:
     """Runs on the device what a plan gave few bits; a `Runner` as `Engine` is one. May be called from any thread.
 
     `model` is the network (fused, the one that is cut) without its weights. `behind`, an engine with the weights, goes
-    on from a cut where answers are to be recomputed; without one nothing behind a cut can be computed here.
+    on from a cut where answers are to be recomputed; without one nothing behind a cut can be computed here. Parts are
+    optimised for this CPU once and kept in `cache_dir` (as `Engine.open` does). `slowdown`, `wait`: as there.
     """
 
     def __init__(
-        self, model: Model, kept: Kept, *, threads: int = 1, slow: SlowDown | None = None, behind: Engine | None = None
+        self,
+        model: Model,
+        kept: Kept,
+        *,
+        threads: int = 1,
+        slowdown: float = 1.0,
+        behind: Engine | None = None,
+        cache_dir: Path | None = None,
+        wait: Callable[[float], None] = wait_s,
     ) -> None:
+        self._cache = Path(cache_dir) if cache_dir is not None else default_folder()
         self.model, self.threads, self.behind = model, threads, behind
         self.graph: Graph = graph_of(model, 1)
-        self._slow = slow or SlowDown()
+        self._slow = SlowDown(slowdown, wait)
         self._kept = kept
         self._shapes: Shapes = shapes_of(model, self.graph)
-        inner = [cut_at(self.graph, name) for name in kept.loads if name != OUTPUT]
-        ends = [cut_at(self.graph, OUTPUT)] if OUTPUT in kept.loads else []
+        inner = [cut_at(self.graph, name) for name in kept.parts if name != OUTPUT]
+        ends = [cut_at(self.graph, OUTPUT)] if OUTPUT in kept.parts else []
         self.cuts: tuple[Cut, ...] = (cut_at(self.graph, INPUT), *inner, *ends)
-        self._loaded: dict[str, _Loaded] = {}
+        self._loaded: dict[str, ReadyPart] = {}
         self._lock = threading.RLock()
 
     @property
     def finishes(self) -> Finish:
         """How a request that the server did not answer ends here."""
-        return "anew" if OUTPUT in self._kept.loads else "never"
+        return "anew" if OUTPUT in self._kept.parts else "never"
 
     @property
     def slowdown(self) -> float:
@@ -73,7 +87,7 @@ class FewBits:
     def whole(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs, at few bits. Raises BadInput for wrong inputs, and where the device holds no whole network."""
         self.check_inputs(inputs)
-        if OUTPUT not in self._kept.loads:
+        if OUTPUT not in self._kept.parts:
             raise BadInput(
                 f"this device's memory holds no whole {self.model.name}: only a server finishes a request; pack it "
                 "with a larger --memory to have one"
@@ -120,15 +134,15 @@ class FewBits:
         self._part(self._known(cut_id))
 
     def _known(self, cut_id: str) -> str:
-        if cut_id not in self._kept.loads:
-            known = ", ".join(self._kept.loads) or "none"
+        if cut_id not in self._kept.parts:
+            known = ", ".join(self._kept.parts) or "none"
             raise BadInput(f"{self.model.name} was packed with few bits up to {known}, not up to '{cut_id[:80]}'")
         return cut_id
 
     def _run(self, cut_id: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return self._slow.run(lambda: self._part(cut_id).run(inputs))
 
-    def _part(self, cut_id: str) -> _Loaded:
+    def _part(self, cut_id: str) -> ReadyPart:
         found = self._loaded.get(cut_id)
         if found is not None:
             return found
@@ -136,28 +150,39 @@ class FewBits:
             if cut_id not in self._loaded:
                 if not self._kept.together:
                     self._loaded.clear()
-                self._loaded[cut_id] = _Loaded.of(self._kept.loads[cut_id](), self.threads)
+                self._loaded[cut_id] = ready_part(self._kept.parts[cut_id], self._cache, self.threads)
             return self._loaded[cut_id]
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """A quantised part that can run."""
+class ReadyPart:
+    """A quantised part that can run. `ends`: what its outputs mean; its model is an empty one."""
 
-    head: QuantisedHead
+    ends: QuantisedHead
     part: Part
 
-    @classmethod
-    def of(cls, head: QuantisedHead, threads: int) -> _Loaded:
-        model = head.model
-        session = plain_session(model.proto.SerializeToString(), default_folder(), threads)
-        takes, gives = (tuple(s.name for s in ends) for ends in (model.inputs, model.outputs))
-        return cls(_without_weights(head), Part(takes, gives, session))
-
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return self.head.restored(self.part.run(inputs))
+        return self.ends.restored(self.part.run(inputs))
 
 
-def _without_weights(head: QuantisedHead) -> QuantisedHead:
-    """What is needed to read a part's outputs: the session has the weights."""
-    return replace(head, model=replace(head.model, proto=onnx.ModelProto()))
+def ready_part(file: Path, cache: Path, threads: int) -> ReadyPart:
+    """A part from its file, optimised for this CPU when it is not in the cache yet."""
+    key = key_of({"part": sha256_of(file), "runtime": RUNTIME, "cpu": cpu()})
+    folder, notes = entry(cache, key, lambda folder: _optimised(file, folder))
+    session = finished_session((folder / _CORE).read_bytes(), folder, threads, prepack=True)
+    steps = {name: Steps(*row) for name, row in notes["steps"].items()}
+    nothing = Model("", onnx.ModelProto(), (), ())
+    ends = QuantisedHead(nothing, notes["levels"], steps, tuple(notes["plain"]), {})
+    return ReadyPart(ends, Part(tuple(notes["takes"]), tuple(notes["gives"]), session))
+
+
+def _optimised(file: Path, folder: Path) -> dict[str, Any]:
+    head = read_head(file, signed=has_vnni())
+    optimise(head.model.proto.SerializeToString(), folder / _CORE)
+    return {
+        "takes": [s.name for s in head.model.inputs],
+        "gives": [s.name for s in head.model.outputs],
+        "levels": dict(head.levels),
+        "steps": {name: (s.scale, s.zero_point, s.bits) for name, s in head.steps.items()},
+        "plain": list(head.plain),
+    }

@@ -291,6 +291,19 @@ class CostTable:
             first="server" if home else "device",
         )
 
+    @classmethod
+    def joined(cls, tables: Sequence[CostTable]) -> CostTable:
+        """Tables of one problem's link and order, at least one, as a single one: the device's times may differ."""
+        first = tables[0]
+        arrays = ("device_s", "server_s", "up_bytes", "down_bytes")
+        return cls(
+            cuts=tuple(cut for t in tables for cut in t.cuts),
+            codecs=tuple(codec for t in tables for codec in t.codecs),
+            link=first.link,
+            first=first.first,
+            **{name: np.concatenate([getattr(t, name) for t in tables]) for name in arrays},
+        )
+
     @cached_property
     def asked(self) -> tuple[str, ...]:
         """`cuts`, as a request names them."""

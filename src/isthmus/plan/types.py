@@ -73,8 +73,7 @@ class Problem:
     states_bps: uplink rates to prepare for (`isthmus.adapt.bandwidth_states`), rising; planners that make a
     configuration map take a range of their own where there are none. states_spread: what the rate turns out to be, as
     multiples of the state it was believed to be in, equally likely (`isthmus.adapt.belief_spread`); none: exactly the
-    state. batches: the same network at other batch sizes to
-    prepare for; planners that make switch tables make one for each. whole: the network that this is one exit of.
+    state. batches: the same network at other batch sizes to prepare for; planners that make switch tables make one for each. whole: the network that this is one exit of.
     distortions: what fewer bits do to each layer, for planners that choose widths. losses: name of a `Solution` → the
     accuracy it was measured to lose (shares of 1); those in `agreed` by how often it disagrees with the whole network.
     sample_bytes: (cut id, codec) → bytes of a sample, measured. literal: what Auto-Split prints where isthmus departs.
@@ -392,7 +391,8 @@ class Plan(BaseModel):
     """the best of every exit that was looked at, the most accurate first"""
     switch: tuple[SwitchTable, ...] = ()
     bits: BitPlan | None = None
-    """the widths of the device's part, where the planner chose them"""
+    memory_bytes: int | None = Field(default=None, ge=0)
+    """the widths of the device's part, and its memory limit, where the planner chose and kept them"""
     solutions: tuple[Solution, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     """splits and widths to choose from, the fastest first, and places that are no candidates"""

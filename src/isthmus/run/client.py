@@ -23,7 +23,7 @@ from isthmus.run.early import Early, digest_of
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
-from isthmus.run.policy import checked, within
+from isthmus.run.policy import checked, lost, within
 from isthmus.run.replies import said_in
 from isthmus.run.server_first import LeavingBack, PlainBack
 from isthmus.run.split_pb2 import Arrival, Hello
@@ -268,7 +268,7 @@ class Session:
         """The device finishes, unless it must not."""
         trip.trouble = str(why)
         if self._halves.finishes == "never":
-            raise _lost(why, self._deadline_s)
+            raise lost(why, self._deadline_s)
         if self._only_there:
             raise why
         self._finish(trip, work, lambda: trip.started_s + self._deadline_s - self._clock())
@@ -314,15 +314,6 @@ class Session:
         self._tell(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))
 
 
-def _lost(why: IsthmusError, deadline_s: float) -> Remote:
-    """Why a request is lost that only the server could have finished."""
-    kind = type(why) if isinstance(why, Remote) else Refused
-    return kind(
-        f"no answer within {deadline_s:g} s ({why}), and this device has no whole network to finish with: the request "
-        "is lost"
-    )
-
-
 def connect_engine(
     engine: Runner,
     address: str,
@@ -348,10 +339,11 @@ def connect_engine(
     latest at the one the chooser names, and when the server fails the answer so far is given where the next one would
     come after the deadline. `journal` gets a line a request; with `verify`, each is recomputed (by that
     engine, if one is given) and compared; with the answers of `original` where that is another network than the one
-    that answers (few bits). `written`: for a codec, the codecs of single tensors. `true_bps(t)` is the link's real rate where the run knows it;
-    `pace(bytes)` may sleep before each frame, to make the link slow on purpose. Raises Refused when the server
-    holds another model, version, clips or table, and, in the mode `only_on_server`, Unreachable; otherwise an absent
-    server is no error: the device works until it comes.
+    that answers (few bits). `written`: for a codec, the codecs of single tensors. `true_bps(t)` is the link's real rate
+    where the run knows it; `pace(bytes)` may sleep before each frame, to make the link slow on purpose.
+    Raises Refused when the server holds another model, version, clips or table, BadInput for a mode that needs a whole
+    network here where there is none, and, in the mode `only_on_server`, Unreachable; otherwise an absent server is no
+    error: the device works until it comes.
     """
     if not 0 < deadline_s < threading.TIMEOUT_MAX:
         raise BadInput(f"a deadline of {deadline_s} s cannot be kept; give seconds above zero")

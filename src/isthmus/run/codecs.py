@@ -31,8 +31,8 @@ OVERHEAD_BYTES = 64 << 10
 
 class Codecs:
     """Writes and reads crossing tensors. By tensor name: `clips`, the calibrated ranges, and `pictures`, how an input
-    is made from a picture; both sides must hold the same. `written` is the writer's own: codec → tensor → the codec that
-    this one is written with instead, as where tensors of several widths cross."""
+    is made from a picture; both sides must hold the same. `written` is the writer's own: codec → tensor → the codec
+    that this one is written with instead, as where tensors of several widths cross."""
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus.errors import BadInput
+from isthmus.errors import BadInput, IsthmusError, Refused, Remote
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.record.types import Choice
 from isthmus.run.codecs import RAW
@@ -32,6 +32,15 @@ def within(mode: Mode, choice: Choice, halves: Halves) -> Choice:
     if mode == "private" and choice.cut != OUTPUT and (choice.first == "server" or halves.sends_input(choice.cut)):
         return _instead(choice, OUTPUT, "the mode is private and the input would have left the device")
     return choice
+
+
+def lost(why: IsthmusError, deadline_s: float) -> Remote:
+    """Why a request is lost that only the server could have finished."""
+    kind = type(why) if isinstance(why, Remote) else Refused
+    return kind(
+        f"no answer within {deadline_s:g} s ({why}), and this device has no whole network to finish with: the request "
+        "is lost"
+    )
 
 
 def _instead(choice: Choice, cut: str, why: str) -> Choice:

@@ -47,7 +47,8 @@ def autosplit(problem: Problem) -> Plan:
     why = f"{why_of(problem, option, others)}; {_note(problem, found, best, limits.distortion, limits.loss)}"
     plan = plan_for(problem, "autosplit", option, candidates, why)
     solutions = tuple(_shown(found.solutions, best))
-    return plan.model_copy(update={"bits": best.bits, "solutions": solutions, "dropped": found.places.dropped})
+    told = {"bits": best.bits, "solutions": solutions, "dropped": found.places.dropped}
+    return plan.model_copy(update={**told, "memory_bytes": problem.limits.home_memory_bytes})
 
 
 def _keeps(solution: Solution, distortion: float | None, loss: float | None) -> bool:

@@ -1,0 +1,257 @@
+"""What the device has instead of the model where its part was given few bits: made, tried out, written.
+
+Runs the engine; imported by its own name, as `isthmus.bundle.pack` is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from isthmus.bundle.types import HEAD_FILE, SHAPES_FILE, WHOLE_FILE, FewBitsRow, PartRow
+from isthmus.codec import Array, read_head, write_head
+from isthmus.engine import Engine, Kept
+from isthmus.engine import FewBits as Device
+from isthmus.engine.footprint import held_bytes
+from isthmus.errors import BadBundle, BadInput
+from isthmus.files import write_whole
+from isthmus.graph import INPUT, OUTPUT, Cut, Graph, cut_at, fused_graph, graph_of
+from isthmus.model import Model
+from isthmus.model.initializers import is_large
+from isthmus.plan import Plan
+from isthmus.plan.needs import needs
+from isthmus.plan.potential import wire_codec
+from isthmus.plan.solution import Solution
+from isthmus.profile.accuracy import Samples
+from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Steps, quantised_head
+from isthmus.quant.types import MOST_BITS
+
+Progress = Callable[[int, int, str], None]
+_ROUNDS = 5
+_INPUT_BITS = 8
+
+
+@dataclass(frozen=True)
+class FewBits:
+    """The device's parts, made and tried out. `cuts`: where requests may be cut; `clips`: of what crosses there."""
+
+    row: FewBitsRow
+    heads: Mapping[str, QuantisedHead]
+    cuts: tuple[str, ...]
+    clips: Mapping[str, ChannelClip]
+
+    def write(self, folder: Path, model: Model) -> None:
+        """The parts' files, and the network without its weights."""
+        for name, head in self.heads.items():
+            write_head(folder / name, head)
+        write_whole(folder / SHAPES_FILE, _bare(model).SerializeToString(deterministic=True))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be made: the plan, the tables its widths were chosen by, the whole network for the device (None: it
+    has no room for one), its memory limit, whether the input may leave it, and how long its parts take beside floating
+    point (None: timed here)."""
+
+    plan: Plan
+    tables: Distortions
+    whole: Solution | None
+    memory_bytes: int | None = None
+    input_leaves: bool = True
+    narrow: float | None = None
+
+
+def few_bits(
+    engine: Engine,
+    model: Model,
+    wanted: Wanted,
+    samples: Samples | None = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Progress | None = None,
+) -> FewBits:
+    """Quantised parts for a plan of the fused network `model`, which `engine` runs here: each written, read again, and
+    compared with the network on `samples` (seeded noise without any).
+
+    Raises BadInput for a plan of another network or with bits for layers it does not have, for tables of another
+    network, and BadBundle where a part does not come back from its file as it was.
+    """
+    plan, graph = wanted.plan, graph_of(model)
+    _check(plan, wanted.tables, model, graph)
+    cut = cut_at(graph, plan.cuts[0])
+    heads: dict[str, tuple[Cut, BitPlan]] = {}
+    if plan.bits is not None and cut.id not in (INPUT, OUTPUT):
+        heads[HEAD_FILE] = (cut, plan.bits)
+    if wanted.whole is not None and wanted.whole.bits is not None:
+        heads[WHOLE_FILE] = (cut_at(graph, OUTPUT), wanted.whole.bits)
+    made = {name: _made(model, at, bits, wanted.tables) for name, (at, bits) in heads.items()}
+    given = samples.inputs if samples is not None else model.random_inputs(4 if model.dynamic_batch else 1)
+    rows: dict[str, PartRow] = {}
+    with tempfile.TemporaryDirectory(prefix="isthmus-parts-") as folder:
+        _written(made, model, Path(folder))
+        trial = _Trial(engine, model, wanted, Path(folder), given, clock)
+        for done, (name, (at, bits)) in enumerate(heads.items()):
+            rows[name] = trial.row(name, at, bits)
+            if progress is not None:
+                progress(done + 1, len(heads), f"the part up to {at.id}")
+    head, whole = rows.get(HEAD_FILE), rows.get(WHOLE_FILE)
+    limit = wanted.memory_bytes
+    together = limit is None or sum(part.memory_bytes for part in rows.values()) <= limit
+    written, clips = _crossing(plan, graph, cut, made.get(HEAD_FILE), wanted.tables)
+    row = FewBitsRow(head=head, whole=whole, memory_bytes=limit, together=together, written=written)
+    ends = ((INPUT,) if wanted.input_leaves else (), (cut.id,) if head else (), (OUTPUT,) if whole else ())
+    return FewBits(row, made, tuple(name for end in ends for name in end), clips)
+
+
+def _check(plan: Plan, tables: Distortions, model: Model, graph: Graph) -> None:
+    if plan.fingerprint and plan.fingerprint != model.fingerprint:
+        raise BadInput(f"the plan is for {plan.model}, another network than {model.name}; make it anew")
+    if tables.fingerprint != model.fingerprint:
+        raise BadInput(f"the distortions of {tables.model} are of another network than {model.name}; measure them anew")
+    layers = {node.name for node in (*graph.nodes, *fused_graph(graph).nodes)}
+    bits = plan.bits or BitPlan()
+    for what, names, known in (("layer", bits.weights, layers), ("tensor", bits.outputs, graph.tensors)):
+        if unknown := [name for name in names if name not in known]:
+            raise BadInput(
+                f"the plan gives bits to the {what} '{unknown[0][:80]}', which {model.name} does not have; plan anew"
+            )
+
+
+def _made(model: Model, cut: Cut, bits: BitPlan, tables: Distortions) -> QuantisedHead:
+    outputs = tuple(s.name for s in model.outputs)
+    if cut.id == OUTPUT:
+        return quantised_head(model, (), bits, tables, early=outputs)
+    graph = graph_of(model)
+    early = [name for name in outputs if graph.producer.get(name, -1) in cut.head]
+    return quantised_head(model, cut.crossing, bits, tables, early=early)
+
+
+def _written(made: Mapping[str, QuantisedHead], model: Model, folder: Path) -> None:
+    write_whole(folder / SHAPES_FILE, _bare(model).SerializeToString())
+    for name, head in made.items():
+        write_head(folder / name, head)
+        again = read_head(folder / name).model.proto.graph
+        if [t.SerializeToString() for t in again.initializer] != [
+            t.SerializeToString() for t in head.model.proto.graph.initializer
+        ]:
+            raise BadBundle(f"{name} does not come back from its file as it was written; this should not happen")
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Parts in a folder, tried out on `inputs`."""
+
+    engine: Engine
+    model: Model
+    wanted: Wanted
+    folder: Path
+    inputs: Mapping[str, Array]
+    clock: Callable[[], float]
+
+    def row(self, name: str, cut: Cut, bits: BitPlan) -> PartRow:
+        device = Device(self.model, Kept({cut.id: self.folder / name}), threads=self.engine.threads, behind=self.engine)
+        error, agrees = self._compared(device, cut)
+        count = needs(self.engine.graph, self.wanted.tables, cut, bits)
+        return PartRow(
+            file=name,
+            cut=cut.id,
+            bits=bits,
+            weight_bytes=count.weight_bytes,
+            activation_bytes=count.activation_bytes,
+            container_bytes=count.container_bytes,
+            held_bytes=held_bytes(self.folder / name, self.folder / SHAPES_FILE, self.engine.threads),
+            ratio=self.wanted.narrow or self._ratio(device, cut),
+            error=error,
+            agrees=agrees,
+            samples=len(next(iter(self.inputs.values()))),
+        )
+
+    def _compared(self, device: Device, cut: Cut) -> tuple[float, float]:
+        """(the answers' relative distance from the whole network's, how many keep their greatest output)."""
+        lost: dict[str, float] = {}
+        power: dict[str, float] = {}
+        same = total = 0
+        for part in _batches(self.inputs, 16 if self.model.dynamic_batch else 1):
+            whole = self.engine.whole(part)
+            made = device.head(cut.id, part)
+            answer = {**made, **device.tail(cut.id, {t: made[t] for t in cut.crossing})} if cut.id != OUTPUT else made
+            for key, wanted in whole.items():
+                x, y = np.asarray(wanted, np.float64), np.asarray(answer[key], np.float64)
+                lost[key] = lost.get(key, 0.0) + float(np.square(x - y).sum())
+                power[key] = power.get(key, 0.0) + float(np.square(x).sum())
+            last = self.engine.graph.outputs[-1]
+            rows = len(next(iter(part.values())))
+            best = [np.asarray(v[last]).reshape(rows, -1).argmax(1) for v in (whole, answer)]
+            same, total = same + int((best[0] == best[1]).sum()), total + rows
+        worst = max(lost[key] / power[key] if power[key] else float(lost[key] > 0) for key in lost)
+        if not np.isfinite(worst):
+            raise BadBundle(f"the part up to {cut.id} makes answers that are no numbers; plan with more bits")
+        return float(np.sqrt(worst)), same / total
+
+    def _ratio(self, device: Device, cut: Cut) -> float:
+        """How long the part takes beside the same in floating point, in turns, the fastest of each."""
+        inputs = self.model.random_inputs(1)
+        calls: Sequence[Callable[[], object]] = (
+            lambda: device.head(cut.id, inputs),
+            lambda: self.engine.head(cut.id, inputs),
+        )
+        best = [float("inf")] * 2
+        for turn in range(_ROUNDS + 1):
+            for at, call in enumerate(calls):
+                begun = self.clock()
+                call()
+                took_s = self.clock() - begun
+                best[at] = min(best[at], took_s) if turn else best[at]
+        return max(best[0], 1e-9) / max(best[1], 1e-9)
+
+
+def _crossing(
+    plan: Plan, graph: Graph, cut: Cut, head: QuantisedHead | None, tables: Distortions
+) -> tuple[dict[str, dict[str, str]], dict[str, ChannelClip]]:
+    """(for the plan's codec, the codec of each crossing tensor; what both sides must know of ranges). A tensor that
+    has levels crosses as these very levels, one without in floating point as the runtime gives it."""
+    steps = dict(head.steps) if head is not None else {}
+    bits = plan.bits or BitPlan()
+    for name in graph.inputs:
+        row = tables.tensor(name)
+        width = bits.outputs.get(name, _INPUT_BITS)
+        if row.limits and width in tables.bits and width < MOST_BITS:
+            steps[name] = Steps.between(*row.limits[tables.bits.index(width)], width)
+    clips = {name: step.clip for name, step in steps.items()}
+    if head is None:
+        return {}, clips
+    coded = plan.codec.partition("+")[2]
+    written = {}
+    for name in cut.crossing:
+        codec = (wire_codec(steps[name].bits) or f"int{steps[name].bits}") if name in steps else "float16"
+        written[name] = f"{codec}+{coded}" if coded and name in steps else codec
+    return {plan.codec: written}, clips
+
+
+def _batches(inputs: Mapping[str, Array], size: int) -> Sequence[dict[str, Array]]:
+    count = len(next(iter(inputs.values())))
+    return [{k: v[at : at + size] for k, v in inputs.items()} for at in range(0, count, size)]
+
+
+def _bare(model: Model) -> onnx.ModelProto:
+    """The network without its large weights: their names, types and shapes only."""
+    bare = onnx.ModelProto()
+    graph = model.proto.graph
+    bare.ir_version = model.proto.ir_version
+    bare.opset_import.extend(model.proto.opset_import)
+    bare.graph.name = graph.name
+    bare.graph.node.extend(graph.node)
+    bare.graph.input.extend(graph.input)
+    bare.graph.output.extend(graph.output)
+    for tensor in graph.initializer:
+        if is_large(tensor):
+            bare.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        else:
+            bare.graph.initializer.append(tensor)
+    return bare
