@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ from isthmus.files import read_json
 from isthmus.graph import INPUT, graph_of, tensors_before
 from isthmus.link import Link
 from isthmus.model import Model, fused, load_model
-from isthmus.plan import PLANNERS, Limits, Plan, problem_for
+from isthmus.plan import PLANNERS, Limits, Plan, planner_called, problem_for
 from isthmus.plan.baselines import baselines
 from isthmus.plan.types import Exit
 from isthmus.profile import Profile
@@ -35,31 +35,22 @@ DEFAULT_SURE = 0.95
 
 DeviceProfile = Annotated[Path | None, typer.Option(help="Profile of the device; measured here where absent.")]
 ServerProfile = Annotated[Path | None, typer.Option(help="Profile of the server; measured here where absent.")]
-PlannerName = Literal[
-    "device_only",
-    "server_only",
-    "neurosurgeon",
-    "dynamic",
-    "dynamic_narrow",
-    "mincut",
-    "edgent",
-    "edgent_mincut",
-    "edgent_map",
-    "edgent_map_accuracy",
-    "dads",
-    "dads_heavy",
-    "qdmp",
-    "qdmp_e",
-    "qdmp_e_u4",
-    "u2",
-    "u4",
-    "u6",
-    "u8",
-    "cloud16",
-    "autosplit",
-    "exhaustive",
+
+
+def _planner_named(name: str) -> str:
+    """Refused before anything is measured, where there is none."""
+    planner_called(name)
+    return name
+
+
+Planner = Annotated[
+    str,
+    typer.Option(
+        callback=_planner_named,
+        metavar="NAME",
+        help=f"How to search: {', '.join(PLANNERS)}; or file.py:function of your own. See docs/planners.md.",
+    ),
 ]
-Planner = Annotated[PlannerName, typer.Option(help="How to search; see docs/planners.md.")]
 Slowdown = Annotated[
     float | None,
     typer.Option(help=f"The device is this many times slower than its profile says; {DEFAULT_SLOWDOWN:g} without one."),
@@ -255,7 +246,7 @@ def make_plan(
     if server_first:
         problem = replace(problem, machines=problem.machines[::-1], home=1)
     problem = problem if bits is None else bits.problem(problem)
-    plan = PLANNERS[planner](problem)
+    plan = planner_called(planner)(problem)
     return plan.model_copy(update={"solutions": (*plan.solutions, *baselines(problem))}) if compare else plan
 
 

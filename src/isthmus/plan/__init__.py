@@ -2,7 +2,7 @@
 
 from isthmus.plan.build import candidates_for, cost_table, problem_for
 from isthmus.plan.cost import CostTable, Option, price
-from isthmus.plan.planners import PLANNERS
+from isthmus.plan.planners import PLANNERS, planner_called
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.retime import retime
 from isthmus.plan.show import plan_json, show_plan
@@ -26,6 +26,7 @@ __all__ = [
     "configuration_map",
     "cost_table",
     "plan_json",
+    "planner_called",
     "price",
     "problem_for",
     "retime",

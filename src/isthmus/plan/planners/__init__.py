@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from isthmus.plan.planners import autosplit as _autosplit
 from isthmus.plan.planners import cloud16 as _cloud16
 from isthmus.plan.planners import dads as _dads
@@ -17,9 +15,9 @@ from isthmus.plan.planners import neurosurgeon as _neurosurgeon
 from isthmus.plan.planners import qdmp as _qdmp
 from isthmus.plan.planners import server_only as _server_only
 from isthmus.plan.planners import uniform as _uniform
-from isthmus.plan.types import Plan, Problem
+from isthmus.plan.planners.called import Planner, called
 
-PLANNERS: dict[str, Callable[[Problem], Plan]] = {
+PLANNERS: dict[str, Planner] = {
     "device_only": _device_only.device_only,
     "server_only": _server_only.server_only,
     "neurosurgeon": _neurosurgeon.neurosurgeon,
@@ -44,4 +42,10 @@ PLANNERS: dict[str, Callable[[Problem], Plan]] = {
     "exhaustive": _exhaustive.exhaustive,
 }
 
-__all__ = ["PLANNERS"]
+
+def planner_called(name: str) -> Planner:
+    """A planner of the table, or of your own: see `called`. Raises BadInput where there is none."""
+    return called(name, PLANNERS)
+
+
+__all__ = ["PLANNERS", "planner_called"]
