@@ -73,11 +73,12 @@ class Problem:
     states_bps: uplink rates to prepare for (`isthmus.adapt.bandwidth_states`), rising; planners that make a
     configuration map take a range of their own where there are none. states_spread: what the rate turns out to be, as
     multiples of the state it was believed to be in, equally likely (`isthmus.adapt.belief_spread`); none: exactly the
-    state. batches: the same network at other batch sizes to prepare for; planners that make switch tables make one for each. whole: the network that this is one exit of.
-    distortions: what fewer bits do to each layer, for planners that choose widths. losses: name of a `Solution` → the
-    accuracy it was measured to lose (shares of 1); those in `agreed` by how often it disagrees with the whole network.
-    sample_bytes: (cut id, codec) → bytes of a sample, measured. literal: what Auto-Split prints where isthmus departs.
-    arrivals_hz: how often an input comes, for planners that look at the rate and not at one request.
+    state. batches: the same network at other batch sizes to prepare for; planners that make switch tables make one
+    for each. whole: the network that this is one exit of. distortions: what fewer bits do to each layer, for
+    planners that choose widths. losses: name of a `Solution` → the accuracy it was measured to lose (shares of 1);
+    those in `agreed` by how often it disagrees with the whole network. sample_bytes: (cut id, codec) → bytes of a
+    sample, measured. literal: what Auto-Split prints where isthmus departs. arrivals_hz: how often an input comes,
+    for planners that look at the rate and not at one request.
     """
 
     graph: Graph
