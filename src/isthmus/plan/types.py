@@ -366,10 +366,9 @@ class Promise(BaseModel):
 
 
 class Plan(BaseModel):
-    """Where to cut each link (cut ids, one a link, nested), how the crossing tensors are written, what it should
-    cost, who said so and why in one line. `first`: who runs the part before the first cut, the device at home or a
-    server. `candidates` are the other choices that were looked at, in running order. `switch`: where the planner
-    made them, the best choice for every rate, one table a batch size, in rising order."""
+    """Where to cut each link (cut ids, one a link, nested), how the crossing tensors are written, what it should cost,
+    who said so and why. `first`: who runs the part before the first cut, the device at home or a server. `candidates`:
+    the other choices looked at, in running order. `switch`: the best choice for every rate, one table a batch size."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
