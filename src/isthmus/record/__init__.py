@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isthmus.record.batching import Batching
 from isthmus.record.journal import Header, Journal, check_step, read_journal
+from isthmus.record.late import Lateness, crossing_s, late_of
 from isthmus.record.summary import CAUSES, ExitUse, Place, Summary, fell_back, in_order, summarise, true_rate_bps
 from isthmus.record.types import Choice, Chooser, Evidence, Ran, Seconds, Side, Step
 
@@ -16,6 +17,7 @@ __all__ = [
     "ExitUse",
     "Header",
     "Journal",
+    "Lateness",
     "Place",
     "Ran",
     "Seconds",
@@ -23,8 +25,10 @@ __all__ = [
     "Step",
     "Summary",
     "check_step",
+    "crossing_s",
     "fell_back",
     "in_order",
+    "late_of",
     "read_journal",
     "summarise",
     "true_rate_bps",
