@@ -21,6 +21,8 @@ from isthmus.cli.bits import (
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar
 from isthmus.cli.computing import DeviceName, ServerName
 from isthmus.cli.edgent import CHOOSES_EXIT, Exits, ServerFirst, States, exits_for, past_of
+from isthmus.cli.labelled import FirstClass, SamplesOption, ScaleOption
+from isthmus.cli.measuring import Measuring, PlanData
 from isthmus.cli.planning import (
     DEFAULT_SURE,
     Codecs,
@@ -46,6 +48,7 @@ from isthmus.cli.planning import (
     machines_of,
     make_plan,
 )
+from isthmus.cli.promising import LateFrom, lateness_of
 from isthmus.cli.retiming import timer
 from isthmus.errors import BadInput
 from isthmus.files import write_json
@@ -66,6 +69,7 @@ def plan(
     rtt: Rtt = "10ms",
     fixed: Fixed = "0ms",
     late: Late = 0.0,
+    late_from: LateFrom = None,
     batch: BatchOption = 1,
     batches: Annotated[
         str, typer.Option(help="More batch sizes to prepare for, as 1,2,4: a switch table each, by `dynamic`.")
@@ -84,6 +88,10 @@ def plan(
     max_loss: MaxLoss = None,
     max_distortion: MaxDistortion = None,
     losses: LossFile = None,
+    data: PlanData = "",
+    scale: ScaleOption = "",
+    samples: SamplesOption = None,
+    first_class: FirstClass = 0,
     narrow: Narrow = 1.0,
     literal: Literally = False,
     arrivals: Arrivals = None,
@@ -104,12 +112,20 @@ def plan(
 
     Exit and cut together: isthmus plan zoo:digits --planner edgent --exits 0.92,0.96,0.99 --deadline 20ms
 
+    Promised by what a run showed: isthmus plan zoo:digits --deadline 20ms --late-from run.jsonl
+
     Without either machine at hand: isthmus plan zoo:resnet50 --device eyeriss --server tpu --up 3Mbit
 
     Split and bit widths together: isthmus plan zoo:digits --planner autosplit --device eyeriss --server tpu
-    --uplink 3Mbit --memory 4MiB --distortions distortions.json --max-loss 1%
+    --uplink 3Mbit --memory 4MiB --distortions distortions.json --max-loss 1% --data digits
     """
-    link, names = link_of(up, down, rtt, fixed, late), codecs_of(codecs)
+    link, names, seen = link_of(up, down, rtt, fixed, late), codecs_of(codecs), lateness_of(late_from, late)
+    measuring = None
+    if data:
+        measuring = Measuring(data, scale, samples, first_class, losses, baselines=compare, threads=threads)
+        if planner != "autosplit":
+            raise BadInput(f"--data measures what solutions of autosplit lose, not of {planner}; leave it out")
+        losses = losses if losses is not None and losses.exists() else None
     bits = bit_options(distortions, max_loss, max_distortion, losses, narrow, literal, arrivals, device)
     limits = bits.limits(limits_of(private, deadline, memory, private_until, sure))
     sizes = batches_of(batches) if batches else ()
@@ -142,9 +158,11 @@ def plan(
         load=load,
         exits=exits_for(planner, model, graph_of(machines.model, batch), exits),
         past=past_of(states),
+        seen=seen,
         server_first=server_first,
         bits=bits,
         compare=compare,
+        measuring=measuring,
     )
     if best and found.bits is not None:
         raise BadInput("--retime runs cuts in floating point, not at the widths that were chosen; leave it out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -14,17 +14,19 @@ from isthmus.cli.bits import BitOptions
 from isthmus.cli.common import err, progress_bar, today
 from isthmus.cli.computing import computed
 from isthmus.cli.edgent import Past
+from isthmus.cli.promising import as_run
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import read_json
 from isthmus.graph import INPUT, graph_of, tensors_before
 from isthmus.link import Link
 from isthmus.model import Model, fused, load_model
-from isthmus.plan import PLANNERS, Limits, Plan, planner_called, problem_for
+from isthmus.plan import PLANNERS, Limits, Plan, Problem, planner_called, problem_for
 from isthmus.plan.baselines import baselines
 from isthmus.plan.types import Exit
 from isthmus.profile import Profile
 from isthmus.profile.measure import CODECS, Measuring, measure
+from isthmus.record import Lateness
 from isthmus.units import rate_bps, seconds, size_bytes
 
 DEFAULT_SLOWDOWN = 4.0
@@ -220,14 +222,17 @@ def make_plan(
     load: float = 1.0,
     exits: tuple[Exit, ...] = (),
     past: Past | None = None,
+    seen: Lateness | None = None,
     server_first: bool = False,
     bits: BitOptions | None = None,
     compare: bool = False,
+    measuring: Callable[[Model, Problem], Problem] | None = None,
 ) -> Plan:
     """Ask a planner; the codecs are `names` wherever `codecs` says nothing (pictures at the input only). `batches`:
-    sizes that switch tables are wanted for; `load` multiplies the server's times; `exits` as in `Problem`;
+    sizes that switch tables are wanted for; `load` multiplies the server's times; `exits` as in `Problem`; `seen`: how
+    late a run was now and then;
     `server_first`: the server runs the first part, home stays the device; `bits`: for planners that choose widths;
-    `compare` adds the baselines to the plan's solutions."""
+    `compare` adds the baselines to the plan's solutions; `measuring` finds out what solutions lose."""
     problem = problem_for(
         graph_of(machines.model, batch),
         machines.device,
@@ -240,12 +245,13 @@ def make_plan(
         ready=None if machines.opened is None else [c.id for c in machines.opened.cuts],
     )
     others = tuple(graph_of(machines.model, size) for size in sorted({*batches} - {batch}))
-    problem = replace(problem, batches=others, exits=exits)
+    problem = as_run(replace(problem, batches=others, exits=exits), seen)
     if past is not None:
         problem = replace(problem, states_bps=past.states_bps, states_spread=past.spread)
     if server_first:
         problem = replace(problem, machines=problem.machines[::-1], home=1)
     problem = problem if bits is None else bits.problem(problem)
+    problem = problem if measuring is None else measuring(machines.model, problem)
     plan = planner_called(planner)(problem)
     return plan.model_copy(update={"solutions": (*plan.solutions, *baselines(problem))}) if compare else plan
 
