@@ -25,6 +25,8 @@ from isthmus.profile.accuracy import Samples, answers_of
 from isthmus.quant import BitPlan, Distortions, QuantisedHead, Steps, quantised_head
 
 Progress = Callable[[int, int, str], None]
+Sent = Callable[[str, str, Array, QuantisedHead | None], Array]
+"""What arrives of a crossing tensor: (its name, codec, value, the head that made it) → value."""
 HOPELESS_SIGMAS = 4.0
 """A head is given up where its loss lies so many standard errors above what is allowed,"""
 FEWEST = 48
@@ -78,12 +80,20 @@ class HeadJudge:
         return float(np.mean(self.whole == self._truth))
 
     def loss(
-        self, cut: str, codec: str, bits: BitPlan | None, *, most: float | None = None, progress: Progress | None = None
+        self,
+        cut: str,
+        codec: str,
+        bits: BitPlan | None,
+        *,
+        most: float | None = None,
+        sent: Sent | None = None,
+        progress: Progress | None = None,
     ) -> HeadLoss:
         """The loss of a head up to `cut` with these widths (None: floating point). It is given up as soon as it can
-        hardly be `most`, a share of 1. Raises BadInput as `quantised_head` and the codec do."""
+        hardly be `most`, a share of 1. `sent` takes the place of what crossing tensors go through. Raises BadInput as
+        `quantised_head` and the codec do."""
         with tempfile.TemporaryDirectory() as folder:
-            run = self._runner(cut, codec, bits, Path(folder))
+            run = self._runner(cut, codec, bits, Path(folder), sent or self._arrived)
             right = np.empty(0, bool)
             base = self.whole == self._truth
             for part in self._parts():
@@ -103,45 +113,41 @@ class HeadJudge:
         return HeadLoss(float(apart.mean()), give_or_take, len(apart), len(self.samples), labelled)
 
     def _runner(
-        self, cut: str, codec: str, bits: BitPlan | None, folder: Path
+        self, cut: str, codec: str, bits: BitPlan | None, folder: Path, sent: Sent
     ) -> Callable[[Mapping[str, Array]], Array]:
         """From inputs to answers, by way of what crosses at the cut."""
-        last = self.net.outputs[-1].name
-        graph = self.engine.graph
+        last, graph = self.net.outputs[-1].name, self.engine.graph
         crossing = graph.outputs if cut == OUTPUT else cut_at(graph, cut).crossing
-        if bits is None or cut == INPUT:
-            return lambda part: self._answers(self._through(cut, codec, crossing, self.engine.head(cut, part)))
-        inside = cut_at(graph, cut).head
-        early = [last] if cut != OUTPUT and graph.producer[last] in inside and last not in crossing else []
-        head = quantised_head(self.net, crossing, bits, self.tables, early=early, signed=has_vnni())
-        first = Engine.open(head.model, threads=self.threads, cuts="none", cache_dir=folder)
+        head, first = None, None
+        if bits is not None and cut != INPUT:
+            made_here = cut != OUTPUT and graph.producer[last] in cut_at(graph, cut).head and last not in crossing
+            early = [last] if made_here else []
+            head = quantised_head(self.net, crossing, bits, self.tables, early=early, signed=has_vnni())
+            first = Engine.open(head.model, threads=self.threads, cuts="none", cache_dir=folder)
 
         def run(part: Mapping[str, Array]) -> Array:
-            made = {**part, **head.restored(first.whole(part))}
-            return self._answers(self._through(cut, codec, crossing, made, head))
+            if head is None or first is None:
+                made = self.engine.head(cut, part)
+            else:
+                made = {**part, **head.restored(first.whole(part))}
+            if cut == OUTPUT:
+                return self._answers(made)
+            arrived = {name: sent(name, codec, made[name], head) for name in crossing}
+            return self._answers({**made, **self.engine.tail(cut, arrived)})
 
         return run
 
-    def _through(
-        self,
-        cut: str,
-        codec: str,
-        crossing: tuple[str, ...],
-        made: Mapping[str, Array],
-        head: QuantisedHead | None = None,
-    ) -> dict[str, Array]:
-        """Outputs of the tail, from what the codec gives back; levels cross as they are."""
-        if cut == OUTPUT:
-            return dict(made)
-        arrived = {}
-        for name in crossing:
-            arrived[name] = made[name]
-            if head is None or name not in head.levels:
-                arrived[name] = _sent(self._codec(name, codec, made[name]), made[name])
-        return {**made, **self.engine.tail(cut, arrived)}
+    def _arrived(self, name: str, codec: str, value: Array, head: QuantisedHead | None) -> Array:
+        """Levels cross as they are, floats through the codec, every sample by itself: a range that is measured is
+        measured of one."""
+        if head is not None and name in head.levels:
+            return value
+        chosen = self.codec_at(name, codec, value)
+        every = np.split(value, len(value))
+        return np.concatenate([chosen.load(memoryview(chosen.dump(x)), x.shape, x.dtype.name) for x in every])
 
-    def _codec(self, name: str, codec: str, value: Array) -> Codec:
-        """As it would be used there: the input's range at a width is that of the tables."""
+    def codec_at(self, name: str, codec: str, value: Array) -> Codec:
+        """What a crossing tensor of floats is written with: the input's range at a width is that of the tables."""
         clip = None
         if name in self.engine.graph.inputs and codec.startswith("int"):
             bits = int(codec[3:].partition("+")[0])
@@ -163,12 +169,6 @@ class HeadJudge:
         for first in range(0, len(self.samples), step):
             places = self.order[first : first + step]
             yield {name: np.ascontiguousarray(value[places]) for name, value in self.samples.inputs.items()}
-
-
-def _sent(codec: Codec, value: Array) -> Array:
-    """Written and read again, every sample by itself: a range that is measured is measured of one."""
-    parts = [codec.load(memoryview(codec.dump(one)), one.shape, one.dtype.name) for one in np.split(value, len(value))]
-    return np.concatenate(parts)
 
 
 def _hopeless(found: HeadLoss, most: float) -> bool:
