@@ -8,7 +8,8 @@ from pathlib import Path
 
 from isthmus.adapt import AtExit, EachRequest, Habits, MapChooser, TableChooser
 from isthmus.bundle import Bundle, open_bundle
-from isthmus.engine import Engine
+from isthmus.bundle.prices import few_bits_table
+from isthmus.engine import Engine, FewBits, Kept
 from isthmus.errors import BadInput
 from isthmus.graph import graph_of
 from isthmus.link import Link
@@ -26,12 +27,19 @@ class Ready:
     """A bundle opened on this machine, and its engine."""
 
     bundle: Bundle
-    engine: Engine
+    engine: Engine | FewBits
 
-    def checker(self) -> Engine:
+    def checker(self) -> Engine | FewBits:
         """An engine for recomputing answers, which need not take as long as the declared device."""
-        if self.engine.slowdown == 1:
-            return self.engine
+        if isinstance(self.engine, FewBits):
+            return _few_bits(self.bundle, self.engine.threads, 1.0, self._float())
+        return self.engine if self.engine.slowdown == 1 else self._float()
+
+    def original(self) -> Engine | None:
+        """The network in floating point, where another one answers: what its answers are measured against."""
+        return self._float() if isinstance(self.engine, FewBits) else None
+
+    def _float(self) -> Engine:
         return Engine.open(self.bundle.model(), threads=self.engine.threads, cuts="none")
 
 
@@ -43,7 +51,22 @@ def ready(bundle: str | Path | Bundle, *, threads: int = 1, slowdown: float | No
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     factor = opened.device.machine.slowdown if slowdown is None else slowdown
-    return Ready(opened, Engine.open(opened.model(), threads=threads, slowdown=max(1.0, factor)))
+    slow = max(1.0, factor)
+    if opened.manifest.few_bits is not None:
+        return Ready(opened, _few_bits(opened, threads, slow))
+    return Ready(opened, Engine.open(opened.model(), threads=threads, slowdown=slow))
+
+
+def _few_bits(bundle: Bundle, threads: int, slowdown: float, behind: Engine | None = None) -> FewBits:
+    """The device's parts of few bits; the part that is planned is loaded now."""
+    row = bundle.manifest.few_bits
+    assert row is not None
+    parts = {part.cut: bundle.path / part.file for part in row.parts}
+    kept = Kept(parts, together=row.together)
+    engine = FewBits(bundle.model(weights=False), kept, threads=threads, slowdown=slowdown, behind=behind)
+    if bundle.plan.cuts[0] in parts:
+        engine.warm(bundle.plan.cuts[0])
+    return engine
 
 
 def problem_of(
@@ -83,6 +106,14 @@ def table_of(
     what these keep at home; `exit_at`: of the part of the network that this exit needs. Raises BadInput for one that is
     none."""
     problem = problem_of(bundle, batch=batch, limits=limits, server_first=server_first)
+    few = bundle.manifest.few_bits
+    if few is not None and (exit_at is not None or server_first):
+        raise BadInput(
+            f"{bundle.manifest.name} was packed with few bits for a device that runs first, and all its outputs: "
+            "leave the exit and --server-first out"
+        )
+    if few is not None:
+        return few_bits_table(problem, few)
     return cost_table(problem if exit_at is None else problem.at_exit(exit_at))
 
 
@@ -250,6 +281,8 @@ def connect(
         exits=_rule(opened, early),
         journal=journal,
         verify=here.checker() if verify else False,
+        original=here.original() if verify else None,
+        written=None if opened.manifest.few_bits is None else opened.manifest.few_bits.written,
         true_bps=true_bps,
     )
 

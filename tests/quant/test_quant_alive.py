@@ -89,6 +89,16 @@ def test_what_crosses_has_one_width_and_what_stays_its_own() -> None:
     assert found[1] == [2, 8]
 
 
+def test_what_crosses_at_the_very_end_has_that_width_too() -> None:
+    lives = Lives([100, 10], BITS, np.array([[4.0**-b for b in BITS]] * 2), [0, 0], [0, 1], [1, 1], 2)
+    found = sweep(lives, 10_000).choice(2, 1, [1])
+    assert found is not None
+    assert found[1] == [8, 4]
+    freely = sweep(lives, 10_000).choice(2, 1, [])
+    assert freely is not None
+    assert freely[1] == [8, 8]
+
+
 def test_a_crowd_shares_one_width(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(3)
     count = 8

@@ -26,11 +26,8 @@ from isthmus.model import Model
 from isthmus.model.initializers import is_large
 from isthmus.plan import Plan
 from isthmus.plan.needs import needs
-from isthmus.plan.potential import wire_codec
-from isthmus.plan.solution import Solution
 from isthmus.profile.accuracy import Samples
 from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Steps, quantised_head
-from isthmus.quant.types import MOST_BITS
 
 Progress = Callable[[int, int, str], None]
 _ROUNDS = 5
@@ -55,13 +52,13 @@ class FewBits:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be made: the plan, the tables its widths were chosen by, the whole network for the device (None: it
-    has no room for one), its memory limit, whether the input may leave it, and how long its parts take beside floating
-    point (None: timed here)."""
+    """What is to be made: the plan, the tables its widths were chosen by, the widths of the whole network for the
+    device (None: it has no room for one), its memory limit, whether the input may leave it, and how long its parts
+    take beside floating point (None: timed here)."""
 
     plan: Plan
     tables: Distortions
-    whole: Solution | None
+    whole: BitPlan | None
     memory_bytes: int | None = None
     input_leaves: bool = True
     narrow: float | None = None
@@ -88,8 +85,8 @@ def few_bits(
     heads: dict[str, tuple[Cut, BitPlan]] = {}
     if plan.bits is not None and cut.id not in (INPUT, OUTPUT):
         heads[HEAD_FILE] = (cut, plan.bits)
-    if wanted.whole is not None and wanted.whole.bits is not None:
-        heads[WHOLE_FILE] = (cut_at(graph, OUTPUT), wanted.whole.bits)
+    if wanted.whole is not None:
+        heads[WHOLE_FILE] = (cut_at(graph, OUTPUT), wanted.whole)
     made = {name: _made(model, at, bits, wanted.tables) for name, (at, bits) in heads.items()}
     given = samples.inputs if samples is not None else model.random_inputs(4 if model.dynamic_batch else 1)
     rows: dict[str, PartRow] = {}
@@ -214,24 +211,23 @@ class _Trial:
 def _crossing(
     plan: Plan, graph: Graph, cut: Cut, head: QuantisedHead | None, tables: Distortions
 ) -> tuple[dict[str, dict[str, str]], dict[str, ChannelClip]]:
-    """(for the plan's codec, the codec of each crossing tensor; what both sides must know of ranges). A tensor that
-    has levels crosses as these very levels, one without in floating point as the runtime gives it."""
-    steps = dict(head.steps) if head is not None else {}
-    bits = plan.bits or BitPlan()
+    """(for the plan's codec, the codec of each crossing tensor that another one writes; what both sides must know of
+    ranges). A tensor that has levels crosses as these very levels, one without in floating point, an input by the
+    plan's codec."""
+    clips = {name: step.clip for name, step in head.steps.items()} if head is not None else {}
     for name in graph.inputs:
         row = tables.tensor(name)
-        width = bits.outputs.get(name, _INPUT_BITS)
-        if row.limits and width in tables.bits and width < MOST_BITS:
-            steps[name] = Steps.between(*row.limits[tables.bits.index(width)], width)
-    clips = {name: step.clip for name, step in steps.items()}
+        if row.limits and _INPUT_BITS in tables.bits:
+            clips[name] = Steps.between(*row.limits[tables.bits.index(_INPUT_BITS)], _INPUT_BITS).clip
     if head is None:
         return {}, clips
     coded = plan.codec.partition("+")[2]
     written = {}
-    for name in cut.crossing:
-        codec = (wire_codec(steps[name].bits) or f"int{steps[name].bits}") if name in steps else "float16"
-        written[name] = f"{codec}+{coded}" if coded and name in steps else codec
-    return {plan.codec: written}, clips
+    for name in (t for t in cut.crossing if t not in graph.inputs):
+        codec = f"int{head.steps[name].bits}" if name in head.steps else "float16"
+        written[name] = f"{codec}+{coded}" if coded and name in head.steps else codec
+    other = {name: codec for name, codec in written.items() if codec != plan.codec}
+    return {plan.codec: other} if other else {}, clips
 
 
 def _batches(inputs: Mapping[str, Array], size: int) -> Sequence[dict[str, Array]]:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import onnx
+from google.protobuf.message import DecodeError
+
 from isthmus.bundle.types import (
     CLIPS_FILE,
     DEVICE_FILE,
@@ -22,7 +25,7 @@ from isthmus.bundle.types import (
 from isthmus.codec import PictureScale, read_head
 from isthmus.errors import BadBundle, BadInput
 from isthmus.files import read_json, sha256_of
-from isthmus.model import Model, load_model
+from isthmus.model import Model, load_model, model_from_proto
 from isthmus.plan import Plan
 from isthmus.profile import ExitTable, Profile
 from isthmus.quant import ChannelClip, QuantisedHead
@@ -48,6 +51,14 @@ class Bundle:
         """How picture inputs were normalised, by input name; what JPEG and WebP need."""
         return {k: PictureScale(v.mean, v.std) for k, v in self.manifest.pictures.items()}
 
+    def _shapes(self) -> Model:
+        """The network without its weights."""
+        try:
+            proto = onnx.ModelProto.FromString((self.path / SHAPES_FILE).read_bytes())
+        except (OSError, DecodeError) as error:
+            raise BadBundle(f"{self.path}: {SHAPES_FILE} is no network; pack the bundle again") from error
+        return model_from_proto(proto, self.manifest.name, copy=False)
+
     def part(self, row: PartRow, *, signed: bool = False) -> QuantisedHead:
         """A part of few bits; `signed` as in `read_head`. Raises BadBundle for a file that is none."""
         try:
@@ -61,7 +72,7 @@ class Bundle:
         name = MODEL_FILE if weights or self.manifest.few_bits is None else SHAPES_FILE
         if not (self.path / name).is_file():
             raise BadBundle(f"{self.path} is a device's copy: it has no {name}; take the whole bundle")
-        from_file = load_model(str(self.path / name), weights=weights)
+        from_file = load_model(str(self.path / name), weights=weights) if name == MODEL_FILE else self._shapes()
         if weights and from_file.fingerprint != self.manifest.fingerprint:
             raise BadBundle(f"{self.path}: {name} is not the model that was packed; pack it again")
         made = Model(

@@ -13,14 +13,17 @@ from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
 from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.accuracy import Judged, judge
+from isthmus.cli.bits import DistortionTables, LossFile, MaxLoss, bit_options
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.edgent import ServerFirst
 from isthmus.cli.labelled import FirstClass, given_samples, scale_of
+from isthmus.cli.pack_bits import GivenPlan, PackNarrow, bits_asked, given_plan, parts_of, show_parts, with_parts
 from isthmus.cli.planning import (
     Codecs,
     DeviceProfile,
     Down,
     Machines,
+    Memory,
     Planner,
     Private,
     PrivateUntil,
@@ -50,6 +53,7 @@ def pack(
     model: ModelArg,
     to: Annotated[Path, typer.Option("--out", help="The bundle folder to write.")] = Path("bundle"),
     planner: Planner = "neurosurgeon",
+    plan_file: GivenPlan = None,
     device_profile: DeviceProfile = None,
     server_profile: ServerProfile = None,
     slowdown: Slowdown = None,
@@ -87,6 +91,11 @@ def pack(
         ),
     ] = None,
     server_first: ServerFirst = False,
+    distortions: DistortionTables = None,
+    max_loss: MaxLoss = None,
+    losses: LossFile = None,
+    narrow: PackNarrow = None,
+    memory: Memory = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
     json: Json = False,
 ) -> None:
@@ -94,9 +103,14 @@ def pack(
     that every pair of halves makes the whole.
 
     Example: isthmus pack zoo:mobilenet_v2 --out bundle --device-profile pi.json
+
+    With few bits on the device: isthmus pack zoo:digits --plan plan.json --distortions distortions.json
     """
-    link, limits, names = link_of(up, down, rtt), limits_of(private, None, None, private_until), codecs_of(codecs)
-    table = exits_of(model, exits)
+    options = bit_options(distortions, max_loss, None, losses, narrow or 1.0, False, None, None)
+    limits = options.limits(limits_of(private, None, memory, private_until))
+    link, names = link_of(up, down, rtt), codecs_of(codecs)
+    bits = bits_asked(plan_file, options, narrow, limits)
+    table = None if bits.wanted and exits is None else exits_of(model, exits)
     machines = machines_of(
         model,
         batch,
@@ -108,12 +122,18 @@ def pack(
         batches=batches_of(batches) if batches else (),
         codecs=names,
         exits=table is not None,
+        fold=bits.wanted,
     )
+    plan = given_plan(bits, machines.model)
     given = given_samples(machines.model, data, picture, most=samples, first_class=first_class)
     channels = (*machines.model.inputs[0].at(1), 1)[1]
-    judged = judge(machines, names, given, accuracy_loss, scale_of(picture, channels))
-    plan = make_plan(machines, link, limits, names, batch, planner, judged.codecs, server_first=server_first)
+    judged = judge(machines, names, None if bits.wanted else given, accuracy_loss, scale_of(picture, channels))
+    plan = plan or make_plan(
+        machines, link, limits, names, batch, planner, judged.codecs, server_first=server_first, bits=options
+    )
     contents = _contents(machines, judged, plan, link, names, table)
+    parts = parts_of(machines, bits, plan, link, given)
+    contents = contents if parts is None else with_parts(contents, parts, names)
     with progress_bar("proving") as progress:
         bundle = write_bundle(
             machines.model, machines.engine, contents, to, packed=today(), force=force, progress=progress
@@ -152,7 +172,7 @@ def _show(bundle: Bundle) -> None:
     size = sum(f.bytes for f in manifest.files.values())
     out.print(f"[bold]{bundle.path}[/]: {manifest.name}, {len(manifest.cuts)} cuts ready, {show_bytes(size)}")
     out.print(f"every pair of halves gives the whole model's answer (greatest relative difference {worst:.1e})")
-    if not manifest.accuracy:
+    if not manifest.accuracy and manifest.few_bits is None:
         out.print("[yellow]what the codecs cost in accuracy was not measured: no --data was given[/]")
     table = Table("", "device", "server")
     for batch in sorted({*bundle.device.batches, *bundle.server.batches}):
@@ -161,7 +181,9 @@ def _show(bundle: Bundle) -> None:
     if bundle.exits is not None:
         rows = bundle.exits.rows
         out.print(f"inputs may leave at {', '.join(r.output for r in rows)}: isthmus run --early, or --exit NAME")
-    out.print(bundle.plan.why)
+    if manifest.few_bits is not None:
+        show_parts(manifest.few_bits)
+    out.print(bundle.plan.why, markup=False)
 
 
 def _whole(profile: Profile, batch: int) -> str:

@@ -29,6 +29,8 @@ def serve(
     opened = open_bundle(bundle)
     with progress_bar("preparing") as progress:
         engine = Engine.open(opened.model(), threads=threads, slowdown=slowdown, progress=progress)
+        if opened.manifest.few_bits is not None and opened.manifest.few_bits.head is not None:
+            engine.halves(opened.manifest.few_bits.head.cut)  # now, and not when the first request asks for it
     with interruptible() as stopped:
         server = start(
             engine,

@@ -157,7 +157,7 @@ def sweep(lives: Lives, most_bits: float) -> Swept:
             state = _State((*state.alive, item), state.error[..., np.newaxis] + _born(found, item, state))
         if born[step]:
             state = _State(state.alive, _fitting(found, state, born[step]))
-        for item in last[step]:
+        for item in last[step] if step < lives.steps - 1 else ():  # what lives to the end may cross there
             axis = state.alive.index(item)
             undo.append((item, axis, state.error.argmin(axis=axis)))
             state = _State(tuple(k for k in state.alive if k != item), state.error.min(axis=axis))
