@@ -90,6 +90,7 @@ def problem_of(
         default_codecs=manifest.default_codecs,
         limits=limits,
         ready=manifest.cuts,
+        accuracy=manifest.accuracy,
     )
     return problem.turned() if server_first else problem
 

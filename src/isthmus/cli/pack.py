@@ -129,7 +129,16 @@ def pack(
     channels = (*machines.model.inputs[0].at(1), 1)[1]
     judged = judge(machines, names, None if bits.wanted else given, accuracy_loss, scale_of(picture, channels))
     plan = plan or make_plan(
-        machines, link, limits, names, batch, planner, judged.codecs, server_first=server_first, bits=options
+        machines,
+        link,
+        limits,
+        names,
+        batch,
+        planner,
+        judged.codecs,
+        server_first=server_first,
+        bits=options,
+        accuracy=judged.rows,
     )
     contents = _contents(machines, judged, plan, link, names, table)
     parts = parts_of(machines, bits, plan, link, given)

@@ -24,7 +24,7 @@ from isthmus.model import Model, fused, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, planner_called, problem_for
 from isthmus.plan.baselines import baselines
 from isthmus.plan.types import Exit
-from isthmus.profile import Profile
+from isthmus.profile import AccuracyRow, Profile
 from isthmus.profile.measure import CODECS, Measuring, measure
 from isthmus.record import Lateness
 from isthmus.units import rate_bps, seconds, size_bytes
@@ -227,12 +227,14 @@ def make_plan(
     bits: BitOptions | None = None,
     compare: bool = False,
     measuring: Callable[[Model, Problem], Problem] | None = None,
+    accuracy: Sequence[AccuracyRow] = (),
 ) -> Plan:
     """Ask a planner; the codecs are `names` wherever `codecs` says nothing (pictures at the input only). `batches`:
     sizes that switch tables are wanted for; `load` multiplies the server's times; `exits` as in `Problem`; `seen`: how
     late a run was now and then;
     `server_first`: the server runs the first part, home stays the device; `bits`: for planners that choose widths;
-    `compare` adds the baselines to the plan's solutions; `measuring` finds out what solutions lose."""
+    `compare` adds the baselines to the plan's solutions; `measuring` finds out what solutions lose; `accuracy`: what
+    was measured of codecs, as in `problem_for`."""
     problem = problem_for(
         graph_of(machines.model, batch),
         machines.device,
@@ -243,6 +245,7 @@ def make_plan(
         load=load,
         limits=limits,
         ready=None if machines.opened is None else [c.id for c in machines.opened.cuts],
+        accuracy=accuracy,
     )
     others = tuple(graph_of(machines.model, size) for size in sorted({*batches} - {batch}))
     problem = as_run(replace(problem, batches=others, exits=exits), seen)

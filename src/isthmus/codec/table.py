@@ -30,6 +30,15 @@ def coded_names() -> tuple[str, ...]:
     return tuple(f"{name}{SUFFIX}" for name in _PLANAR)
 
 
+def length_varies(name: str) -> bool:
+    """Does what this codec writes take more or fewer bytes by what is written? `payload_bytes` is then what to expect.
+
+    >>> length_varies("jpeg:75"), length_varies("int4+huffman"), length_varies("int4")
+    (True, True, False)
+    """
+    return ":" in name or name.endswith(SUFFIX)
+
+
 def picture_names() -> tuple[str, ...]:
     """The uploads as a picture that plans compare with where nobody asks for others."""
     return ("jpeg:50", "jpeg:75", "jpeg:90", "jpeg:95", "webp:50", "webp:75", "webp:90")

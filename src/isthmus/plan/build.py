@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations_with_replacement
 from math import comb
 
+from isthmus.codec import length_varies
 from isthmus.errors import BadInput
 from isthmus.graph import Cut, Graph, cut_at, narrow_cuts
 from isthmus.link.types import Link
@@ -13,7 +14,7 @@ from isthmus.plan.cost import RAW, CostTable, Option, allowed_codecs
 from isthmus.plan.limits import keeps_private
 from isthmus.plan.types import Limits, Problem
 from isthmus.profile.times import Times
-from isthmus.profile.types import Profile
+from isthmus.profile.types import AccuracyRow, Profile
 
 MOST_COMBINATIONS = 50_000
 """More nested narrow cuts than this are not listed: pricing them takes seconds and mincut needs no list."""
@@ -32,12 +33,14 @@ def problem_for(
     limits: Limits | None = None,
     additive: bool = False,
     ready: Collection[str] | None = None,
+    accuracy: Iterable[AccuracyRow] = (),
 ) -> Problem:
     """Device first, server second, home on the device.
 
     codecs: cut id → codecs that keep the accuracy there; `default_codecs` for the rest. `device_factor` and `load`
     multiply the device's and the server's times; `additive` prices parts as sums of node times; `ready`: see
-    `Problem`. Raises BadInput for a profile of another model than the other's, or a factor that is not above zero.
+    `Problem`; `accuracy`: codecs as they were measured at cuts, whose bytes are prices where they depend on what is
+    written. Raises BadInput for a profile of another model than the other's, or a factor that is not above zero.
     """
     if device.fingerprint != server.fingerprint:
         raise BadInput(f"the device's profile is of {device.model}, the server's of another model, {server.model}")
@@ -52,6 +55,9 @@ def problem_for(
         codecs={cut: tuple(names) for cut, names in (codecs or {}).items()},
         default_codecs=tuple(default_codecs),
         ready=None if ready is None else tuple(ready),
+        sample_bytes={
+            (r.cut, r.codec): r.sample_bytes for r in accuracy if r.sample_bytes is not None and length_varies(r.codec)
+        },
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isthmus.codec import Array, Codec
+from isthmus.codec import Array, Codec, length_varies
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.graph import cut_at
@@ -120,15 +120,17 @@ def _through(
     last: str,
     codec_of: Callable[[str, str, str], Codec],
 ) -> tuple[Array, int]:
-    """The answers, and the bytes that crossed."""
+    """The answers, and the bytes that crossed: sample by sample where their number depends on what is written."""
     made = engine.head(cut, inputs)
     crossing, size = {}, 0
     for tensor in cut_at(engine.graph, cut).crossing:
         value = made[tensor]
         codec = codec_of(cut, tensor, name)
-        payload = memoryview(codec.dump(value)).cast("B")
-        size += payload.nbytes
-        crossing[tensor] = codec.load(payload, value.shape, value.dtype.name)
+        parts = np.split(value, len(value)) if length_varies(name) else [value]
+        payloads = [memoryview(codec.dump(part)).cast("B") for part in parts]
+        size += sum(payload.nbytes for payload in payloads)
+        arrived = [codec.load(p, part.shape, part.dtype.name) for p, part in zip(payloads, parts, strict=True)]
+        crossing[tensor] = np.concatenate(arrived) if len(arrived) > 1 else arrived[0]
     answer = made[last] if last in made else engine.tail(cut, crossing)[last]
     return answers_of(answer, len(next(iter(inputs.values())))), size
 

@@ -144,8 +144,8 @@ class Profile(_Strict):
 
 class AccuracyRow(_Strict):
     """Score of one cut and codec. `score`: share of right answers, or, without labels, of answers that agree with the
-    whole model's; `loss` is against the whole model, in points of 1. `sample_bytes`: what crossed, mean of a sample
-    where as many as ran at once share a payload; None in files of before it was noted."""
+    whole model's; `loss` is against the whole model, in points of 1. `sample_bytes`: what crossed, mean of a sample;
+    None in files of before it was noted."""
 
     cut: str
     codec: str
