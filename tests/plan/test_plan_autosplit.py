@@ -202,7 +202,7 @@ def _table_sum(problem: Problem, bits: BitPlan) -> float:
 
 
 def test_the_candidates_are_those_of_the_formula() -> None:
-    """T_n ≤ T_0 and b_min·(Σ s_w + what is alive) ≤ M, checked by hand for every prefix of a branched network."""
+    """T_n ≤ T_0 and b_min·(Σ s_w + what is alive) + scales ≤ M, by hand for every prefix of a branched network."""
     dropped_for: set[str] = set()
     for seed in range(20):
         rng = random.Random(seed)
@@ -215,7 +215,8 @@ def test_the_candidates_are_those_of_the_formula() -> None:
         for step, cut in enumerate(storage.cuts):
             sent = sum(of.tensors[t].elements for t in cut.crossing if of.consumers[t]) * 2
             order = sorted(cut.head)
-            need = sum(of.nodes[i].parameters for i in order) * 2 + _peak(problem, order, widths)
+            scales = sum(node.product.columns for i in order if (node := of.nodes[i]).product is not None)
+            need = sum(of.nodes[i].parameters for i in order) * 2 + 32 * scales + _peak(problem, order, widths)
             fits = not order or -(-need // 8) <= (problem.limits.home_memory_bytes or 0)
             travels = cut.id == INPUT or sent <= of.tensors["x"].elements * 8
             assert (step in found.steps) == (fits and travels), (seed, cut.id)

@@ -2,7 +2,8 @@
 
 Every weight of few bits is stored as a row of bytes (`isthmus.codec.packing`), its levels counted from zero; a JSON
 entry in the file's metadata names their widths and shapes, and the outputs that are levels. Reading widens them again
-to the container that kernels want.
+to the container that kernels want. What follows from the rest is not stored: the scale of a bias, which is the product
+of those of its weight and of its input, and rows of one and the same number (together 5 % of MobileNetV2 at 4 bits).
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from isthmus.model.onnx_file import model_from_proto
 from isthmus.quant import QuantisedHead, Steps
 
 _KEY = "isthmus.head"
+_SMALL: dict[int, type[np.uint8] | type[np.int8]] = {TensorProto.UINT8: np.uint8, TensorProto.INT8: np.int8}
+_ROW = 32
+"""Fewer numbers than this are no longer than the note that stands for them."""
 Width = Annotated[int, Field(ge=1, le=8)]
 
 
@@ -57,6 +61,10 @@ class _Notes(_Strict):
     weights: dict[str, _Weight]
     levels: dict[str, _Level]
     plain: tuple[str, ...]
+    products: dict[str, tuple[str, str]] = Field(default_factory=dict)
+    """scale → the two scales it is the product of"""
+    rows: dict[str, int] = Field(default_factory=dict)
+    """tensor of one number throughout → that number"""
 
 
 def write_head(path: Path, head: QuantisedHead) -> int:
@@ -72,7 +80,11 @@ def write_head(path: Path, head: QuantisedHead) -> int:
         for name, output in head.levels.items()
         for s in (head.steps[name],)
     }
-    notes = _Notes(name=head.model.name, weights=weights, levels=levels, plain=head.plain)
+    products, rows = _products(proto.graph), _rows(proto.graph)
+    for tensor in proto.graph.initializer:
+        if tensor.name in products or tensor.name in rows:
+            tensor.ClearField("raw_data")
+    notes = _Notes(name=head.model.name, weights=weights, levels=levels, plain=head.plain, products=products, rows=rows)
     del proto.graph.value_info[:], proto.metadata_props[:]
     proto.metadata_props.add(key=_KEY, value=notes.model_dump_json())
     content = proto.SerializeToString(deterministic=True)
@@ -89,6 +101,7 @@ def read_head(path: Path, *, signed: bool = False) -> QuantisedHead:
         if name not in stored:
             raise BadModel(f"{path} names the weight {name!r}, which it does not hold")
         _widen(stored[name], weight, path)
+    _fill(stored, notes, path)
     if signed:
         _sign(proto, stored, {name for name, weight in notes.weights.items() if weight.unsigned})
     model = model_from_proto(proto, notes.name, copy=False)
@@ -134,6 +147,59 @@ def _packed(tensor: onnx.TensorProto, bits: int) -> _Weight:
     base = -128 + top if unsigned else top
     tensor.CopyFrom(TensorProto(name=tensor.name, data_type=TensorProto.UINT8, dims=[out.size], raw_data=out.tobytes()))
     return _Weight(bits=bits, stored_bits=stored, dims=dims, base=base, unsigned=unsigned)
+
+
+def _products(graph: onnx.GraphProto) -> dict[str, tuple[str, str]]:
+    """The scales that are exactly the product of their layer's weight scale and input scale."""
+    made_by = {node.output[0]: node for node in graph.node}
+    stored = {t.name: t for t in graph.initializer}
+    found = {}
+    for node in graph.node:
+        sources = [made_by.get(name) for name in node.input[:3]]
+        if len(sources) < 3 or any(s is None or s.op_type != "DequantizeLinear" for s in sources):
+            continue
+        step, weight, bias = (s.input[1] for s in sources if s is not None)
+        if {step, weight, bias} <= stored.keys() and stored[bias].raw_data == _product(stored[weight], stored[step]):
+            found[bias] = (weight, step)
+    return found
+
+
+def _product(weight: onnx.TensorProto, step: onnx.TensorProto) -> bytes:
+    """What a bias counts in, as `quantised_head` works it out."""
+    scales, scale = (np.asarray(numpy_helper.to_array(t)).astype(np.float64) for t in (weight, step))
+    return bytes((scales * scale).astype("<f4").tobytes())
+
+
+def _rows(graph: onnx.GraphProto) -> dict[str, int]:
+    """Vectors of small whole numbers that are all the same."""
+    found = {}
+    for tensor in graph.initializer:
+        if tensor.data_type in _SMALL and math.prod(tensor.dims) >= _ROW:
+            values = np.asarray(numpy_helper.to_array(tensor))
+            if (values == values.flat[0]).all():
+                found[tensor.name] = int(values.flat[0])
+    return found
+
+
+def _fill(stored: dict[str, onnx.TensorProto], notes: _Notes, path: Path) -> None:
+    """Put back what was not stored."""
+    for name in (*notes.rows, *notes.products, *(n for pair in notes.products.values() for n in pair)):
+        if (
+            name not in stored
+            or math.prod(stored[name].dims) > LIMITS.weight_bytes
+            or min(stored[name].dims, default=1) < 0
+        ):
+            raise BadModel(f"{path} names the numbers {name!r}, which it does not hold")
+    for name, value in notes.rows.items():
+        kind = _SMALL.get(stored[name].data_type)
+        if kind is None or not np.iinfo(kind).min <= value <= np.iinfo(kind).max:
+            raise BadModel(f"{path}: {name!r} cannot be a row of {value}")
+        stored[name].raw_data = np.full(tuple(stored[name].dims), value, kind).tobytes()
+    for name, (weight, step) in notes.products.items():
+        made = _product(stored[weight], stored[step])
+        if len(made) != 4 * math.prod(stored[name].dims):
+            raise BadModel(f"{path}: {name!r} of shape {list(stored[name].dims)} is not the product of its scales")
+        stored[name].raw_data = made
 
 
 def _widen(tensor: onnx.TensorProto, weight: _Weight, path: Path) -> None:

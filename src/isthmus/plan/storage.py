@@ -2,7 +2,8 @@
 
 The layers of the fused graph run one after the other; what a layer makes is stored until the last layer that reads it
 has run. A reshape stores nothing: it is another name. Inputs are there from the start, at 8 bits (a camera's), answers
-stay. Biases and whatever else no table names keep 32 bits.
+stay. Biases and whatever else no table names keep 32 bits, and so do the scales of weights, one an
+output channel (not in the literal reading).
 
 D_i is taken relative to the power of its tensor, D_i / mean(x_i²): the absolute figures that Auto-Split sums differ by
 orders of magnitude between weights and activations, so weights at 2 bits would seem to cost nothing. Where a table
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
-from isthmus.graph import Cut, Graph, cut_of, fused_graph
+from isthmus.graph import Cut, Graph, Node, cut_of, fused_graph
 from isthmus.graph.fuse import VIEWS
 from isthmus.quant.alive import Lives
 from isthmus.quant.assign import Choices
@@ -80,7 +81,9 @@ class Storage:
         weighted = tuple(i for i, count in zip(inside, counts, strict=True) if count)
         errors = [table.weight_errors(graph.nodes[i].name) for i in weighted]
         sizes = np.array([count for count in counts if count], dtype=np.int64)
-        plain_bits = [PLAIN_BITS * max(0, graph.nodes[i].parameters - n) for i, n in zip(inside, counts, strict=True)]
+        plain_bits = [
+            PLAIN_BITS * _unnamed(graph.nodes[i], n, scales=not literal) for i, n in zip(inside, counts, strict=True)
+        ]
         return cls(
             graph,
             plain,
@@ -187,6 +190,12 @@ class _Tables:
     def _scaled(self, errors: tuple[float, ...], power: float) -> list[float]:
         unit = power if self.relative and power > 0 else 1.0
         return [errors[self.tables.bits.index(b)] / unit for b in self.bits]
+
+
+def _unnamed(node: Node, weights: int, *, scales: bool) -> int:
+    """Numbers of a layer that no table names: biases and the like, and where it has weights their scales."""
+    channels = node.product.columns * node.product.count if weights and node.product is not None else 0
+    return max(0, node.parameters - weights) + (channels if scales else 0)
 
 
 def _powers(tables: Distortions) -> bool:
