@@ -70,9 +70,9 @@ class Estimates:
 
 
 def with_front(every: Iterable[Solution]) -> list[Solution]:
-    """The fastest first; marked, what loses less than all that is faster."""
+    """The fastest first; marked, what loses less than all that is faster, or no more and distorts less."""
     marked: list[Solution] = []
-    best = float("inf")
+    best = (float("inf"), float("inf"))
     for solution in sorted(every, key=lambda s: (s.total_s, _lost(s))):
         front = solution.fits and _lost(solution) < best
         best = _lost(solution) if front else best
@@ -106,5 +106,7 @@ def _measured(problem: Problem, solution: Solution) -> float | None:
     return None
 
 
-def _lost(solution: Solution) -> float:
-    return solution.loss if solution.loss is not None else float("inf")
+def _lost(solution: Solution) -> tuple[float, float]:
+    """Loss, then distortion."""
+    loss, distortion = solution.loss, solution.distortion
+    return (float("inf") if loss is None else loss, float("inf") if distortion is None else distortion)
