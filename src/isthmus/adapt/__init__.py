@@ -8,6 +8,7 @@ from isthmus.adapt.fixed import Fixed, Unlearning, always_device, always_server
 from isthmus.adapt.health import Health
 from isthmus.adapt.load import LoadFactor, Recent
 from isthmus.adapt.map_chooser import EachRequest, MapChooser
+from isthmus.adapt.own import is_own, own_chooser
 from isthmus.adapt.states import bandwidth_states, belief_spread, segments
 
 __all__ = [
@@ -28,5 +29,7 @@ __all__ = [
     "always_server",
     "bandwidth_states",
     "belief_spread",
+    "is_own",
+    "own_chooser",
     "segments",
 ]

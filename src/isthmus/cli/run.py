@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from isthmus.adapt import Fixed
+from isthmus.adapt import Fixed, is_own, own_chooser
 from isthmus.cli.batched import Callers, send_batched, show_callers
 from isthmus.cli.common import BatchOption, Json, emit, err, interruptible, out, progress_bar, today
 from isthmus.cli.edgent import States, past_of, say_unmet
@@ -25,10 +25,19 @@ from isthmus.plan.types import RewardName
 from isthmus.profile.accuracy import load_samples
 from isthmus.record import Batching, Choice, Chooser, Header, Journal, Step, Summary, summarise
 from isthmus.run import Session
-from isthmus.session import Ready, connect, each_chooser_of, map_chooser_of, ready, right_sized_choice
+from isthmus.session import (
+    Ready,
+    connect,
+    each_chooser_of,
+    map_chooser_of,
+    ready,
+    right_sized_choice,
+    tables_of,
+)
 from isthmus.units import seconds, show_bytes, show_seconds
 
 _DIFFERENT_INPUTS = 8
+_DECIDES = ("dynamic", "edgent", "edgent_each", "edgent_map", "edgent_map_accuracy")
 ModeName = Literal["auto", "prefer_on_device", "only_on_device", "prefer_on_server", "only_on_server", "private"]
 
 
@@ -44,6 +53,15 @@ class Steps:
         self.all.append(step)
         if self._journal is not None:
             self._journal.write(step)
+
+
+def _known(planner: str) -> str:
+    """Refused before anything is opened, where there is none of this name."""
+    if planner not in _DECIDES and not is_own(planner):
+        raise BadInput(
+            f"--planner {planner} is none of {', '.join(_DECIDES)}; give a chooser of your own as file.py:function"
+        )
+    return planner
 
 
 def run(
@@ -64,10 +82,12 @@ def run(
     codec: Annotated[str, typer.Option(help="The codec for --cut.")] = "float32",
     exit_at: Annotated[str, typer.Option("--exit", help="Run the network to this exit only.")] = "",
     planner: Annotated[
-        Literal["dynamic", "edgent", "edgent_each", "edgent_map", "edgent_map_accuracy"],
+        str,
         typer.Option(
-            help="Who moves the cut; edgent_map chooses the exit too, in time for --deadline, edgent once and for all, "
-            "edgent_each anew for every request."
+            callback=_known,
+            metavar="NAME",
+            help="Who moves the cut: dynamic; with exits, in time for --deadline, edgent_map or edgent_map_accuracy, "
+            "edgent once and for all, edgent_each anew for every request; or file.py:function of your own.",
         ),
     ] = "dynamic",
     server_first: Annotated[
@@ -152,6 +172,12 @@ def _chooser(
         if states:
             raise BadInput("--states are for --planner edgent_map")
         return Fixed(Choice(cut=cut, codec=codec, first="server" if back else "device")) if cut else None
+    if is_own(planner):
+        if cut or states:
+            raise BadInput(f"{planner} decides by itself: leave --cut and --states out")
+        return own_chooser(
+            planner, tables_of(here.bundle, [batch], exit_at=exit_at or None, server_first=back), within_s
+        )
     if cut or exit_at:
         raise BadInput(f"{planner} chooses cut and exit itself: leave --cut and --exit out")
     if planner in ("edgent", "edgent_each"):

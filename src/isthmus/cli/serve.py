@@ -44,7 +44,8 @@ def serve(
         _announce(opened.manifest.name, server.address, len(engine.cuts), as_json=json)
         stopped.wait()
         server.stop()
-    err.print(f"stopped; {server.counts}")
+    counted = ", ".join(f"{number} {what}" for what, number in server.counts.items())
+    err.print(f"stopped; {counted or 'no requests'}", highlight=False)
 
 
 def _announce(name: str, address: str, cuts: int, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from isthmus.adapt import Habits
+from isthmus.adapt import Habits, is_own
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
 from isthmus.plan.types import Problem
@@ -112,12 +112,16 @@ def expanded(world: World, requests: Requests, policies: Sequence[str]) -> list[
     if not known:
         raise BadInput(f"the batch sizes {requests.sizes} have no choice in common")
     for name in found:
-        if name not in _THINKING:
+        if not _thinks(name):
             fixed_name(name, known)
     return found
 
 
 _THINKING = ("dynamic", "table", "static", "clairvoyant", *RIGHT_SIZING)
+
+
+def _thinks(name: str) -> bool:
+    return name in _THINKING or is_own(name)
 
 
 def _every_cut(world: World, requests: Requests) -> list[str]:
@@ -131,7 +135,7 @@ def _every_cut(world: World, requests: Requests) -> list[str]:
 
 
 def _plays(name: str, played: Played) -> str:
-    if name in _THINKING and name not in ("static", "edgent"):
+    if _thinks(name) and name not in ("static", "edgent"):
         return ""
     asked = {(s.asked or s.cut, s.codec, *((s.exit,) if s.exit else ())) for s in played.steps if not s.trouble}
     return "/".join(next(iter(asked))) if len(asked) == 1 else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from isthmus.adapt import Fixed, Habits, TableChooser, Unlearning
+from isthmus.adapt import Fixed, Habits, TableChooser, Unlearning, is_own, own_chooser
 from isthmus.adapt.sizes import Sizes
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT
@@ -28,6 +28,7 @@ POLICIES = {
     "clairvoyant": "knows the future: for every request the choice that ends first",
     **RIGHT_SIZING,
     "cut:ID": "always this cut; cut:ID/CODEC says how the tensor is written",
+    "FILE.py:FUNCTION": "a chooser of your own (docs/planners.md)",
 }
 LEAST_BPS = 1.0
 """An outage, to who looks up the best choice for a rate."""
@@ -46,11 +47,13 @@ def make_policy(
 
     habits: of `dynamic`; by default the live client's, with the world's deadline. believed: the tables that `dynamic`
     and `table` decide by, where they are not the truth. problem: what those decide by that choose among exits. Raises
-    BadInput for a name that is none, or a cut or codec that is in no table.
+    BadInput for a name that is none, a cut or codec that is in no table, or code of your own that makes no chooser.
     """
     if name in RIGHT_SIZING:
         return right_sizing(name, world, problem, habits=habits, believed=believed)
     tables = world.tables if believed is None else believed
+    if is_own(name):
+        return own_chooser(name, tables, world.deadline_s)
     if name == "dynamic":
         return TableChooser(tables, habits or Habits(deadline_s=world.deadline_s))
     if name == "table":

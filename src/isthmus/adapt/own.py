@@ -1,0 +1,30 @@
+"""A chooser of the user's own, by name: the same for the live client and for virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.errors import BadInput
+from isthmus.own import function_called
+from isthmus.plan.cost import CostTable
+from isthmus.record.types import Chooser
+
+_MUST = ("choose", "observe", "probe_bytes", "beliefs")
+
+
+def is_own(name: str) -> bool:
+    """Whether this names code of the user's own: `file.py:function`, and none of `cut:ID` and `server/jpeg:75`."""
+    return ":" in name and not name.startswith(("cut:", "server/"))
+
+
+def own_chooser(name: str, tables: Mapping[int, CostTable], deadline_s: float | None) -> Chooser:
+    """What `file.py:function` makes of a cost table a batch size and the latency wanted (s, None: none).
+
+    `isthmus.adapt.Unlearning` is a base for those that learn nothing. Raises BadInput where there is no such function,
+    or for what it makes if that is no `Chooser`.
+    """
+    made = function_called(name)(tables, deadline_s)
+    lacking = [what for what in _MUST if not hasattr(made, what)]
+    if lacking:
+        raise BadInput(f"{name} made a {type(made).__name__}, which is no chooser: it has no {', '.join(lacking)}")
+    return made  # type: ignore[no-any-return]

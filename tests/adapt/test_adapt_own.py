@@ -1,0 +1,92 @@
+"""A chooser of the user's own: by name, in virtual time and live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isthmus.adapt import is_own, own_chooser
+from isthmus.engine import Engine
+from isthmus.errors import BadInput
+from isthmus.run import Server, connect_engine
+
+MINE = """
+from isthmus.adapt import always_device, always_server
+def stays(tables, deadline_s):
+    return always_device()
+class Counts:
+    def __init__(self, tables, deadline_s):
+        self.sizes, self.deadline_s, self.seen = sorted(tables), deadline_s, 0
+        self.beliefs = (None, None)
+    def choose(self, now_s, batch=1):
+        return always_server().choose(now_s)
+    def observe(self, step):
+        self.seen += 1
+    def probe_bytes(self, now_s):
+        return 0
+def nothing(tables, deadline_s):
+    return 7
+"""
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+def test_names_of_cuts_and_codecs_are_not_code() -> None:
+    assert [is_own(name) for name in ("cut:relu_3", "server/jpeg:75", "dynamic", "cut:a.py:b")] == [False] * 4
+    assert is_own("mine.py:stays")
+    assert is_own("lab.policies:Mine")
+
+
+def test_it_decides_for_a_live_session(mine: Path, engine: Engine, server: Server) -> None:
+    chooser = own_chooser(f"{mine}:Counts", {}, 2.0)
+    with connect_engine(engine, server.address, chooser=chooser) as session:
+        assert session.wait_connected(10)
+        step = session.infer(engine.model.random_inputs()).step
+    assert step.ran == "server"
+    assert (chooser.seen, chooser.deadline_s) == (1, 2.0)  # type: ignore[attr-defined]
+
+
+def test_what_is_no_chooser_is_refused(mine: Path) -> None:
+    with pytest.raises(BadInput, match=r"made a int, which is no chooser: it has no choose, observe"):
+        own_chooser(f"{mine}:nothing", {}, None)
+
+
+def test_the_command_line_plays_and_runs_it(mine: Path, tmp_path: Path, server: Server, call: Call) -> None:
+    code, _, said = call("pack", "zoo:tiny", "--out", tmp_path / "bundle", "--runs", 1)
+    assert code == 0, said
+    words = ("simulate", tmp_path / "bundle", "--trace", "9Mbit:3s", "--every", "100ms", "--json")
+    code, told, said = call(*words, "--policies", f"device,{mine}:stays,{mine}:Counts")
+    assert code == 0, said
+    rows = {row["policy"]: row for row in json.loads(told)["policies"]}
+    assert rows[f"{mine}:stays"]["mean_s"] == rows["device"]["mean_s"]
+    assert rows[f"{mine}:Counts"]["shares"]["ran"]["server"] == 1.0
+    to = ("--to", server.address, "--requests", 5, "--json")
+    code, told, said = call("run", tmp_path / "bundle", *to, "--planner", f"{mine}:stays")
+    assert code == 0, said
+    assert json.loads(told)["ran"]["device"] == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--planner", "edgentt"), "is none of dynamic, edgent"),
+        (("--planner", "gone.py:f"), "there is no file gone.py"),
+        (("--planner", "{mine}:stays", "--cut", "relu_1"), "leave --cut and --states out"),
+    ],
+)
+def test_bad_names_are_one_sentence(words: tuple[str, ...], says: str, mine: Path, tmp_path: Path, call: Call) -> None:
+    if not (tmp_path / "bundle").exists():
+        call("pack", "zoo:tiny", "--out", tmp_path / "bundle", "--runs", 1)
+    named = [word.format(mine=mine) for word in words]
+    code, _, said = call("run", tmp_path / "bundle", "--to", "127.0.0.1:9", "--requests", 1, *named)
+    assert code not in (0, 70)
+    assert says in " ".join(said.split())
