@@ -168,7 +168,7 @@ def row_of(world: World, rate: float, folder: Path | None) -> dict[str, Any]:
         "memory_bytes": pick.memory_bytes, "sent_bytes": pick.sent_bytes,
         "promised": losses.loss, "give_or_take": losses.give_or_take, "wire": wire, "difference": wire - losses.loss,
         "sent": sent / pick.sent_bytes if pick.sent_bytes else None,
-        "held_out": held_out(problem, world.judge), "measured": len(book.losses.rows),
+        "held_out": held_out(problem, world.judge, folder), "measured": len(book.losses.rows),
         "estimated": LOSS_AT_EIGHT * (pick.distortion or 0.0) / reference if reference else None,
         "baselines": others, "took_s": time.perf_counter() - began,
     }  # fmt: skip
@@ -176,7 +176,8 @@ def row_of(world: World, rate: float, folder: Path | None) -> dict[str, Any]:
 
 def planned(problem: Problem, judge: HeadJudge, folder: Path | None, which: str) -> tuple[Plan, Book]:
     """The plan by measured losses, and those."""
-    path = None if folder is None else folder / f"{judge.net.name}-{len(judge.samples)}-{which}.losses.json"
+    kind = which if problem.distortions and problem.distortions.uploads else f"{which}, tensors"
+    path = None if folder is None else folder / f"{judge.net.name}, {len(judge.samples)}, {kind}.losses.json"
     book = Book.open(path, judge, which)
     return PLANNERS["autosplit"](book.complete(problem, with_baselines=False)), book
 
@@ -205,13 +206,13 @@ def on_the_wire(judge: HeadJudge, pick: Solution) -> tuple[float, float]:
     return found.loss, crossing * float(np.mean(sizes)) if sizes else 0.0
 
 
-def held_out(problem: Problem, judge: HeadJudge) -> float:
+def held_out(problem: Problem, judge: HeadJudge, folder: Path | None) -> float:
     """Loss on the half that the plan was not made on, both ways."""
     count = len(judge.samples)
     halves = [judge.samples.pick(np.arange(first, count, 2)) for first in (0, 1)]
     lost = 0.0
-    for seen, unseen in (halves, halves[::-1]):
-        plan, _ = planned(problem, replace(judge, samples=seen), None, "half")
+    for k, (seen, unseen) in enumerate((halves, halves[::-1])):
+        plan, _ = planned(problem, replace(judge, samples=seen), folder, f"half {k}")
         pick = picked(plan)
         found = replace(judge, samples=unseen).loss(pick.cut, pick.codec, pick.bits)
         lost += found.loss * len(unseen)

@@ -12,8 +12,8 @@ _LEFT, _WIDE, _ROW, _TOP, _GAP = 96, 230, 22, 44, 30
 _MOST = 1.5
 """Normalised latency at which the drawing ends; what is slower stands at the edge."""
 _METHODS = (
-    "autosplit", "qdmp_e_u4", "qdmp_e", "u2", "u4", "u6", "u8", "neurosurgeon", "dads", "qdmp", "cloud16", "jpeg:75",
-    "webp:75",
+    "autosplit", "tensors", "qdmp_e_u4", "qdmp_e", "u2", "u4", "u6", "u8", "neurosurgeon", "dads", "qdmp", "cloud16",
+    "jpeg:75", "webp:75", "jpeg:95", "webp:90",
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def _panel(rate: float, rows: Sequence[dict[str, Any]], methods: Sequence[str]) 
     for place, method in enumerate(methods):
         mine = [r for r in rows if r["method"] == method]
         if mine:
-            parts += _method(mine, _TOP + place * _ROW, "#03734b" if method == "autosplit" else "#8a939c")
+            parts += _method(mine, _TOP + place * _ROW, "#03734b" if method in ("autosplit", "tensors") else "#8a939c")
     return join(parts)
 
 
