@@ -1,0 +1,147 @@
+"""`isthmus plan --data`: losses measured until the fastest good solution is known, kept, and read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Call
+
+from isthmus.codec import PictureScale
+from isthmus.files import write_json
+from isthmus.model import Model, digits_test
+from isthmus.plan import Plan
+from isthmus.profile.accuracy import Samples
+from isthmus.profile.datasets import load_dataset
+from isthmus.profile.distortion import measure_distortions
+
+PLAN = ("plan", "zoo:digits", "--planner", "autosplit", "--device", "eyeriss", "--server", "tpu", "--up", "10kbit")
+SHORT = ("--samples", 80, "--memory", "48KiB")
+
+
+@pytest.fixture(scope="module")
+def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits that are scarcely more than a few."""
+    path = tmp_path_factory.mktemp("data") / "few.npz"
+    images, labels = digits_test()
+    np.savez(path, image=images[:60], labels=labels[:60])
+    return path
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory, model_of: Callable[[str], Model]) -> Path:
+    """As isthmus quantize measures them on digits to learn from."""
+    learn = load_dataset("digits").train
+    samples = Samples({"image": learn.pictures[:24].astype(np.float32) / 16}, learn.labels[:24])
+    path = tmp_path_factory.mktemp("tables") / "tables.json"
+    scale = PictureScale((0.0,), (1.0,))
+    write_json(path, measure_distortions(model_of("zoo:digits"), samples, source="digits", picture=scale))
+    return path
+
+
+def test_the_pick_is_measured_and_so_is_what_is_faster(call: Call, tables: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "losses.json"
+    words = (*PLAN, "--distortions", tables, "--max-loss", "1%", "--data", "digits", "--losses", kept, *SHORT, "--json")
+    code, out, err = call(*words)
+    assert code == 0, err
+    assert "measured the loss of" in " ".join(err.split())
+    found = Plan.model_validate_json(out)
+    pick = next(s for s in found.solutions if s.cut == found.cuts[0] and s.bits == found.bits)
+    assert pick.measured
+    assert pick.loss is not None
+    assert pick.loss <= 0.01
+    assert "(measured" in found.why
+    faster = [s for s in found.solutions if s.total_s < pick.total_s and s.front]
+    assert all(s.measured and (s.loss or 0) > 0.01 for s in faster)
+    file = json.loads(kept.read_text(encoding="utf-8"))
+    assert (file["kind"], file["samples"], file["labelled"]) == ("isthmus-losses", 80, True)
+    assert pick.name in file["rows"]
+    # the estimate alone is afraid of so few bits
+    code, out, err = call(*(w for w in words if w not in ("--data", "digits", "--losses", kept, *SHORT[:2])))
+    assert code == 0, err
+    assert Plan.model_validate_json(out).cost.total_s > found.cost.total_s
+    _goes_on(call, words, kept, tables, pick.name)
+
+
+def _goes_on(call: Call, words: tuple[object, ...], kept: Path, tables: Path, pick: str) -> None:
+    """Nothing is measured twice; what is missing is measured; a plan without data reads the file."""
+    before = json.loads(kept.read_text(encoding="utf-8"))
+    code, _, err = call(*words)
+    assert code == 0, err
+    assert "measured the loss of 0 solutions" in " ".join(err.split())
+    fewer = {**before, "rows": {n: r for n, r in before["rows"].items() if n != pick}}
+    kept.write_text(json.dumps(fewer), encoding="utf-8")
+    code, _, err = call(*words)
+    assert code == 0, err
+    assert "measured the loss of 1 solutions" in " ".join(err.split())
+    assert json.loads(kept.read_text(encoding="utf-8")) == before
+    code, out, err = call(*PLAN, "--distortions", tables, "--losses", kept, "--memory", "48KiB", "--json")
+    assert code == 0, err
+    assert any(s.measured for s in Plan.model_validate_json(out).solutions)
+
+
+def test_the_baselines_are_measured_too(call: Call, tables: Path) -> None:
+    code, out, err = call(*PLAN, "--distortions", tables, "--data", "digits", *SHORT, "--compare", "--json")
+    assert code == 0, err
+    rows = {s.name: s for s in Plan.model_validate_json(out).solutions}
+    assert all(rows[name].measured for name in ("u2", "u8", "cloud16", "jpeg:75", "webp:90"))
+    assert (rows["u2"].loss or 0) > 0.1
+    assert any(s.codec == "jpeg:75" and s.planner == "autosplit" for s in rows.values())
+
+
+def test_without_labels_answers_are_held_against_the_whole_networks(call: Call, tables: Path, tmp_path: Path) -> None:
+    blind = tmp_path / "blind.npz"
+    np.savez(blind, image=digits_test()[0][:80])
+    code, out, err = call(*PLAN, "--distortions", tables, "--data", blind, "--memory", "48KiB")
+    assert code == 0, err
+    assert "answers unlike the whole network's" in " ".join(out.split())
+
+
+def test_what_the_tables_were_measured_on_does_not_judge(call: Call, tmp_path: Path, npz: Path) -> None:
+    tables = tmp_path / "own.json"
+    code, _, err = call("quantize", "zoo:digits", "--data", npz, "--samples", 20, "--out", tables, "--json")
+    assert code == 0, err
+    code, _, err = call(*PLAN, "--distortions", tables, "--data", npz, "--max-loss", "99%", "--json")
+    assert code == 0, err
+    assert "on 40 of few" in " ".join(err.split())
+    every = {**json.loads(tables.read_text(encoding="utf-8")), "samples": 60}
+    tables.write_text(json.dumps(every), encoding="utf-8")
+    code, _, err = call(*PLAN, "--distortions", tables, "--data", npz, "--json")
+    assert code == 2
+    assert "all 60 samples of few were measured for the distortion tables" in " ".join(err.split())
+
+
+def test_losses_of_something_else_are_refused(call: Call, tables: Path, tmp_path: Path, npz: Path) -> None:
+    kept = tmp_path / "losses.json"
+    words = (*PLAN, "--distortions", tables, "--losses", kept, "--max-loss", "50%")
+    code, _, err = call(*words, "--data", npz, "--json")
+    assert code == 0, err
+    file = kept.read_text(encoding="utf-8")
+
+    def refused(said: str, *more: object) -> None:
+        code, _, err = call(*words, *more, "--json")
+        assert code == 2
+        assert said in " ".join(err.split())
+
+    refused("losses on 60 samples of few, not on these 120 of digits", "--data", "digits", "--samples", 120)
+    kept.write_text(json.dumps({**json.loads(file), "tables": "0" * 16}), encoding="utf-8")
+    refused("measured with other tables than these")
+    kept.write_text(json.dumps({**json.loads(file), "fingerprint": "0" * 64}), encoding="utf-8")
+    refused("measured with other network than these")
+    kept.write_text(json.dumps({**json.loads(file), "rows": {"a": {"loss": 3}}}), encoding="utf-8")
+    refused("is no measuredlosses: rows.a.loss")
+    kept.write_text('{"a": 0.1}', encoding="utf-8")
+    refused("was written by hand; measure into another file", "--data", npz)
+
+
+def test_data_needs_tables_and_autosplit(call: Call, tables: Path) -> None:
+    code, _, err = call(*PLAN, "--data", "digits")
+    assert code == 2
+    assert "give their tables with --distortions too" in " ".join(err.split())
+    words = ["u8" if w == "autosplit" else w for w in PLAN]
+    code, _, err = call(*words, "--distortions", tables, "--data", "digits")
+    assert code == 2
+    assert "what solutions of autosplit lose, not of u8" in " ".join(err.split())
