@@ -142,3 +142,17 @@ def test_planning_anew_goes_by_the_last_sample_and_stays_without_a_server() -> N
     for k in range(6):
         made.observe(request(3 + 0.2 * k, 4e6, trouble="no answer"))
     assert (made.choose(4.5).cut, made.choose(4.5).exit) == (OUTPUT, "exit3")
+
+
+def test_one_slow_sample_is_heeded_until_it_is_explained_and_changes_no_state() -> None:
+    """While it is open whether the link has fallen, the strategy is that of the slower state; a fast sample waits."""
+    for sample, cut in ((1.2e6, OUTPUT), (30e6, "c")):
+        made = chooser()
+        for k in range(20):
+            made.observe(request(0.2 * k, 4e6))
+        assert made.choose(4.0).cut == "c"
+        made.observe(request(4.0, sample))
+        assert (made.choose(4.2).cut, made.state_changes) == (cut, 0)
+        for k in range(2):
+            made.observe(request(4.2 + 0.2 * k, 4e6))
+        assert (made.choose(4.8).cut, made.state_changes) == ("c", 0)

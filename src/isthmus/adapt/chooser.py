@@ -118,7 +118,7 @@ class TableChooser:
             return
         self._learn_work(step, now)
         if step.kind == "probe" or step.ran != "device":
-            unsure = step.evidence.up_bps is not None and self._bandwidth.doubt > DOUBT
+            unsure = step.evidence.up_bps is not None and self.in_doubt
             if not (self._health.down and unsure):  # the first sample after a failure may announce a change: ask again
                 self._health.answered(began_s=step.t_s, now_s=now, probe=step.kind == "probe")
 
@@ -144,6 +144,11 @@ class TableChooser:
     def first(self) -> Side:
         """The side that runs the part before the cut."""
         return self._size.table.first
+
+    @property
+    def in_doubt(self) -> bool:
+        """The last sample was unlike those before: the rate may have changed, although the belief has not."""
+        return self._bandwidth.doubt > DOUBT
 
     @property
     def server_away(self) -> bool:
@@ -196,7 +201,7 @@ class TableChooser:
         return size.every, f"cheapest; nothing meets {deadline_s * 1e3:.0f} ms"
 
     def _unsure(self) -> bool:
-        return self._health.down or self._bandwidth.doubt > DOUBT
+        return self._health.down or self.in_doubt
 
     def _gap_s(self) -> float:
         """The least time between two probes: short while the present rate is news, for what has just changed changes

@@ -5,7 +5,8 @@ detector tells the present bandwidth state; a state other than the last one is l
 stays. The map itself is made ahead (`isthmus.plan.planners.edgent_map.configuration_map`). `EachRequest` is the static
 configurator where the network is not static: Algorithm 1 again before every request, for the rate measured last.
 
-Here besides: the link is watched, probed and given up as the table chooser does it.
+Here besides: the link is watched, probed and given up as the table chooser does it; and while one slow sample leaves it
+open whether the link has fallen, the strategy is that of the slower state, which then is no change of state yet.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class MapChooser(_Strategist):
         super().__init__(watch)
         self.config = config
         self._state: int | None = None
+        self._last_bps = math.inf
         self.state_changes = 0
         """how often the link has been found in another state than before"""
 
@@ -99,7 +101,16 @@ class MapChooser(_Strategist):
         elif state != self._state and up_bps is not None and self._left(up_bps):
             self._state = state
             self.state_changes += 1
+        if self._watch.in_doubt and up_bps is not None and self._last_bps < up_bps:
+            return self.config.rows[min(self._state, self.config.state_of(self._last_bps))]
         return self.config.rows[self._state]
+
+    def observe(self, step: Step) -> None:
+        """Learn from one request or probe."""
+        told = step.evidence.up_bps
+        if told is not None and 0 < told < math.inf:
+            self._last_bps = told
+        super().observe(step)
 
     def _remark(self) -> str:
         up_bps, _ = self._watch.beliefs
