@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from isthmus.cli.common import BatchOption, Json, ModelArg, emit, out, progress_bar
+from isthmus.cli.inspect_bundle import inspect_bundle, is_bundle
 from isthmus.cli.planning import codecs_of
 from isthmus.graph import Description, Tensor, describe, graph_of
 from isthmus.model import Model, load_model
@@ -30,9 +32,14 @@ def inspect(
 
     Example: isthmus inspect zoo:mobilenet_v2 --granularity block
 
+    A bundle, with its bits per layer: isthmus inspect bundle
+
     "÷ input" compares elements, and by it a cut is natural (below 1) or compressive (below all before it). "÷ 8-bit"
     compares the bytes of float32 features with the input as an 8-bit picture: only below 1 does the link carry less.
     """
+    if is_bundle(model):
+        inspect_bundle(Path(model), as_json=json)
+        return
     written = {name: partial(_written, name) for name in codecs_of(codecs)} if codecs else {}
     ask_engine = granularity == "narrow" and not shapes_only
     loaded = load_model(model, weights=ask_engine)

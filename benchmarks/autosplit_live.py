@@ -1,0 +1,316 @@
+"""On a real slow device and a shaped link: is the recommended split with its bit widths what the plan says?
+
+The device is a process with a share of one core, the server has the other core, between them lie two namespaces and a
+shaped link (root). Everything is done by the verbs a person types: distortion tables (`isthmus quantize`), profiles of
+both machines under their quotas, a plan with losses measured on labelled pictures, bundles. How much longer or shorter
+the device takes with few bits is measured when a bundle is packed, and planned with again until it comes out the same.
+
+Asked: measured latency over predicted (within 10 %); faster than the float split and than all at 8 bits on the device
+where the plan says so; bytes on the wire and on the disk over planned (within 10 %), and memory: that of the process
+over what the plan counts, and over what it counts in a runtime whose numbers have 8 bits at least; accuracy of the
+answers that came over the wire against the accuracy that was promised (within half a point on 500 pictures).
+
+Without --model: MobileNetV2 of the data folder (environment variable ISTHMUS_DATA).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from shaped_runs import PORT, on_core, serving
+
+from isthmus.adapt import Fixed
+from isthmus.bundle import Bundle, open_bundle
+from isthmus.files import read_json
+from isthmus.graph import INPUT, OUTPUT
+from isthmus.link.quota import CpuQuota
+from isthmus.link.testbed import ShapedNetwork, goodput
+from isthmus.model import fused, load_model
+from isthmus.plan import Plan
+from isthmus.record import Choice, Step
+from isthmus.session import connect, ready, table_of
+
+MOBILENET = ("models/mobilenet_v2_1.0_224.onnx", "centred", 1)
+MTU = 1500
+WARM_UP = 3
+MOST_PASSES = 3
+AGREE = 0.05
+"""A ratio that was planned with and one that was measured this near to it are the same."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--model", default="", help="a model without labelled pictures; MobileNetV2 without")
+    parser.add_argument("--uplink-mbit", type=float, default=8.0)
+    parser.add_argument("--delay-ms", type=float, default=5.0, help="one way")
+    parser.add_argument("--share", type=float, default=0.15, help="of one core, for the device")
+    parser.add_argument("--memory", default="2MiB", help="of the device, for its part; 0: no limit")
+    parser.add_argument("--requests", type=int, default=12)
+    parser.add_argument("--pictures", type=int, default=500, help="to judge accuracy by, where there are labels")
+    parser.add_argument("--tables", type=Path, help="distortion tables that are there already")
+    parser.add_argument("--runs", type=int, default=3, help="runs of every part in a profile")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = live(asked, Path(folder))
+    print(json.dumps(result)) if asked.json else show(result)
+
+
+def live(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Everything, in order."""
+    name, data = prepared(asked, folder)
+    tables = asked.tables or quantised(name, data, folder)
+    profiles = [profiled(name, place, folder, asked) for place in ("device", "server")]
+    common = [name, *profiles[0], *profiles[1], "--distortions", str(tables), *link_options(asked)]
+    narrow = float(verb("pack", *common, "--planner", "u8", "--out", str(folder / "u8"), "--json")["ratio"])
+    losses = ["--losses", str(folder / "losses.json"), *data, "--samples", str(asked.pictures)] if data else []
+    plan_file, bundle = folder / "plan.json", folder / "ours"
+    for _ in range(MOST_PASSES):
+        limit = [] if asked.memory == "0" else ["--memory", asked.memory]
+        verb("plan", *common, "--planner", "autosplit", "--narrow", f"{narrow:.4f}", *limit, *losses, "--out",
+             str(plan_file), "--json")  # fmt: skip
+        packed = verb("pack", *common, "--plan", str(plan_file), "--out", str(bundle), "--json", "--force")
+        if abs(packed["ratio"] / narrow - 1) <= AGREE:
+            break
+        narrow = packed["ratio"]
+    verb("pack", name, *profiles[0], *profiles[1], *link_options(asked), "--planner", "mincut", "--codecs",
+         "float32,int8", "--out", str(folder / "float"), "--json")  # fmt: skip
+    rows = raced(folder, asked)
+    own = open_bundle(bundle)
+    return {
+        "model": Path(name).stem,
+        "uplink_mbit": asked.uplink_mbit,
+        "share": asked.share,
+        "narrow": narrow,
+        "rows": rows,
+        **sizes(own, rows[0]),
+        **(accuracy(own, data, asked) if data else {}),
+    }
+
+
+def prepared(asked: argparse.Namespace, folder: Path) -> tuple[str, list[str]]:
+    """The network as it is cut (normalisations folded) in a file of its own, and the options of its labelled data."""
+    data: list[str] = []
+    name = asked.model
+    if not name:
+        root = os.environ.get("ISTHMUS_DATA", "")
+        name, scale, first = str(Path(root) / MOBILENET[0]), MOBILENET[1], str(MOBILENET[2])
+        if not Path(name).is_file():
+            raise SystemExit("ISTHMUS_DATA names no folder with MobileNetV2; give --model zoo:resnet50 or another")
+        data = ["--data", "imagenet", "--scale", scale, "--first-class", first]
+    path = folder / f"{Path(name).stem.rpartition(':')[2]}.onnx"
+    onnx.save_model(fused(load_model(name)).proto, path)
+    return str(path), data
+
+
+def verb(*words: str) -> dict[str, Any]:
+    """What `isthmus …` says; for a bundle, how long its part takes beside floating point (`ratio`)."""
+    done = subprocess.run(
+        [*on_core(1), sys.executable, "-m", "isthmus", *words], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"isthmus {words[0]}: {done.stderr.strip() or done.returncode}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    few = found.get("few_bits")
+    if few is not None:
+        found["ratio"] = (few["head"] or few["whole"])["ratio"]
+    return found
+
+
+def quantised(name: str, data: Sequence[str], folder: Path) -> Path:
+    """Distortion tables on pictures, on random inputs where there are none."""
+    to = folder / "tables.json"
+    verb("quantize", name, *(data or ["--random"]), "--samples", "16", "--out", str(to), "--json")
+    return to
+
+
+def profiled(name: str, place: str, folder: Path, asked: argparse.Namespace) -> list[str]:
+    """The option that names a machine's profile, taken on its core and, for the device, under its quota."""
+    file = str(folder / f"{place}.json")
+    words = ["profile", name, "--out", file, "--runs", str(asked.runs), "--rest", "12ms", "--json"]
+    line = [*on_core(0 if place == "device" else 1), sys.executable, "-m", "isthmus", *words]
+    with CpuQuota(asked.share) as quota:
+        subprocess.run(quota.wrap(line) if place == "device" else line, check=True, stdout=subprocess.DEVNULL)
+    return [f"--{place}-profile", file]
+
+
+def link_options(asked: argparse.Namespace) -> list[str]:
+    """The link as plans know it: what of its rate is left for payload."""
+    rate_bps = asked.uplink_mbit * 1e6 * goodput(MTU)
+    return ["--uplink", f"{rate_bps / 1e6:.6f}Mbit", "--rtt", f"{2 * asked.delay_ms}ms"]
+
+
+def raced(folder: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """Our plan, all at 8 bits on the device, float splits and the server alone, over the link."""
+    plan = read_json(folder / "plan.json", Plan)
+    rows = []
+    with ShapedNetwork(f"{asked.uplink_mbit}Mbit", delay_s=asked.delay_ms / 1e3, mtu=MTU) as net:
+        host = net.address("server")
+        for bundle, methods in (("ours", ("autosplit",)), ("u8", ("u8",)), ("float", ("float", "float_int8", "cloud"))):
+            path = folder / bundle
+            server = net.start("server", [*on_core(1), *serving(path, host)], stdout=subprocess.PIPE)
+            assert server.stdout is not None
+            server.stdout.readline()
+            choices = [chosen(method, plan, path) for method in methods]
+            line = [*on_core(0), sys.executable, __file__, str(path), f"{host}:{PORT}", json.dumps(choices)]
+            child = net.start("device", [*line, str(asked.requests)], cpu_share=asked.share, stdout=subprocess.PIPE)
+            text, _ = child.communicate()
+            server.terminate()
+            server.wait()
+            if child.returncode:
+                raise SystemExit(f"the device's process ended with {child.returncode}")
+            for method, choice, row in zip(methods, choices, json.loads(text), strict=True):
+                rows.append({"method": method, **choice, **row, "ratio": row["measured_ms"] / choice["predicted_ms"]})
+    return rows
+
+
+def chosen(method: str, plan: Plan, path: Path) -> dict[str, Any]:
+    """Where a method cuts, and how long it should take by the profiles."""
+    if method == "autosplit":
+        return {"cut": plan.cuts[0], "codec": plan.codec, "predicted_ms": plan.cost.total_s * 1e3}
+    table = table_of(open_bundle(path))
+    seconds = table.latency_s(table.link.up_bps, table.link.down_bps, table.link.rtt_s)
+    allowed = {
+        "u8": [k for k, c in enumerate(table.cuts) if c == OUTPUT],
+        "float": [k for k, c in enumerate(table.cuts) if c not in (INPUT, OUTPUT) and table.codecs[k] == "float32"],
+        "float_int8": [k for k, c in enumerate(table.cuts) if c not in (INPUT, OUTPUT) and table.codecs[k] == "int8"],
+        "cloud": [k for k, c in enumerate(table.cuts) if c == INPUT and table.codecs[k] == "int8"],
+    }[method]
+    best = min(allowed, key=lambda k: float(seconds[k]))
+    return {"cut": table.cuts[best], "codec": table.codecs[best], "predicted_ms": float(seconds[best]) * 1e3}
+
+
+def sizes(own: Bundle, row: dict[str, Any]) -> dict[str, Any]:
+    """Bytes of the plan that ran, measured over planned."""
+    few, solution = own.manifest.few_bits, own_solution(own.plan)
+    part = None if few is None else few.head or few.whole
+    if part is None:
+        return {}
+    file = (own.path / part.file).stat().st_size
+    held = {} if part.held_bytes is None else {
+        "held_bytes": part.held_bytes,
+        "held_over_plan": part.held_bytes / part.memory_bytes,
+        "held_over_containers": part.held_bytes / part.container_bytes,
+    }  # fmt: skip
+    return {
+        "sent_bytes": row["bytes"],
+        "wire_over_plan": row["bytes"] / solution["sent_bytes"] if solution["sent_bytes"] else 1.0,
+        "disk_bytes": file,
+        "disk_over_plan": file / part.weight_bytes,
+        "planned_memory_bytes": part.memory_bytes,
+        "container_bytes": part.container_bytes,
+        **held,
+    }
+
+
+def own_solution(plan: Plan) -> dict[str, Any]:
+    """The row of the plan's own choice in its list."""
+    return next(
+        s.model_dump() for s in plan.solutions
+        if s.planner == "autosplit" and s.cut == plan.cuts[0] and s.codec == plan.codec and s.bits == plan.bits
+    )  # fmt: skip
+
+
+def accuracy(own: Bundle, data: Sequence[str], asked: argparse.Namespace) -> dict[str, Any]:
+    """Right answers of the bundle over the wire (without the slow link), of the whole network, and what was promised.
+
+    The pictures are those that the promise was measured on."""
+    from isthmus.cli.measuring import Measuring, judging_samples
+    from isthmus.engine import Engine
+    from isthmus.quant import Distortions
+    from isthmus.run import serve
+
+    words = dict(zip(data[::2], data[1::2], strict=True))
+    model = own.model()
+    tables = read_json(asked.tables or own.path.parent / "tables.json", Distortions)
+    how = Measuring(words["--data"], words["--scale"], asked.pictures, int(words["--first-class"]))
+    samples, _ = judging_samples(model, tables, how)
+    engine = Engine.open(model, cuts="none")
+    last = engine.graph.outputs[-1]
+    choice = Choice(cut=own.plan.cuts[0], codec=own.plan.codec)
+    right = {"wire": 0, "float": 0}
+    labels = np.asarray(samples.labels)
+    here = ready(own, slowdown=1.0)
+    with (
+        serve(engine, own.manifest.name, clips=own.clips, pictures=own.pictures) as server,
+        connect(here, server.address, chooser=Fixed(choice), deadline_s=30) as session,
+    ):
+        session.wait_connected(10)
+        for at in range(0, len(samples), 10):
+            inputs = dict(samples.part(at, at + 10).inputs)
+            answer = session.infer(inputs)
+            if answer.step.trouble:
+                raise SystemExit(f"not over the wire: {answer.step.trouble}")
+            for name, outputs in (("wire", answer.outputs), ("float", engine.whole(inputs))):
+                right[name] += int((outputs[last].argmax(1) == labels[at : at + 10]).sum())
+    solution, count = own_solution(own.plan), len(samples)
+    lost = (right["float"] - right["wire"]) / count
+    return {
+        "pictures": count,
+        "float_accuracy": right["float"] / count,
+        "wire_accuracy": right["wire"] / count,
+        "loss": lost,
+        "promised_loss": solution["loss"],
+        "promise_measured": solution["measured"],
+        "promise_missed_by": lost - (solution["loss"] or 0.0),
+    }
+
+
+def device(path: Path, address: str, choices: Sequence[dict[str, Any]], requests: int) -> list[dict[str, Any]]:
+    """Runs in the device's process: each choice in turn on a session of its own."""
+    here = ready(open_bundle(path))
+    inputs = here.engine.model.random_inputs(1)
+    rows = []
+    for row in choices:
+        choice = Choice(cut=row["cut"], codec=row["codec"])
+        with connect(here, address, chooser=Fixed(choice), deadline_s=60) as session:
+            session.wait_connected(20)
+            steps = [session.infer(inputs).step for _ in range(requests + WARM_UP)][WARM_UP:]
+        if any(s.trouble or s.cut != choice.cut for s in steps):
+            raise SystemExit(f"{choice.cut} was not what ran: {steps[-1].trouble}")
+        rows.append({"bytes": steps[0].up_bytes, "measured_ms": middle_ms(steps, "total"), **by_cause(steps)})
+    return rows
+
+
+def by_cause(steps: Sequence[Step]) -> dict[str, float]:
+    return {f"{name}_ms": middle_ms(steps, name) for name in ("head", "encode", "up", "queue", "tail", "down")}
+
+
+def middle_ms(steps: Sequence[Step], name: str) -> float:
+    return float(statistics.median(getattr(s.seconds, name) for s in steps)) * 1e3
+
+
+def show(result: dict[str, Any]) -> None:
+    print(f"{result['model']}, {result['uplink_mbit']:g} Mbit/s, device with {result['share']:.0%} of a core")
+    for row in result["rows"]:
+        print(
+            f"  {row['method']:10} {row['cut']:14} {row['codec']:8} {row['measured_ms']:8.1f} ms measured "
+            f"{row['predicted_ms']:8.1f} predicted ({row['ratio']:.2f})  {row['bytes']:8} B"
+        )
+    for name in ("narrow", "wire_over_plan", "disk_over_plan", "held_over_plan", "held_over_containers"):
+        if name in result:
+            print(f"  {name}: {result[name]:.3f}")
+    if "wire_accuracy" in result:
+        print(
+            f"  right over the wire {result['wire_accuracy']:.1%} of {result['pictures']}, in floating point "
+            f"{result['float_accuracy']:.1%}: {result['loss']:.2%} lost, {result['promised_loss']:.2%} promised"
+        )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 5 and Path(sys.argv[1]).is_dir():
+        folder, place, wanted, count = sys.argv[1:]
+        print(json.dumps(device(Path(folder), place, json.loads(wanted), int(count))))
+    else:
+        main()
