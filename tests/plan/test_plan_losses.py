@@ -189,3 +189,24 @@ def test_names_say_the_widths() -> None:
     by_name = {s.name: s for s in first}
     assert all(by_name[s.name].bits == s.bits for s in again if s.name in both)
     assert len({s.name for s in first}) == len(first)
+
+
+def test_codes_are_sent_where_they_are_allowed_and_shorter() -> None:
+    rng = random.Random(8)
+    of = chain(rng, 5, floats=40_000)
+    plain = replace(bit_problem(of, rng, up_bps=1e5), limits=Limits(loss=0.05))
+    coded = replace(plain, default_codecs=("float32", "int2+huffman", "int4+huffman"))
+    before = {s.name: s for s in joint(plain).solutions}
+    after = {s.name: s for s in joint(coded).solutions}
+    assert not any("+" in s.codec for s in before.values())
+    shorter = [name for name, s in after.items() if s.codec == "int4+huffman"]
+    assert shorter
+    for name in before.keys() & after.keys():
+        assert after[name].total_s <= before[name].total_s
+        assert after[name].bits == before[name].bits
+    assert not any(s.codec in ("int8+huffman", "int6+huffman") for s in after.values())
+    cut = after[shorter[0]].cut
+    told = replace(coded, sample_bytes={(cut, "int4+huffman"): 10.0})
+    assert next(s for s in joint(told).solutions if s.cut == cut and s.codec == "int4+huffman").sent_bytes == 10
+    dear = replace(coded, sample_bytes={(cut, "int4+huffman"): 1e6})
+    assert not any(s.cut == cut and s.codec == "int4+huffman" for s in joint(dear).solutions)

@@ -108,6 +108,10 @@ def test_what_crosses_may_go_another_way(judge: HeadJudge) -> None:
 
     assert judge.loss("relu_3", "int4", bits, sent=packed) == judge.loss("relu_3", "int4", bits)
     assert sizes
+    coded = judge.loss("relu_3", "int4+huffman", bits)
+    assert coded.loss == judge.loss("relu_3", "int4", bits).loss
+    assert coded.sample_bytes is not None
+    assert 0 < coded.sample_bytes < sum(sizes) / COUNT
     spoiled = judge.loss("relu_3", "int4", bits, sent=lambda name, codec, value, head: np.zeros_like(value))
     assert spoiled.loss > 0.5
 

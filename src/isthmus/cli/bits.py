@@ -50,6 +50,7 @@ class BitOptions:
     tables: Distortions | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
     agreed: frozenset[str] = frozenset()
+    sample_bytes: Mapping[tuple[str, str], float] = field(default_factory=dict)
     loss: float | None = None
     distortion: float | None = None
     literal: bool = False
@@ -81,6 +82,7 @@ class BitOptions:
             distortions=self.tables,
             losses=self.losses,
             agreed=self.agreed,
+            sample_bytes={**problem.sample_bytes, **self.sample_bytes},
             literal=self.literal,
             arrivals_hz=self.arrivals_hz,
         )
@@ -106,6 +108,7 @@ def bit_options(
         tables=read,
         losses=known.shares,
         agreed=known.agreed,
+        sample_bytes=known.sample_bytes,
         loss=None if max_loss is None else share(max_loss),
         distortion=max_distortion,
         literal=literal,

@@ -24,19 +24,28 @@ class Losses(RootModel[dict[str, _Share]]):
         return self.root
 
     @property
+    def sample_bytes(self) -> dict[tuple[str, str], float]:
+        """None is known."""
+        return {}
+
+    @property
     def agreed(self) -> frozenset[str]:
         """None is said to be a disagreement."""
         return frozenset()
 
 
 class LossRow(BaseModel):
-    """One solution. `samples` below those of the file: it was given up there, and loses about so much."""
+    """One solution. `samples` below those of the file: it was given up there, and loses about so much. `cut`, `codec`
+    and `sample_bytes`: what it sent, where that depends on what is written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     loss: _Share
     give_or_take: NonNegativeFloat
     samples: PositiveInt
+    cut: str = ""
+    codec: str = ""
+    sample_bytes: NonNegativeFloat | None = None
 
 
 class MeasuredLosses(BaseModel):
@@ -61,6 +70,11 @@ class MeasuredLosses(BaseModel):
     def shares(self) -> dict[str, float]:
         """Losses by name."""
         return {name: row.loss for name, row in self.rows.items()}
+
+    @property
+    def sample_bytes(self) -> dict[tuple[str, str], float]:
+        """(cut, codec) → bytes of a sample."""
+        return {(r.cut, r.codec): r.sample_bytes for r in self.rows.values() if r.sample_bytes is not None}
 
     @property
     def agreed(self) -> frozenset[str]:

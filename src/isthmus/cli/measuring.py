@@ -131,12 +131,14 @@ class Book:
         most = USUAL_LOSS if limits.loss is None else limits.loss
         found = joint(self._known(problem))
         while True:
-            found = found.with_losses(self._known(problem))
             kept = [s for s in found.solutions if limits.distortion is None or (s.distortion or 0) <= limits.distortion]
             wanted = next(to_measure(kept, most, limits.latency_s), None)
             if wanted is None:
                 break
+            sizes = self.losses.sample_bytes
             self._measure(wanted, most, progress)
+            same = sizes == self.losses.sample_bytes  # else prices are others now
+            found = found.with_losses(self._known(problem)) if same else joint(self._known(problem))
         if with_baselines:
             for row in self._open_baselines(problem, found):
                 self._measure(row, most, progress)
@@ -149,9 +151,17 @@ class Book:
     def _measure(self, row: Solution, most: float, progress: Callable[[int, int, str], None] | None) -> None:
         found = self.judge.loss(row.cut, row.codec, row.bits, most=most, progress=progress)
         made = LossRow(loss=found.loss, give_or_take=found.give_or_take, samples=found.samples)
+        if found.sample_bytes is not None:
+            sent = {"cut": row.cut, "codec": row.codec, "sample_bytes": found.sample_bytes}
+            made = made.model_copy(update=sent)
         self.losses = self.losses.model_copy(update={"rows": {**self.losses.rows, row.name: made}})
         if self.path is not None:
             write_json(self.path, self.losses)
 
     def _known(self, problem: Problem) -> Problem:
-        return replace(problem, losses={**problem.losses, **self.losses.shares}, agreed=self.losses.agreed)
+        return replace(
+            problem,
+            losses={**problem.losses, **self.losses.shares},
+            agreed=self.losses.agreed,
+            sample_bytes={**problem.sample_bytes, **self.losses.sample_bytes},
+        )

@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from isthmus.codec.huffman import SUFFIX
 from isthmus.graph import INPUT, Cut
 from isthmus.plan.cost import priced
 from isthmus.plan.potential import wire_codec
@@ -109,19 +110,28 @@ class Splits:
         return bool(self.storage.crossing(step))
 
     def solution(self, found: Widths, planner: str = "autosplit") -> Solution:
-        """A head with its widths, priced."""
-        cut = self.storage.cuts[found.step]
-        plan = self.storage.bit_plan(found.step, found.weights, found.tensors)
-        codec = wire_codec(found.wire) if self.sends(found.step) else None
+        """A head with its widths, priced: sent plain, or Huffman-coded where the problem allows that width so and it is
+        faster."""
+        made = [self._sent(found, planner, codec) for codec in self._codecs(found)]
+        return min(made, key=lambda s: s.total_s)
+
+    def _codecs(self, found: Widths) -> list[str]:
+        plain = wire_codec(found.wire) if self.sends(found.step) else None
+        if plain is None:
+            return ["float32"]
+        coded = plain + SUFFIX
+        return [plain, coded] if coded in self.problem.default_codecs else [plain]
+
+    def _sent(self, found: Widths, planner: str, codec: str) -> Solution:
         weight_bits, activation_bits = self.memory(found)
         sizes = self.storage.weights.sizes[self.storage.weights_in(found.step)]
         elements = [n if w else 0 for n, w in zip(self.storage.lives.sizes, found.tensors, strict=True)]
         return priced_solution(
             self.problem,
             planner,
-            cut,
-            codec or "float32",
-            plan,
+            self.storage.cuts[found.step],
+            codec,
+            self.storage.bit_plan(found.step, found.weights, found.tensors),
             weight_bytes=-(-weight_bits // 8),
             activation_bytes=-(-activation_bits // 8),
             widths=(_mean(found.weights, sizes.tolist()), _mean(found.tensors, elements), float(found.wire)),
@@ -228,7 +238,7 @@ def priced_solution(
     cost = priced(at_bits(problem, plan), (cut,), codec)
     memory, sent = problem.limits.home_memory_bytes, sum(cost.up_bytes)
     name = f"{cut.id}/w{widths[0]:.2f}/a{widths[1]:.2f}" if cut.id != INPUT else cut.id
-    name += f"/{codec}" if sent else ""
+    name += f"/{codec.removesuffix(SUFFIX)}" if sent else ""  # codes lose nothing: the same solution
     name += f"/{_digest(plan)}" if plan is not None else ""
     return Solution(
         name=name,

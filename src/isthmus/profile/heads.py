@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.codec import Array, Codec, PictureScale, codec_for
+from isthmus.codec import Array, Codec, PictureScale, codec_for, length_varies
 from isthmus.engine import Engine, has_vnni
 from isthmus.graph import INPUT, OUTPUT, cut_at
 from isthmus.model import Model
@@ -37,13 +37,15 @@ FEWEST = 48
 class HeadLoss:
     """`loss`: right answers lost, in shares of 1 (where nobody labelled them, answers that are not the whole
     network's), over the first `samples` of `of` in an order drawn by chance: all of them, unless it was given up as
-    hopeless. `give_or_take`: its standard error."""
+    hopeless. `give_or_take`: its standard error. `sample_bytes`: what crossed, mean of a sample, where it depends on
+    what is written."""
 
     loss: float
     give_or_take: float
     samples: int
     of: int
     labelled: bool
+    sample_bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class HeadJudge:
         hardly be `most`, a share of 1. `sent` takes the place of what crossing tensors go through. Raises BadInput as
         `quantised_head` and the codec do."""
         with tempfile.TemporaryDirectory() as folder:
-            run = self._runner(cut, codec, bits, Path(folder), sent or self._arrived)
+            sizes: list[int] = []
+            run = self._runner(cut, codec, bits, Path(folder), sent or partial(self._arrived, sizes))
             right = np.empty(0, bool)
             base = self.whole == self._truth
             for part in self._parts():
@@ -104,7 +107,7 @@ class HeadJudge:
                 found = self._found(base[: len(right)], right)
                 if most is not None and len(right) >= FEWEST and _hopeless(found, most):
                     break
-        return found
+        return replace(found, sample_bytes=sum(sizes) / found.samples if sizes else None)
 
     def _found(self, base: Array, right: Array) -> HeadLoss:
         apart = base.astype(np.float64) - right.astype(np.float64)
@@ -137,14 +140,20 @@ class HeadJudge:
 
         return run
 
-    def _arrived(self, name: str, codec: str, value: Array, head: QuantisedHead | None) -> Array:
+    def _arrived(self, sizes: list[int], name: str, codec: str, value: Array, head: QuantisedHead | None) -> Array:
         """Levels cross as they are, floats through the codec, every sample by itself: a range that is measured is
-        measured of one."""
-        if head is not None and name in head.levels:
+        measured of one. `sizes` takes their bytes, where those depend on what is written."""
+        levels = head is not None and name in head.levels
+        if levels and not length_varies(codec):
             return value
-        chosen = self.codec_at(name, codec, value)
-        every = np.split(value, len(value))
-        return np.concatenate([chosen.load(memoryview(chosen.dump(x)), x.shape, x.dtype.name) for x in every])
+        chosen = codec_for(codec, "float32", head.steps[name].clip) if head and levels else None
+        chosen = chosen or self.codec_at(name, codec, value)
+        parts = np.split(value, len(value))
+        payloads = [memoryview(chosen.dump(part)).cast("B") for part in parts]
+        if length_varies(codec):
+            sizes += [payload.nbytes for payload in payloads]
+        arrived = [chosen.load(p, x.shape, x.dtype.name) for p, x in zip(payloads, parts, strict=True)]
+        return np.concatenate(arrived)
 
     def codec_at(self, name: str, codec: str, value: Array) -> Codec:
         """What a crossing tensor of floats is written with: the input's range at a width is that of the tables."""
