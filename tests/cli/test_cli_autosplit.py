@@ -71,6 +71,7 @@ def test_measured_losses_from_a_file(call: Call, tables: Path, tmp_path: Path) -
     [
         (("--memory", "10B", "--private"), 5, "the smallest head, up to"),
         (("--max-distortion", "0", "--private", "--memory", "1000B"), 5, "no solution within a distortion of 0"),
+        (("--max-loss", "0", "--private", "--memory", "1000B"), 5, "no solution within a loss of 0.00%"),
         (("--max-loss", "lots"), 2, "'lots' is no share of accuracy such as 1% or 0.01"),
         (("--narrow", "0"), 2, "--narrow is a number above zero"),
         (("--retime", "2"), 2, "--retime runs cuts in floating point"),
@@ -81,6 +82,23 @@ def test_what_cannot_be_is_one_sentence(call: Call, tables: Path, more: tuple[st
     found, out, err = plan(call, tables, *more)
     assert found == code, (out, err)
     assert said in " ".join(err.split())
+
+
+def test_too_little_memory_for_any_head_leaves_all_to_the_server(call: Call, tables: Path) -> None:
+    code, out, err = plan(call, tables, "--memory", "10B")
+    assert code == 0, err
+    said = " ".join(out.split())
+    assert "all on the server" in said
+    assert "no head fits: the smallest, up to" in said
+    assert out.count("►") == 2  # once among the cuts, once among the solutions: the same upload in one form
+
+
+def test_no_loss_at_all_leaves_floats(call: Call, tables: Path) -> None:
+    code, out, err = plan(call, tables, "--max-loss", "0", "--json")
+    assert code == 0, err
+    found = Plan.model_validate_json(out)
+    pick = next(s for s in found.solutions if s.cut == found.cuts[0] and s.bits == found.bits)
+    assert (pick.loss, pick.distortion) == (0, 0)
 
 
 def test_tables_that_are_missing_or_of_another_model(call: Call, tables: Path) -> None:

@@ -23,7 +23,7 @@ def solutions_view(plan: Plan) -> RenderableType:
         table.add_column(heading, justify="right")
     rows = _shown(plan)
     for row in rows:
-        own = row.planner == plan.planner and row.cut == plan.cuts[0] and row.bits == plan.bits
+        own = row.planner == plan.planner and (row.cut, row.codec, row.bits) == (plan.cuts[0], plan.codec, plan.bits)
         table.add_row(*_cells(row, own=own, planner=plan.planner), style="bold" if own else "")
     hidden = len(plan.solutions) - len(rows)
     note = f"{hidden} more solutions behind the front, with --json" if hidden else ""
