@@ -186,10 +186,10 @@ def judged(rows: dict[str, Served]) -> dict[str, Any]:
     }
 
 
-def study(root: Path, nets: Sequence[str], most: int) -> list[dict[str, Any]]:
+def study(root: Path, nets: Sequence[str], names: Sequence[str], most: int) -> list[dict[str, Any]]:
     """A row for each network, set and setting."""
     rows = []
-    sets = [Set.read(root / "traces" / name, most) for name in SETS]
+    sets = [Set.read(root / "traces" / name, most) for name in names]
     for name in nets:
         net = Net.published(name)
         for data in sets:
@@ -236,7 +236,9 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the distributions of the reward")
     parser.add_argument("--live", action="store_true", help="play on real machines instead")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each part that is played live")
-    parser.add_argument("--rank", type=int, default=0, help="which of the liveliest files --live plays, from 0")
+    parser.add_argument("--rank", type=int, default=0, help="from which of the liveliest files on --live plays, from 0")
+    parser.add_argument("--live-parts", type=int, default=4, help="how many of them --live plays")
+    parser.add_argument("--sets", default=",".join(SETS), help="of traces")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the journals of --live there")
     parser.add_argument("--bundles", type=Path, metavar="DIR", help="bundles packed before, by network; for --live")
     asked = parser.parse_args()
@@ -248,10 +250,11 @@ def main() -> None:
             from edgent_live import Going, live
 
             with tempfile.TemporaryDirectory() as scratch:
-                going = Going(asked.seconds, asked.rank, asked.keep or Path(scratch))
+                sets, keep = tuple(asked.sets.split(",")), asked.keep or Path(scratch)
+                going = Going(asked.seconds, asked.rank, asked.live_parts, sets, keep)
                 rows = live(Path(data), asked.nets.split(","), asked.parts, going, asked.bundles)
         else:
-            rows = study(Path(data), asked.nets.split(","), asked.parts)
+            rows = study(Path(data), asked.nets.split(","), asked.sets.split(","), asked.parts)
     except IsthmusError as error:
         sys.exit(str(error))
     if asked.markdown is not None:

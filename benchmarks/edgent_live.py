@@ -2,13 +2,14 @@
 
 The device is a process whose network runs as many times slower as its profile declares, the server has the other core,
 between them lie two namespaces and a shaped link with 10 ms of round trip that replays a trace at its own pace. Every
-policy plays the same part, one after the other, requests at the same moments (later where the one before is not
-answered yet); nobody is saved by the device finishing late answers.
+policy plays the same parts, each part by all before the next, requests at the same moments (later where the one before
+is not answered yet); nobody is saved by the device finishing late answers. Reported over all parts together: one part
+tells how good a plan for its first rate happens to be.
 
-History and playing part are different files. The history's median is brought to the rate at which the device alone and
-the server are equally fast to the first exit, the requirement is 1.5 times what that takes. Of the files that are not
-history the one is played, and of it the part, in which the rate spreads most: where there is something to follow
-(`--rank 1` takes the next file).
+History and playing parts are different files. The history's median is brought to the rate at which the device alone and
+the server are equally fast to the first exit, the requirement is 1.5 times what that takes. Of every file that is not
+history the part in which the rate spreads most stands for it, and of those the `--live-parts` that spread most are
+played, beginning with number `--rank`: where there is something to follow, however it begins.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from dynamic_split_live import Device, Settings, machines
-from edgent_dynamic import ALLOWED, NETS, SETS, Net, Set, judged
+from edgent_dynamic import ALLOWED, NETS, Net, Set, judged
+from edgent_static_live import options
 from live_judging import LEAD_S
 from shaped_runs import packed
 
@@ -32,8 +34,9 @@ from isthmus.files import write_json
 from isthmus.graph import graph_of
 from isthmus.link import Link, Trace
 from isthmus.model import Model, load_model
+from isthmus.plan import Problem
 from isthmus.plan.planners.edgent import in_time
-from isthmus.plan.strategies import link_at
+from isthmus.plan.strategies import link_at, strategies
 from isthmus.profile import ExitTable
 from isthmus.profile.exits import ExitRow
 from isthmus.record import Step
@@ -44,14 +47,19 @@ SLOWDOWN = {"b_alexnet": 120.0, "digits": 1500.0}
 """So slow that the first exit takes some 100 ms on the device, as on a small board; digits is a tiny network."""
 POLICIES = ("edgent", "edgent_each", "edgent_map")
 DELAY_S = 0.005
+RUNS, REST_S = 8, 0.05
+"""Of every part where the profile is measured: a core that has rested so long is as slow as one in use."""
 
 
 @dataclass(frozen=True)
 class Going:
-    """What holds for a whole run: seconds of a part, which of the liveliest files, where journals are kept."""
+    """What holds for a whole run: seconds of a part, from which of the liveliest files on, how many, the traces' sets,
+    where journals are kept."""
 
     seconds: float
     rank: int
+    parts: int
+    sets: tuple[str, ...]
     keep: Path
 
 
@@ -59,7 +67,7 @@ def live(root: Path, nets: Sequence[str], most: int, going: Going, bundles: Path
     """A row for each network and set."""
     rows = []
     for name in nets:
-        sets = [Set.read(root / "traces" / one, most) for one in SETS]
+        sets = [Set.read(root / "traces" / one, most) for one in going.sets]
         if bundles is not None and (bundles / name).is_dir():
             rows += played(name, bundles / name, sets, going)
             continue
@@ -69,12 +77,12 @@ def live(root: Path, nets: Sequence[str], most: int, going: Going, bundles: Path
 
 
 def packed_with_exits(name: str) -> Any:
-    """A bundle with the accuracies of `NETS`, profiled here."""
+    """A bundle with the accuracies of `NETS`, profiled here as it is used: a core that rests between requests."""
     model = load_model(f"zoo:{name}")
-    folder = Path(tempfile.mkdtemp())
-    write_json(folder / "exits.json", exit_table(model, NETS[name]))
-    options = ("--slowdown", str(SLOWDOWN[name]), "--exits", str(folder / "exits.json"), "--codecs", "float32")
-    return packed(f"zoo:{name}", 4, options=options)
+    table = Path(tempfile.mkdtemp()) / "exits.json"
+    write_json(table, exit_table(model, NETS[name]))
+    slow = ("--slowdown", str(SLOWDOWN[name]))
+    return packed(f"zoo:{name}", RUNS, options=[*slow, *options(f"zoo:{name}", RUNS, table, REST_S)])
 
 
 def exit_table(model: Model, shares: Sequence[float]) -> ExitTable:
@@ -101,10 +109,11 @@ def played(name: str, path: Path, sets: Sequence[Set], going: Going) -> list[dic
     with machines(path, inputs, going.keep, settings) as device:
         for data in sets:
             scaled = data.scaled(tie_bps / data.median_bps)
-            part = liveliest(scaled.playing, going.seconds, going.rank)
-            device.keep = going.keep / f"{name}-{data.name}-{going.rank}"
-            device.keep.mkdir(exist_ok=True)
-            rows.append({"net": name, "set": data.name, **case(device, net, scaled, within_s, part)})
+            parts = liveliest(scaled.playing, going.seconds)[going.rank : going.rank + going.parts]
+            if len(parts) < going.parts:
+                raise SystemExit(f"{data.name} has too few traces of {going.seconds:g} s without an outage")
+            keep = [going.keep / f"{name}-{data.name}-{going.rank + k}" for k in range(len(parts))]
+            rows.append({"net": name, "set": data.name, **case(device, net, scaled, within_s, parts, keep)})
     return rows
 
 
@@ -114,36 +123,55 @@ def net_of(name: str, bundle: Bundle) -> Net:
     return Net.of(name, problem, NETS[name])
 
 
-def case(device: Device, net: Net, data: Set, within_s: float, part: Trace) -> dict[str, Any]:
-    """Every policy over a part; rates of the traces are payload, the wire carries a little more."""
-    wire = part.scaled(1 / device.net.goodput)
-    link = link_at(net.problem.links[0], max(1e3, float(part.rates_bps[0])))
+def case(
+    device: Device, net: Net, data: Set, within_s: float, parts: Sequence[Trace], keep: Sequence[Path]
+) -> dict[str, Any]:
+    """Every policy over these parts; rates of the traces are payload, the wire carries a little more."""
     states = bandwidth_states(data.history)
-    asked = {"within_s": within_s, "states_bps": states, "states_spread": belief_spread(data.history)}
-    found: dict[str, Served] = {}
-    for name in POLICIES:
-        if name == "edgent":
-            row = in_time(net.ahead, link, within_s)
-            steps, _ = device.play(name, wire, link, choice=(row.cut, row.codec), exit=row.exit)
-        else:
-            steps, _ = device.play(name, wire, link, strategy=name, **asked)
-        steps = [s for s in steps if s.t_s >= LEAD_S]
-        found[name] = served(steps, net.problem.exits, within_s)
-        say(net.name, data.name, name, found[name], steps)
+    problem = replace(net.asked(within_s, states), states_spread=belief_spread(data.history))
+    steps: dict[str, list[Step]] = {name: [] for name in POLICIES}
+    each: list[dict[str, Any]] = []
+    for part, folder in zip(parts, keep, strict=True):
+        device.keep = folder
+        folder.mkdir(exist_ok=True)
+        told: dict[str, Any] = {"from_mbit": float(part.rates_bps[0]) / 1e6}
+        for name in POLICIES:
+            played = replayed(device, name, part, problem)
+            steps[name] += played
+            one = served(played, problem.exits, within_s)
+            told[name] = {"met": one.met, "reward": one.reward}
+            say(net.name, data.name, name, one, played)
+        each.append(told)
+    found = {name: served(steps[name], problem.exits, within_s) for name in POLICIES}
     return {
         "setting": f"live × {ALLOWED[-1]:g}",
         "within_s": within_s,
-        "median_mbit": float(np.median(part.rates_bps)) / 1e6,
+        "median_mbit": float(np.median(np.concatenate([part.rates_bps for part in parts]))) / 1e6,
         "states": len(states),
-        "parts": 1,
+        "parts": len(parts),
+        "by_part": each,
         **judged(found),
         "policies": {k: one.model_dump(mode="json") for k, one in found.items()},
     }
 
 
-def liveliest(traces: Sequence[Trace], seconds: float, rank: int) -> Trace:
-    """Of every trace the part of so many seconds in which the logarithm of the rate spreads most, of these the one that
-    comes at this rank; its beginning holds for the lead."""
+def replayed(device: Device, name: str, part: Trace, problem: Problem) -> list[Step]:
+    """The requests of a policy over a part, without those of the lead; the static one is planned for the first rate by
+    the same requirement and share of requests."""
+    wire = part.scaled(1 / device.net.goodput)
+    link, within_s = link_at(problem.links[0], max(1e3, float(part.rates_bps[0]))), problem.limits.latency_s
+    if name == "edgent":
+        row = in_time(strategies(problem), link, within_s)
+        steps, _ = device.play(name, wire, link, choice=(row.cut, row.codec), exit=row.exit)
+    else:
+        asked = {"within_s": within_s, "states_bps": problem.states_bps, "states_spread": problem.states_spread}
+        steps, _ = device.play(name, wire, link, strategy=name, **asked)
+    return [s for s in steps if s.t_s >= LEAD_S]
+
+
+def liveliest(traces: Sequence[Trace], seconds: float) -> list[Trace]:
+    """Of every trace the part of so many seconds in which the logarithm of the rate spreads most, the liveliest first;
+    its beginning holds for the lead."""
     best: list[tuple[float, int, Trace]] = []
     for number, trace in enumerate(traces):
         parts = []
@@ -154,10 +182,10 @@ def liveliest(traces: Sequence[Trace], seconds: float, rank: int) -> Trace:
             moments = part.times_s.searchsorted(np.arange(0, seconds, 0.5), side="right") - 1
             parts.append((float(np.std(np.log(part.rates_bps[moments]))), number, part))
         best += [max(parts, key=lambda p: p[0])] if parts else []
-    if len(best) <= rank:
-        raise SystemExit(f"{len(best)} traces are as long as {seconds:g} s without an outage: none has rank {rank}")
-    part = sorted(best, key=lambda p: -p[0])[rank][2]
-    return Trace(np.concatenate([[0.0], part.times_s[1:] + LEAD_S]), part.rates_bps, part.duration_s + LEAD_S)
+    return [
+        Trace(np.concatenate([[0.0], part.times_s[1:] + LEAD_S]), part.rates_bps, part.duration_s + LEAD_S)
+        for _, _, part in sorted(best, key=lambda p: -p[0])
+    ]
 
 
 def say(net: str, data: str, policy: str, one: Served, steps: Sequence[Step]) -> None:

@@ -39,11 +39,12 @@ from isthmus.link.testbed import ShapedNetwork, missing
 from isthmus.model import digits_test, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, Problem
 from isthmus.plan.types import Exit
+from isthmus.plan.uneven import uneven
 from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import load_dataset
 from isthmus.profile.exit_measure import measure_exits
 from isthmus.profile.measure import Measuring, measure
-from isthmus.record import Choice, Step
+from isthmus.record import Choice, Step, crossing_s, late_of
 from isthmus.session import connect, problem_of, ready
 
 RATES_MBIT = (0.5, 1.0, 2.0, 5.0)
@@ -139,27 +140,25 @@ def seen(device: Device, problem: Problem, rate_bps: float) -> tuple[Problem, di
     sent = [*far, *middle]
     plain = plain.slowed(min(1.0, float(np.median([crossing_s(s) / by_rate(plain, s) for s in sent]))))
     fixed_s = max(0.0, float(np.median([crossing_s(s) - by_rate(plain, s) for s in sent])))
-    late = float(np.quantile([crossing_s(s) / (by_rate(plain, s) + fixed_s) for s in sent], 0.9)) - 1
-    link = replace(plain, fixed_s=fixed_s, late=max(0.0, late))
+    link = replace(plain, fixed_s=fixed_s)
     machines = tuple(
-        replace(m, factor=float(np.median(now)) / usual_s, late=float(np.quantile(now, 0.9) / np.median(now)) - 1)
+        replace(m, factor=float(np.median(now)) / usual_s)
         for m, usual_s, now in zip(problem.machines, (m_device, m_server), (device_now, server_now), strict=True)
     )
+    shown = late_of([*sent, *near])
+    problem = uneven(
+        replace(problem, links=(link,), machines=machines), link=shown.link, device=shown.device, server=shown.server
+    )
+    (link,), machines = problem.links, problem.machines
     told = {"payload_mbit": link.up_bps / 1e6, "fixed_ms": fixed_s * 1e3, "late": link.late}
     told |= {f"{who}_{what}": getattr(m, what) for who, m in zip(("device", "server"), machines, strict=True)
              for what in ("factor", "late")}  # fmt: skip
-    return replace(problem, links=(link,), machines=machines), told
+    return problem, told
 
 
 def by_rate(link: Link, step: Step) -> float:
     """Seconds that a link's rates and round trip alone make of what a request sent."""
     return link.up_s(step.up_bytes) + link.down_s(step.down_bytes)
-
-
-def crossing_s(step: Step) -> float:
-    """Seconds of a request that are neither machine's work."""
-    s = step.seconds
-    return s.total - s.head - s.encode - s.decode - s.tail - s.local
 
 
 def requirements(problem: Problem, wanted: Sequence[float]) -> Iterator[tuple[float, str]]:
@@ -245,7 +244,7 @@ def bundled(asked: argparse.Namespace) -> Iterator[tuple[Subject, Path]]:
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "exits.json"
         write_json(table, exits_of(about))
-        with packed(about.model, asked.runs, options=[*options(about, asked.runs, Path(folder)), str(table)]) as bundle:
+        with packed(about.model, asked.runs, options=options(about.model, asked.runs, table)) as bundle:
             yield about, bundle
 
 
@@ -264,18 +263,19 @@ def measured(about: Subject, bundle: Path, asked: argparse.Namespace) -> dict[st
     return {"model": name, "slowdown": about.slowdown, "exits": exits, "rates": rates, "summary": summed(rates)}
 
 
-def options(about: Subject, runs: int, folder: Path) -> list[str]:
-    """What to pack with: one profile of this core for both machines, with a rest before each part, as in use."""
-    file = str(folder / "profile.json")
-    script = [sys.executable, __file__, "--profile", about.model, file, str(runs)]
+def options(model: str, runs: int, exits: Path, rest_s: float = REST_S) -> list[str]:
+    """What to pack with: this table of exits, and beside it one profile of this core for both machines, with a rest
+    before each part, as in use."""
+    file = str(exits.with_name("profile.json"))
+    script = [sys.executable, __file__, "--profile", model, file, str(runs), str(rest_s)]
     subprocess.run([*on_core(0), *script], check=True)
-    return ["--device-profile", file, "--server-profile", file, "--codecs", "float32", "--exits"]
+    return ["--device-profile", file, "--server-profile", file, "--codecs", "float32", "--exits", str(exits)]
 
 
-def profile_main(model: str, file: str, runs: str) -> None:
+def profile_main(model: str, file: str, runs: str, rest_s: str) -> None:
     """Runs in a process of its own."""
     engine = Engine.open(load_model(model))
-    how = Measuring(runs=int(runs), codecs=("float32",), rest_s=REST_S, exits=True)
+    how = Measuring(runs=int(runs), codecs=("float32",), rest_s=float(rest_s), exits=True)
     write_json(Path(file), measure(engine, how, taken="", clock=time.perf_counter))
 
 
