@@ -30,6 +30,7 @@ from isthmus.profile.accuracy import Samples
 from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Steps, quantised_head
 
 Progress = Callable[[int, int, str], None]
+Footprint = Callable[[Path, Path, int], int | None]
 _ROUNDS = 5
 _INPUT_BITS = 8
 
@@ -71,10 +72,11 @@ def few_bits(
     samples: Samples | None = None,
     *,
     clock: Callable[[], float] = time.perf_counter,
+    footprint: Footprint = held_bytes,
     progress: Progress | None = None,
 ) -> FewBits:
     """Quantised parts for a plan of the fused network `model`, which `engine` runs here: each written, read again, and
-    compared with the network on `samples` (seeded noise without any).
+    compared with the network on `samples` (seeded noise without any). `footprint(part, shapes, threads)` measures memory.
 
     Raises BadInput for a plan of another network or with bits for layers it does not have, for tables of another
     network, and BadBundle where a part does not come back from its file as it was.
@@ -92,7 +94,7 @@ def few_bits(
     rows: dict[str, PartRow] = {}
     with tempfile.TemporaryDirectory(prefix="isthmus-parts-") as folder:
         _written(made, model, Path(folder))
-        trial = _Trial(engine, model, wanted, Path(folder), given, clock)
+        trial = _Trial(engine, model, wanted, Path(folder), given, clock, footprint)
         for done, (name, (at, bits)) in enumerate(heads.items()):
             rows[name] = trial.row(name, at, bits)
             if progress is not None:
@@ -150,6 +152,7 @@ class _Trial:
     folder: Path
     inputs: Mapping[str, Array]
     clock: Callable[[], float]
+    footprint: Footprint
 
     def row(self, name: str, cut: Cut, bits: BitPlan) -> PartRow:
         device = Device(self.model, Kept({cut.id: self.folder / name}), threads=self.engine.threads, behind=self.engine)
@@ -162,7 +165,7 @@ class _Trial:
             weight_bytes=count.weight_bytes,
             activation_bytes=count.activation_bytes,
             container_bytes=count.container_bytes,
-            held_bytes=held_bytes(self.folder / name, self.folder / SHAPES_FILE, self.engine.threads),
+            held_bytes=self.footprint(self.folder / name, self.folder / SHAPES_FILE, self.engine.threads),
             ratio=self.wanted.narrow or self._ratio(device, cut),
             error=error,
             agrees=agrees,
