@@ -76,7 +76,7 @@ def few_bits(
     progress: Progress | None = None,
 ) -> FewBits:
     """Quantised parts for a plan of the fused network `model`, which `engine` runs here: each written, read again, and
-    compared with the network on `samples` (seeded noise without any). `footprint(part, shapes, threads)` measures memory.
+    compared with the network on `samples` (seeded noise without any). `footprint(part, shapes, threads)` tells memory.
 
     Raises BadInput for a plan of another network or with bits for layers it does not have, for tables of another
     network, and BadBundle where a part does not come back from its file as it was.
