@@ -210,3 +210,8 @@ def test_codes_are_sent_where_they_are_allowed_and_shorter() -> None:
     assert next(s for s in joint(told).solutions if s.cut == cut and s.codec == "int4+huffman").sent_bytes == 10
     dear = replace(coded, sample_bytes={(cut, "int4+huffman"): 1e6})
     assert not any(s.cut == cut and s.codec == "int4+huffman" for s in joint(dear).solutions)
+
+
+def test_the_least_of_all_that_distort_more_is_the_cap() -> None:
+    rows = [solution("c", 1, 30.0), solution("e", 2, 35.0), solution("a", 3, 40.0)]
+    assert estimate(known(problem(), e=0.3, a=0.1), rows)["c"] == pytest.approx(0.1)
