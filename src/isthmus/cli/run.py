@@ -125,6 +125,7 @@ def run(
     every_s = pace_of(every, rate)
     rule = Batching(max_batch, seconds(max_delay)) if max_batch else None
     here = ready(bundle, threads=threads, slowdown=slowdown)
+    say_alone(here)
     back = here.bundle.plan.first == "server" if server_first is None else server_first
     chooser = _chooser(here, planner, cut, codec, exit_at, seconds(deadline), states, batch, back)
     with ExitStack() as stack:
@@ -215,6 +216,14 @@ def pace_of(every: str, rate: str) -> float:
     if not 0 < per_s < math.inf:
         raise BadInput(f"'{rate}' is no rate of requests such as 20/s")
     return 1 / per_s
+
+
+def say_alone(here: Ready) -> None:
+    """Warn where the device cannot finish a request by itself."""
+    if here.engine.finishes == "never":
+        err.print(
+            "this device has no whole network: while the server is away requests wait until --deadline and are lost"
+        )
 
 
 def _say(summary: Summary, callers: Callers | None, *, as_json: bool) -> None:
