@@ -94,3 +94,34 @@ def test_ratios_of_bottlenecks_fall_strictly_where_compressive() -> None:
     assert any(b.natural and not b.compressive for b in found)
     by_hand = 1280 * 7 * 7 / (3 * 224 * 224)
     assert any(b.ratio == pytest.approx(by_hand) for b in found)
+
+
+def test_what_only_says_how_a_node_computes_is_no_parameter() -> None:
+    """Scales of a Resize, one made of two constants, those of quantised weights a channel each: bytes, but not learnt.
+    A vector that a Mul reads too is."""
+    vectors = {"one": [1, 1], "two": [2, 2], "both": [1, 1, 2, 2], "scale": [0.1, 0.2, 0.3]}
+    weights = [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in vectors.items()]
+    weights += [
+        numpy_helper.from_array(np.ones((3, 3, 1, 1), np.int8), "stored"),
+        numpy_helper.from_array(np.zeros(3, np.int8), "zero"),
+        numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "gain"),
+    ]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["w"], axis=0),
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Mul", ["c", "gain"], ["g"]),
+        helper.make_node("Resize", ["g", "", "both"], ["r"], mode="nearest"),
+        helper.make_node("Concat", ["one", "two"], ["scales"], axis=0),
+        helper.make_node("Resize", ["r", "", "scales"], ["y"], mode="nearest"),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3, side, side])
+        for name, side in (("x", 4), ("y", 16))
+    ]
+    graph = helper.make_graph(nodes, "resized", ends[:1], ends[1:], weights)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    found = graph_of(model_from_proto(proto, "resized"))
+    assert {n.op: n.parameters for n in found.nodes} == {"Conv": 9, "Mul": 3, "Resize": 0}
+    assert found.tensors["y"].shape == (1, 3, 16, 16)
+    assert sum(n.weight_bytes for n in found.nodes if n.op == "Resize") == 4 * (4 + 2 + 2)
+    assert next(n for n in found.nodes if n.op == "Conv").weight_bytes == 9 + 3 * 4 + 3

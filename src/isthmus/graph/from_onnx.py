@@ -15,6 +15,21 @@ from isthmus.model.shapes import shapes_at
 from isthmus.model.types import Model
 
 _CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
+_SETTINGS = {
+    "Resize": (1, 2, 3),
+    "Upsample": (1,),
+    "Clip": (1, 2),
+    "Pad": (1, 2, 3),
+    "Dropout": (1, 2),
+    "NonMaxSuppression": (2, 3, 4),
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "QLinearConv": (1, 2, 4, 5, 6, 7),
+    "QLinearMatMul": (1, 2, 4, 5, 6, 7),
+    "ConvInteger": (2, 3),
+    "MatMulInteger": (2, 3),
+}
+"""Inputs, by place, that say how a node computes: scales, bounds, zero points. Nothing that is learnt stands there."""
 
 
 def graph_of(model: Model, batch: int = 1) -> Graph:
@@ -68,12 +83,14 @@ class _Constants:
 
     names: set[str]
     leaves: dict[str, tuple[str, ...]]
+    learnt: set[str]
     counted: set[str]
 
     def weigh(self, name: str, tensors: dict[str, Tensor]) -> tuple[int, int]:
         """(parameters, bytes) of the stored constants behind a tensor, each counted once over the whole graph.
 
-        Whole numbers (shapes, axes) and scalars (clip bounds, quantisation scales) are not parameters.
+        Whole numbers (shapes, axes), scalars and what only says how a node computes (the scales of a Resize, of a
+        quantised layer) are not parameters; their bytes count.
         """
         count = size = 0
         for leaf in self.leaves.get(name, ()):
@@ -82,7 +99,7 @@ class _Constants:
                 continue
             self.counted.add(leaf)
             size += tensor.bytes
-            if tensor.shape and tensor.dtype not in ("int64", "bool"):
+            if leaf in self.learnt and _is_weight(tensor):
                 count += tensor.elements
         return count, size
 
@@ -97,7 +114,16 @@ def _constants(graph: onnx.GraphProto, tensors: dict[str, Tensor]) -> _Constants
             for output in node.output:
                 names.add(output)
                 leaves[output] = stored if any(_is_weight(tensors.get(s)) for s in stored) else (output,)
-    return _Constants(names, leaves, set())
+    return _Constants(names, leaves, _learnt(graph, names), set())
+
+
+def _learnt(graph: onnx.GraphProto, constants: set[str]) -> set[str]:
+    """The tensors that are read for what they hold, by a node that is, and not only for how it computes."""
+    found = {o.name for o in graph.output}
+    for node in reversed(graph.node):
+        if any(o not in constants or o in found for o in node.output):
+            found.update(i for place, i in enumerate(node.input) if place not in _SETTINGS.get(node.op_type, ()))
+    return found
 
 
 def _is_weight(tensor: Tensor | None) -> bool:
