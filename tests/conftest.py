@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from isthmus.cli import main
+from isthmus.codec import Array
 from isthmus.engine import Engine
-from isthmus.model import Model, load_model
+from isthmus.model import Model, digits_test, load_model
+from isthmus.profile import ExitTable
+from isthmus.profile.accuracy import Samples
+from isthmus.profile.exit_measure import measure_exits
 from isthmus.run import Bounds, Server, serve
 
 Call = Callable[..., tuple[int, str, str]]
@@ -53,6 +57,24 @@ def engine(cache_dir: Path) -> Engine:
 def other_engine(cache_dir: Path) -> Engine:
     """The same network with other weights."""
     return Engine.open(load_model("zoo:tiny", seed=1), cache_dir=cache_dir)
+
+
+@pytest.fixture(scope="session")
+def digits(engine_of: Callable[[str], Engine]) -> Engine:
+    """The trained network with three exits."""
+    return engine_of("zoo:digits")
+
+
+@pytest.fixture(scope="session")
+def images(digits: Engine) -> dict[str, Array]:
+    """The test pictures of `digits`, as its input."""
+    return {digits.model.inputs[0].name: digits_test()[0]}
+
+
+@pytest.fixture(scope="session")
+def table(digits: Engine, images: dict[str, Array]) -> ExitTable:
+    """When inputs leave `digits` early, by those pictures."""
+    return measure_exits(digits, Samples(images, digits_test()[1]), data="digits")
 
 
 @pytest.fixture(scope="module")

@@ -33,21 +33,6 @@ LOSSY = ("float16", "int8", "int3+huffman")
 
 
 @pytest.fixture(scope="module")
-def digits(engine_of: Callable[[str], Engine]) -> Engine:
-    return engine_of("zoo:digits")
-
-
-@pytest.fixture(scope="module")
-def images(digits: Engine) -> dict[str, Array]:
-    return {digits.model.inputs[0].name: digits_test()[0]}
-
-
-@pytest.fixture(scope="module")
-def table(digits: Engine, images: dict[str, Array]) -> ExitTable:
-    return measure_exits(digits, Samples(images, digits_test()[1]), data="digits")
-
-
-@pytest.fixture(scope="module")
 def far(digits: Engine, table: ExitTable) -> Iterator[Server]:
     with serve(digits, exits=table) as made:
         yield made

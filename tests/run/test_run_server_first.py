@@ -19,10 +19,8 @@ from isthmus.codec import Array
 from isthmus.engine import Engine
 from isthmus.errors import Refused, Unreachable
 from isthmus.graph import INPUT, OUTPUT, Cut, cut_at, cut_of
-from isthmus.model import digits_test, load_model
+from isthmus.model import load_model
 from isthmus.profile import ExitTable, cascade
-from isthmus.profile.accuracy import Samples
-from isthmus.profile.exit_measure import measure_exits
 from isthmus.record import Choice, Step
 from isthmus.run import Mode, Server, connect_engine, infer_remote, serve
 from isthmus.run.codecs import Codecs
@@ -39,21 +37,6 @@ EXITS = ("exit1", "exit2", "exit3")
 def far(engine: Engine) -> Iterator[Server]:
     with serve(engine) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def digits(engine_of: Callable[[str], Engine]) -> Engine:
-    return engine_of("zoo:digits")
-
-
-@pytest.fixture(scope="module")
-def images(digits: Engine) -> dict[str, Array]:
-    return {digits.model.inputs[0].name: digits_test()[0]}
-
-
-@pytest.fixture(scope="module")
-def table(digits: Engine, images: dict[str, Array]) -> ExitTable:
-    return measure_exits(digits, Samples(images, digits_test()[1]), data="digits")
 
 
 def turned(cut: str, codec: str = "float32", exit_at: str | None = None) -> Told:

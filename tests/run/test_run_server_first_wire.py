@@ -31,11 +31,6 @@ from isthmus.run.sockets import Inbox, send
 from isthmus.run.trip import Trip, evidence
 
 
-@pytest.fixture(scope="module")
-def digits(engine_of: Callable[[str], Engine]) -> Engine:
-    return engine_of("zoo:digits")
-
-
 def near(found: Array, expected: Array, atol: float = 1e-5) -> None:
     np.testing.assert_allclose(np.asarray(found, np.float64), np.asarray(expected, np.float64), atol=atol)
 
