@@ -1,9 +1,11 @@
 """On a real slow device and a shaped link: is the recommended split with its bit widths what the plan says?
 
 The device is a process with a share of one core, the server has the other core, between them lie two namespaces and a
-shaped link (root). Everything is done by the verbs a person types: distortion tables (`isthmus quantize`), profiles of
-both machines under their quotas, a plan with losses measured on labelled pictures, bundles. How much longer or shorter
-the device takes with few bits is measured when a bundle is packed, and planned with again until it comes out the same.
+shaped link (root). The picture may not leave the device (`--private`): else an upload as WebP, of a few kilobytes, is
+hard to beat, and nothing would be split. Everything is done by the verbs a person types: distortion tables (`isthmus
+quantize`), profiles of both machines under their quotas, a plan with losses measured on labelled pictures, bundles. How
+much longer or shorter the device takes with few bits is measured when a bundle is packed, and planned with again until
+it comes out the same.
 
 Asked: measured latency over predicted (within 10 %); faster than the float split and than all at 8 bits on the device
 where the plan says so; bytes on the wire and on the disk over planned (within 10 %), and memory: that of the process
@@ -22,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,7 @@ MOBILENET = ("models/mobilenet_v2_1.0_224.onnx", "centred", 1)
 MTU = 1500
 WARM_UP = 3
 MOST_PASSES = 3
+_BEGUN = time.monotonic()
 AGREE = 0.05
 """A ratio that was planned with and one that was measured this near to it are the same."""
 
@@ -59,22 +63,24 @@ def main() -> None:
     parser.add_argument("--memory", default="2MiB", help="of the device, for its part; 0: no limit")
     parser.add_argument("--requests", type=int, default=12)
     parser.add_argument("--pictures", type=int, default=500, help="to judge accuracy by, where there are labels")
-    parser.add_argument("--tables", type=Path, help="distortion tables that are there already")
+    parser.add_argument("--keep", type=Path, help="folder for tables, profiles and losses; those there are used again")
     parser.add_argument("--runs", type=int, default=3, help="runs of every part in a profile")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = live(asked, Path(folder))
+        kept = Path(folder) if asked.keep is None else asked.keep
+        kept.mkdir(parents=True, exist_ok=True)
+        result = live(asked, Path(folder), kept)
     print(json.dumps(result)) if asked.json else show(result)
 
 
-def live(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def live(asked: argparse.Namespace, folder: Path, kept: Path) -> dict[str, Any]:
     """Everything, in order."""
     name, data = prepared(asked, folder)
-    tables = asked.tables or quantised(name, data, folder)
-    profiles = [profiled(name, place, folder, asked) for place in ("device", "server")]
-    common = [name, *profiles[0], *profiles[1], "--distortions", str(tables), *link_options(asked)]
+    tables = quantised(name, data, kept / "tables.json")
+    profiles = [profiled(name, place, kept, asked) for place in ("device", "server")]
+    common = [name, *profiles[0], *profiles[1], "--distortions", str(tables), *link_options(asked), "--private"]
     narrow = float(verb("pack", *common, "--planner", "u8", "--out", str(folder / "u8"), "--json")["ratio"])
-    losses = ["--losses", str(folder / "losses.json"), *data, "--samples", str(asked.pictures)] if data else []
+    losses = ["--losses", str(kept / "losses.json"), *data, "--samples", str(asked.pictures)] if data else []
     plan_file, bundle = folder / "plan.json", folder / "ours"
     for _ in range(MOST_PASSES):
         limit = [] if asked.memory == "0" else ["--memory", asked.memory]
@@ -95,7 +101,7 @@ def live(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "narrow": narrow,
         "rows": rows,
         **sizes(own, rows[0]),
-        **(accuracy(own, data, asked) if data else {}),
+        **(accuracy(own, data, tables, asked) if data else {}),
     }
 
 
@@ -119,6 +125,7 @@ def verb(*words: str) -> dict[str, Any]:
     done = subprocess.run(
         [*on_core(1), sys.executable, "-m", "isthmus", *words], capture_output=True, text=True, check=False
     )
+    print(f"{time.monotonic() - _BEGUN:5.0f} s  {words[0]}", file=sys.stderr)
     if done.returncode:
         raise SystemExit(f"isthmus {words[0]}: {done.stderr.strip() or done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -128,10 +135,10 @@ def verb(*words: str) -> dict[str, Any]:
     return found
 
 
-def quantised(name: str, data: Sequence[str], folder: Path) -> Path:
+def quantised(name: str, data: Sequence[str], to: Path) -> Path:
     """Distortion tables on pictures, on random inputs where there are none."""
-    to = folder / "tables.json"
-    verb("quantize", name, *(data or ["--random"]), "--samples", "16", "--out", str(to), "--json")
+    if not to.exists():
+        verb("quantize", name, *(data or ["--random"]), "--samples", "16", "--out", str(to), "--json")
     return to
 
 
@@ -140,8 +147,9 @@ def profiled(name: str, place: str, folder: Path, asked: argparse.Namespace) -> 
     file = str(folder / f"{place}.json")
     words = ["profile", name, "--out", file, "--runs", str(asked.runs), "--rest", "12ms", "--json"]
     line = [*on_core(0 if place == "device" else 1), sys.executable, "-m", "isthmus", *words]
-    with CpuQuota(asked.share) as quota:
-        subprocess.run(quota.wrap(line) if place == "device" else line, check=True, stdout=subprocess.DEVNULL)
+    if not Path(file).exists():
+        with CpuQuota(asked.share) as quota:
+            subprocess.run(quota.wrap(line) if place == "device" else line, check=True, stdout=subprocess.DEVNULL)
     return [f"--{place}-profile", file]
 
 
@@ -222,7 +230,7 @@ def own_solution(plan: Plan) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def accuracy(own: Bundle, data: Sequence[str], asked: argparse.Namespace) -> dict[str, Any]:
+def accuracy(own: Bundle, data: Sequence[str], measured_on: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Right answers of the bundle over the wire (without the slow link), of the whole network, and what was promised.
 
     The pictures are those that the promise was measured on."""
@@ -233,7 +241,7 @@ def accuracy(own: Bundle, data: Sequence[str], asked: argparse.Namespace) -> dic
 
     words = dict(zip(data[::2], data[1::2], strict=True))
     model = own.model()
-    tables = read_json(asked.tables or own.path.parent / "tables.json", Distortions)
+    tables = read_json(measured_on, Distortions)
     how = Measuring(words["--data"], words["--scale"], asked.pictures, int(words["--first-class"]))
     samples, _ = judging_samples(model, tables, how)
     engine = Engine.open(model, cuts="none")

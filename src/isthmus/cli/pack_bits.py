@@ -101,20 +101,22 @@ def with_parts(contents: Contents, parts: FewBits, names: Sequence[str]) -> Cont
         contents,
         few_bits=parts,
         clips={**contents.clips, **parts.clips},
-        codecs=codecs_at(plan, names),
+        codecs=codecs_at(plan, names, pictures=bool(contents.pictures)),
     )
 
 
-def codecs_at(plan: Plan, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The codecs of a plan's cut, and of the input those that lose no more than the plan does, or a point."""
+def codecs_at(plan: Plan, names: Sequence[str], *, pictures: bool) -> dict[str, tuple[str, ...]]:
+    """The codecs of a plan's cut, and of the input those that lose no more than the plan does, or a point; picture
+    codecs where it is known how the input is made of a picture. Raises BadInput for a plan that needs to know that."""
     own = next((s.loss for s in plan.solutions if s.bits == plan.bits and s.cut == plan.cuts[0]), None)
     most = max(own or 0.0, USUAL_LOSS)
-    inputs = tuple(
-        s.codec
-        for s in plan.solutions
-        if s.cut == INPUT and s.loss is not None and s.loss <= most and ":" not in s.codec
-    )
-    return {INPUT: inputs or tuple(names), **({plan.cuts[0]: (plan.codec,)} if plan.cuts[0] != INPUT else {})}
+    true = [s.codec for s in plan.solutions if s.cut == INPUT and s.loss is not None and s.loss <= most]
+    inputs = tuple(dict.fromkeys(codec for codec in true if pictures or ":" not in codec))
+    if plan.cuts[0] != INPUT:
+        return {INPUT: inputs or tuple(names), plan.cuts[0]: (plan.codec,)}
+    if ":" in plan.codec and not pictures:
+        raise BadInput(f"the plan sends the input as {plan.codec}: say by --picture how it is made of a picture")
+    return {INPUT: tuple(dict.fromkeys((plan.codec, *inputs)))}
 
 
 def show_parts(row: FewBitsRow) -> None:
