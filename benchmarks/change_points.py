@@ -28,7 +28,7 @@ from isthmus.adapt import MapChooser, TableChooser
 from isthmus.adapt.change_points import ChangePoints, Prior
 from isthmus.link import Link, read_trace
 from isthmus.plan import CostTable
-from isthmus.plan.types import ConfigMap, ConfigRow
+from isthmus.plan.map_types import ConfigMap, ConfigRow
 from isthmus.record import Evidence, Seconds, Step
 
 LOW_NOISE = (0.02, 0.05, 0.1)

@@ -15,8 +15,9 @@ from isthmus.graph import graph_of
 from isthmus.link import Link
 from isthmus.plan import CostTable, Limits, Problem, configuration_map, cost_table, problem_for
 from isthmus.plan.cost import asked_cut
+from isthmus.plan.map_types import RewardName
 from isthmus.plan.planners.edgent import edgent
-from isthmus.plan.types import Exit, RewardName
+from isthmus.plan.types import Exit
 from isthmus.profile import ExitTable
 from isthmus.record import Choice, Chooser
 from isthmus.run import Mode, Session, StepWriter, connect_engine

@@ -11,7 +11,7 @@ from isthmus.adapt.map_chooser import MapChooser
 from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.link.types import Link
 from isthmus.plan.cost import CostTable
-from isthmus.plan.types import ConfigMap, ConfigRow
+from isthmus.plan.map_types import ConfigMap, ConfigRow
 from isthmus.record.types import Evidence, Ran, Seconds, Step
 
 

@@ -11,7 +11,7 @@ from isthmus.adapt import EachRequest, MapChooser, TableChooser
 from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.link.types import Link
 from isthmus.plan.cost import CostTable
-from isthmus.plan.types import ConfigMap, ConfigRow
+from isthmus.plan.map_types import ConfigMap, ConfigRow
 from isthmus.record.types import Evidence, Seconds, Step
 
 STATES = {0.5e6: (OUTPUT, "exit1"), 4e6: ("c", "exit2"), 32e6: (INPUT, "exit3")}

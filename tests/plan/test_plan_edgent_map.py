@@ -15,9 +15,10 @@ from isthmus.graph import narrow_cuts
 from isthmus.link.types import Link
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, price
 from isthmus.plan.cost import allowed_codecs
+from isthmus.plan.map_types import ConfigMap
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.rewards import reward
-from isthmus.plan.types import ConfigMap, Exit
+from isthmus.plan.types import Exit
 from isthmus.profile.types import lateness
 
 STATES = (1e6, 6e6, 40e6, 300e6)

@@ -19,10 +19,11 @@ from typing import Self
 from isthmus.adapt.chooser import TableChooser
 from isthmus.graph.types import OUTPUT
 from isthmus.plan.cost import asked_cut
+from isthmus.plan.map_types import ConfigMap, ConfigRow
 from isthmus.plan.planners.edgent import in_time
 from isthmus.plan.remarks import unseen
 from isthmus.plan.strategies import link_at, strategies
-from isthmus.plan.types import ConfigMap, ConfigRow, Problem
+from isthmus.plan.types import Problem
 from isthmus.record.types import Choice, Step
 from isthmus.units import show_rate
 

@@ -16,9 +16,10 @@ from isthmus.files import read_json
 from isthmus.graph import Graph
 from isthmus.link import read_trace
 from isthmus.plan import CostTable, Problem
+from isthmus.plan.map_types import ConfigMap
 from isthmus.plan.remarks import unmet
 from isthmus.plan.strategies import strategies
-from isthmus.plan.types import ConfigMap, Exit
+from isthmus.plan.types import Exit
 from isthmus.profile import ExitTable
 from isthmus.profile.exit_file import exits_beside
 from isthmus.profile.exit_table import early_exits

@@ -21,7 +21,7 @@ from isthmus.cli.planning import PrivateUntil
 from isthmus.codec import Array
 from isthmus.errors import BadInput, Remote
 from isthmus.model import Model
-from isthmus.plan.types import RewardName
+from isthmus.plan.map_types import RewardName
 from isthmus.profile.accuracy import load_samples
 from isthmus.record import Batching, Choice, Chooser, Header, Journal, Step, Summary, summarise
 from isthmus.run import Session

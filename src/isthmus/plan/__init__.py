@@ -7,7 +7,8 @@ from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.retime import retime
 from isthmus.plan.show import plan_json, show_plan
 from isthmus.plan.switch import switch_table
-from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem, Promise, SwitchRow, SwitchTable
+from isthmus.plan.switch_types import SwitchRow, SwitchTable
+from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem, Promise
 
 __all__ = [
     "PLANNERS",

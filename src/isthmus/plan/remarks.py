@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isthmus.plan.choose import name_of
-from isthmus.plan.types import ConfigMap, ConfigRow
+from isthmus.plan.map_types import ConfigMap, ConfigRow
 from isthmus.units import show_rate, show_seconds
 
 FAR = 2.0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
-from isthmus.plan.types import RewardName
+from isthmus.plan.map_types import RewardName
 
 Floats = NDArray[np.float64]
 _SPEED = 1e-3

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from isthmus.plan.choose import name_of
-from isthmus.plan.types import ConfigMap, ConfigRow, Plan
+from isthmus.plan.map_types import ConfigMap, ConfigRow
+from isthmus.plan.types import Plan
 from isthmus.units import show_rate, show_seconds
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from isthmus.plan.choose import name_of
-from isthmus.plan.types import SwitchRow, SwitchTable
+from isthmus.plan.switch_types import SwitchRow, SwitchTable
 from isthmus.units import show_bytes, show_rate, show_seconds
 
 

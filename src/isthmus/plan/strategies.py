@@ -13,8 +13,9 @@ from isthmus.link.types import Link
 from isthmus.plan.build import candidates_for
 from isthmus.plan.choose import within_limits
 from isthmus.plan.cost import CostTable
+from isthmus.plan.map_types import ConfigRow, RewardName
 from isthmus.plan.rewards import reward
-from isthmus.plan.types import ConfigRow, Exit, Problem, RewardName
+from isthmus.plan.types import Exit, Problem
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 from isthmus.errors import BadInput
 from isthmus.link.types import Link
 from isthmus.plan.cost import CostTable, hop_s
-from isthmus.plan.types import SwitchRow, SwitchTable
+from isthmus.plan.switch_types import SwitchRow, SwitchTable
 
 
 def switch_table(

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
-from isthmus.errors import BadInput, NoPlan
+from isthmus.errors import BadInput
 from isthmus.graph.cuts import narrow_cuts, tensors_before
 from isthmus.graph.exits import at_exit
 from isthmus.graph.types import INPUT, OUTPUT, Graph
 from isthmus.link.types import Link
+from isthmus.plan.map_types import ConfigMap
 from isthmus.plan.solution import Dropped, Solution
+from isthmus.plan.switch_types import SwitchTable
 from isthmus.profile.times import Times
 from isthmus.profile.types import lateness
 from isthmus.quant.types import BitPlan, Distortions
@@ -206,70 +205,6 @@ class Candidate(BaseModel):
     measured_s: float | None = None
 
 
-class SwitchRow(BaseModel):
-    """The best choice for uplink rates above `from_bps` up to and with `to_bps` (None: however fast), bit/s.
-
-    Its latency is `base_s + 8 · wire_bytes / rate`: what does not hang on the rate (work, coding, round trip, fixed
-    parts), and the bytes that do, those of the way back weighed by how much faster the downlink is. `from_s` and `to_s`
-    are the latency at the two ends; `from_s` is None where the range begins at zero and bytes have to travel.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    from_bps: NonNegativeFloat
-    to_bps: PositiveFloat | None
-    cut: str
-    codec: str
-    base_s: NonNegativeFloat
-    wire_bytes: NonNegativeFloat
-    from_s: NonNegativeFloat | None
-    to_s: NonNegativeFloat
-
-    def latency_s(self, up_bps: float) -> float:
-        """Seconds of one request at this uplink rate; infinity where bytes have to travel at a rate of zero."""
-        if not self.wire_bytes:
-            return self.base_s
-        return self.base_s + 8 * self.wire_bytes / up_bps if up_bps else float("inf")
-
-
-class SwitchTable(BaseModel):
-    """The best choice for every uplink rate, at one batch size and one load of both machines; rows from the slowest
-    rate to the fastest, without gaps. The downlink is `down_share` times the uplink. Made by `switch_table`.
-
-    Of choices that cost the same, the one that asks less of the link counts as best, then the one that stands first in
-    the list they were taken from; so a rate that is exactly a boundary belongs to the slower range.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    batch: int = Field(ge=1)
-    load: float = Field(gt=0, allow_inf_nan=False)
-    device_load: float = Field(gt=0, allow_inf_nan=False)
-    down_share: float = Field(gt=0, allow_inf_nan=False)
-    rtt_s: NonNegativeFloat
-    rows: tuple[SwitchRow, ...] = Field(min_length=1)
-
-    def at(self, up_bps: float) -> SwitchRow:
-        """The best choice at this uplink rate (bit/s; zero and infinity are rates too).
-
-        Raises BadInput for a rate below zero or no number, NoPlan at zero where every choice sends something.
-        """
-        if not up_bps >= 0:
-            raise BadInput(f"an uplink rate is a number of bit/s, zero or more, not {up_bps}")
-        found = self.rows[bisect_left(self._ends, up_bps)]
-        if not up_bps and found.wire_bytes:
-            raise NoPlan(
-                "nothing gets through at a rate of zero, and no choice in the table runs all on the device; "
-                f"the nearest, {found.cut} as {found.codec}, sends {found.wire_bytes:.0f} bytes: allow device only"
-            )
-        return found
-
-    @cached_property
-    def _ends(self) -> tuple[float, ...]:
-        """Where the rows but the last end."""
-        return tuple(row.to_bps for row in self.rows if row.to_bps is not None)
-
-
 class ExitPlan(BaseModel):
     """The fastest partition of one exit, as a planner that chooses among exits found it. `output` is empty where the
     whole network was looked at; `sends`: something leaves home; `sure_s`: as in `Promise`, where a share was asked."""
@@ -288,71 +223,6 @@ class ExitPlan(BaseModel):
     def judged_s(self) -> float:
         """The seconds that were held against the deadline."""
         return self.total_s if self.sure_s is None else self.sure_s
-
-
-RewardName = Literal["edgent", "accuracy_first"]
-"""How a configuration map weighs accuracy against speed; see `isthmus.plan.rewards`."""
-
-
-class ConfigRow(BaseModel):
-    """The best strategy for one bandwidth state: exit, cut and codec, what it takes there, and its reward (expected
-    over the map's spread of rates). `meets`: the latency requirement holds at the state's own rate; where it cannot,
-    this is the fastest strategy there is. `sends`: something leaves home."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    state_bps: PositiveFloat
-    exit: str | None
-    accuracy: float | None
-    cut: str
-    codec: str
-    latency_s: NonNegativeFloat
-    reward: NonNegativeFloat
-    meets: bool
-    sends: bool
-
-
-class ConfigMap(BaseModel):
-    """Edgent's configuration map: bandwidth state → strategy, states rising. Made by `configuration_map`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["isthmus-config-map"] = "isthmus-config-map"
-    version: Literal[1] = 1
-    model: str
-    fingerprint: str = ""
-    batch: int = Field(ge=1)
-    reward: RewardName
-    within_s: PositiveFloat | None
-    spread: tuple[PositiveFloat, ...] = ()
-    """what the rate turns out to be, as multiples of a state, equally likely; none: exactly the state"""
-    rows: tuple[ConfigRow, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _states_rise(self) -> Self:
-        states = [row.state_bps for row in self.rows]
-        if any(not a < b for a, b in pairwise(states)):
-            raise ValueError("the bandwidth states of a configuration map must rise")
-        return self
-
-    def state_of(self, up_bps: float) -> int:
-        """Index of the state nearest to a rate, by ratio; a rate beyond the map has the state at its end.
-
-        Raises BadInput for a rate that is not above zero.
-        """
-        if not up_bps > 0:
-            raise BadInput(f"a bandwidth state needs a rate above zero, not {up_bps}")
-        return bisect_left(self._borders, up_bps)
-
-    def at(self, up_bps: float) -> ConfigRow:
-        """The strategy for a rate (bit/s). Raises BadInput as `state_of` does."""
-        return self.rows[self.state_of(up_bps)]
-
-    @cached_property
-    def _borders(self) -> tuple[float, ...]:
-        """Half-way, by ratio, between neighbouring states."""
-        states = [row.state_bps for row in self.rows]
-        return tuple(math.sqrt(a * b) for a, b in pairwise(states))
 
 
 class Promise(BaseModel):

@@ -9,10 +9,11 @@ from isthmus.adapt import EachRequest, Fixed, Habits, MapChooser, TableChooser
 from isthmus.adapt.bandwidth import LOWEST_BPS
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable, asked_cut
+from isthmus.plan.map_types import RewardName
 from isthmus.plan.planners.edgent import in_time
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.strategies import link_at, strategies
-from isthmus.plan.types import Problem, RewardName
+from isthmus.plan.types import Problem
 from isthmus.record import Choice, Chooser
 from isthmus.simulate.world import World
 

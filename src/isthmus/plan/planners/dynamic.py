@@ -20,7 +20,8 @@ from isthmus.plan.cost import CostTable, Option, allowed_codecs
 from isthmus.plan.limits import keeps_private
 from isthmus.plan.planners import device_only, server_only
 from isthmus.plan.switch import switch_table
-from isthmus.plan.types import Plan, Problem, SwitchTable
+from isthmus.plan.switch_types import SwitchTable
+from isthmus.plan.types import Plan, Problem
 from isthmus.units import show_rate
 
 

@@ -22,10 +22,11 @@ from isthmus.graph import cut_at
 from isthmus.link.types import Link
 from isthmus.plan.choose import judged_text, name_of
 from isthmus.plan.cost import price
+from isthmus.plan.map_types import ConfigRow
 from isthmus.plan.planners.mincut import mincut
 from isthmus.plan.planners.neurosurgeon import neurosurgeon
 from isthmus.plan.strategies import Strategies
-from isthmus.plan.types import ConfigRow, Exit, ExitPlan, Plan, Problem
+from isthmus.plan.types import Exit, ExitPlan, Plan, Problem
 from isthmus.units import show_seconds
 
 Partition = Callable[[Problem], Plan]

@@ -14,9 +14,10 @@ import numpy as np
 from isthmus.errors import BadInput
 from isthmus.graph import cut_at
 from isthmus.plan.choose import choose
+from isthmus.plan.map_types import ConfigMap, ConfigRow, RewardName
 from isthmus.plan.remarks import unmet, unseen
 from isthmus.plan.strategies import Strategies, link_at, strategies
-from isthmus.plan.types import ConfigMap, ConfigRow, Plan, Problem, RewardName
+from isthmus.plan.types import Plan, Problem
 
 _LOWEST_BPS, _HIGHEST_BPS, _PER_OCTAVE = 50e3, 100e6, 2
 """Where nobody tells the states: the paper's least rate to that of a good Wi-Fi, a half more each step."""
