@@ -82,14 +82,16 @@ class Closure:
         earlier: list[int] = []  # for every item a bit set of all it needs, directly or not
         upto: list[int] = []  # the same, and the item itself
         needs = []
-        for i, wanted in enumerate(self.needs):
+        bit = 1
+        for wanted in self.needs:
             direct = _last(wanted, earlier)
             needs.append(direct)
             every = 0
             for p in direct:
                 every |= upto[p]
             earlier.append(every)
-            upto.append(every | 1 << i)
+            upto.append(every | bit)
+            bit <<= 1
         parcels: list[Parcel] = [
             (maker, _last(readers, earlier), price) for maker, readers, price in self.parcels if readers and price
         ]
@@ -100,6 +102,9 @@ def _last(items: Sequence[int], earlier: Sequence[int]) -> list[int]:
     """Items that no other of them needs; each once."""
     if len(items) < 2:
         return list(items)
+    if len(items) == 2:  # nearly all others
+        first, last = sorted(items)
+        return [last] if first == last or earlier[last] >> first & 1 else [*items]
     implied = 0
     for i in items:
         implied |= earlier[i]

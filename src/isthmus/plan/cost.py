@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,7 @@ Option = tuple[tuple[Cut, ...], str]
 """One choice before it is priced: nested cuts, one a link, and the name of a codec."""
 
 
-@dataclass(frozen=True)
-class Parcel:
+class Parcel(NamedTuple):
     """One tensor on one hop. `coded`: written with the plan's codec, else raw."""
 
     tensor: Tensor

@@ -44,7 +44,7 @@ class Layers:
         for v, name in self._made:
             for reader in graph.consumers[name]:
                 self._before[reader].append(v)
-        self._node_ns = [[_ns(s) for s in m.nodes_s()] for m in problem.machines]
+        self._node_ns = [_all_ns(m.nodes_s()) for m in problem.machines]
         for j in range(len(problem.links) - 1, -1, -1):
             if problem.home <= j:
                 self._add_layer_after_home(j)
@@ -75,8 +75,12 @@ class Layers:
         self._add_nodes(j, [[] for _ in range(self.nodes)])
         first = self._first[j]
         carried = [*((START, name) for name in graph.inputs), *((first + v, name) for v, name in self._made)]
-        for (maker, name), price in zip(carried, self._prices(j, [name for _, name in carried], up=True), strict=True):
-            self._add_parcel(j, maker, name, price)
+        prices = self._prices(j, [name for _, name in carried], up=True)
+        self._parcels += [
+            (maker, [first + c for c in readers], price)
+            for (maker, name), price in zip(carried, prices, strict=True)
+            if (readers := graph.consumers[name])
+        ]
         answers = [name for name in dict.fromkeys(graph.outputs) if name in graph.producer]
         makers = [graph.producer[name] for name in answers]
         for v, price in zip(makers, self._prices(j, answers, up=False), strict=True):
@@ -109,8 +113,11 @@ class Layers:
         outer = self._first[j + 1] if j + 1 < len(self._first) else None
         self._weights += map(sub, here, there)
         for v, (before, more) in enumerate(zip(self._before, extra, strict=True)):
-            outside = [] if outer is None else [outer + v]
-            self._needs.append([first + p for p in before] + more + outside)
+            needs = [first + p for p in before]
+            needs += more
+            if outer is not None:
+                needs.append(outer + v)
+            self._needs.append(needs)
 
     def _add_item(self, weight: int, needs: list[int]) -> int:
         self._weights.append(weight)
@@ -136,7 +143,7 @@ class Layers:
         seconds = travel(sizes) - travel(0.0)
         raw, coded = (sum(s for _, s in codec_s(self.problem, j, name, elements, up=up)) for name in (RAW, self.codec))
         seconds += np.where([parcel.coded for parcel in parcels], coded, raw)
-        prices = [_ns(s) for s in np.where(elements > 0, seconds, 0.0).tolist()]
+        prices = _all_ns(np.where(elements > 0, seconds, 0.0))
         return [FORBIDDEN if count is None else price for count, price in zip(written, prices, strict=True)]
 
     def _standing_pins(self) -> Iterator[Pin]:
@@ -152,3 +159,8 @@ class Layers:
 
 def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
+
+
+def _all_ns(seconds: Any) -> list[int]:
+    """The same of many."""
+    return np.rint(np.asarray(seconds, np.float64) * 1e9).astype(np.int64).tolist()  # type: ignore[no-any-return]

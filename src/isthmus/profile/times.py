@@ -69,8 +69,11 @@ class Times:
         if self.bits is not None and self._work is not None:
             return list((self._scale * self._late * self._work.node_s(*self._work.row(self.bits))).tolist())
         scale = self._scale * self._late * (1.0 if self.additive else self._batch.head_fit.a)
-        times = self._batch.nodes
-        return [scale * sum(times.get(part, 0.0) for part in node.whole) for node in self.graph.nodes]
+        time_of = self._batch.nodes.get
+        return [
+            scale * (sum([time_of(part, 0.0) for part in node.parts]) if node.parts else time_of(node.name, 0.0))
+            for node in self.graph.nodes
+        ]
 
     def codec_s(self, codec: str, elements: Any, *, encode: bool) -> Any:
         """Seconds to write (or read) `elements` with a codec, for one number or an array of them; 0 where this profile
