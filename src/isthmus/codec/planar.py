@@ -20,7 +20,7 @@ from isthmus.codec.lengths import elements, float32, need_float32, need_length, 
 from isthmus.codec.packing import pack, packed_bytes, unpack
 from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
-from isthmus.quant import ChannelClip, Grid, Range, quantise, restore, sigmas
+from isthmus.quant import ChannelClip, Grid, Range, levels_of, quantise, restore, sigmas
 
 _PREFIX = struct.Struct("<ff")
 _SAMPLE = 1 << 13
@@ -162,6 +162,8 @@ class PlanarClip:
 
     def symbols(self, x: Array) -> tuple[bytes, NDArray[np.uint8]]:
         """Nothing, and the symbols in the order of the tensor, one a byte; as in `dump`."""
+        if (known := levels_of(x, self.bits, self.clip)) is not None:
+            return b"", known.reshape(-1)
         values = float32(x, self.name)
         planes = self._planes(values.shape)
         if planes is None:

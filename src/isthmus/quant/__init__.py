@@ -3,6 +3,7 @@
 from isthmus.quant.clip import steps_for
 from isthmus.quant.fit import layer_weights, need_quantisable, weight_values
 from isthmus.quant.histogram import Histogram
+from isthmus.quant.levelled import Levelled, levelled, levels_of
 from isthmus.quant.qdq import QuantisedHead, quantised_head
 from isthmus.quant.ranges import Calibrator, ChannelClip, narrowed, narrows, sigmas
 from isthmus.quant.scratch import SLAB, scratch
@@ -21,6 +22,7 @@ __all__ = [
     "Grid",
     "Histogram",
     "LayerBits",
+    "Levelled",
     "Levels",
     "OutputBits",
     "QuantisedHead",
@@ -30,6 +32,8 @@ __all__ = [
     "Upload",
     "channel_axis",
     "layer_weights",
+    "levelled",
+    "levels_of",
     "narrowed",
     "narrows",
     "need_quantisable",

@@ -32,6 +32,7 @@ from isthmus.graph.cuts import ancestors
 from isthmus.model.onnx_file import model_from_proto
 from isthmus.model.types import Model
 from isthmus.quant.fit import layer_weights, weight_values
+from isthmus.quant.levelled import levelled
 from isthmus.quant.steps import Steps
 from isthmus.quant.types import MOST_BITS, BitPlan, Distortions
 from isthmus.quant.weights import quantise_weight
@@ -61,12 +62,11 @@ class QuantisedHead:
     weight_bits: Mapping[str, int]
 
     def restored(self, made: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        """What the tail takes, from what the model gave: levels as the float32 numbers they stand for."""
+        """What the tail takes, from what the model gave: levels as the float32 numbers they stand for (which
+        codecs of the same width and range pack without finding them again)."""
         found = {name: made[name] for name in self.plain}
         for name, output in self.levels.items():
-            step = self.steps[name]
-            values = (made[output].astype(np.float32) - np.float32(step.zero_point)) * np.float32(step.scale)
-            found[name] = values
+            found[name] = levelled(np.asarray(made[output], np.uint8), self.steps[name])
         return found
 
 
