@@ -202,6 +202,7 @@ def test_a_request_that_taught_nothing_is_followed_by_a_probe_that_fits_the_link
                     chooser.observe(step(now, up_bps=1e6))
             if chooser.probe_bytes(now):
                 found.append(now)
+                chooser.observe(step(now, probe=True))  # it came back, too short to tell
         return found
 
     assert asked(Habits(), telling=True) == []
@@ -338,18 +339,45 @@ def test_a_short_transfer_that_is_a_little_late_tells_nothing() -> None:
     assert chooser.beliefs[0] == pytest.approx(1e6, rel=0.01)
 
 
-def test_waiting_is_worth_at_most_what_the_device_would_have_taken() -> None:
+def test_the_device_begins_too_when_an_answer_is_late() -> None:
     chooser = settled(20e6)
     choice = chooser.choose(5)
     assert choice.cut == "late"
     assert choice.predicted_s is not None
-    assert choice.give_up_s == pytest.approx(choice.predicted_s + 120 * MS)
-    quick = settled(20e6, table_of((INPUT, 0, 1, 1), (OUTPUT, 9, 0, 0))).choose(5)
-    assert quick.cut == INPUT
-    assert quick.predicted_s is not None
-    assert quick.give_up_s == pytest.approx(quick.predicted_s + 50 * MS), "a hiccup of 10 ms is nothing to give up for"
+    assert choice.give_up_s == pytest.approx(choice.predicted_s + 20 * MS), "a hiccup of 10 ms is nothing to begin for"
+    slow = table_of((INPUT, 0, 800, 1), (OUTPUT, 2000, 0, 0))
+    long = settled(20e6, slow).choose(5)
+    assert long.cut == INPUT
+    assert long.predicted_s is not None
+    assert long.give_up_s == pytest.approx(1.1 * long.predicted_s)
     alone = settled(1e5).choose(5)
     assert (alone.cut, alone.give_up_s) == (OUTPUT, None)
+
+
+def test_a_probe_that_is_not_back_yet_says_how_fast_the_link_is_at_most() -> None:
+    """12.5 kB need 5 ms at 20 Mbit/s; after 1 s without them the link carries 0.1 Mbit/s at most."""
+    chooser = settled(20e6)
+    assert chooser.choose(7.0).cut != OUTPUT
+    assert chooser.probe_bytes(7.1) > 0
+    assert chooser.choose(7.105).cut != OUTPUT
+    assert chooser.choose(8.1).cut == OUTPUT
+    assert chooser.beliefs[0] == pytest.approx(20e6, rel=0.01), "it is no sample"
+    chooser.observe(step(7.1, probe=True, up_bps=20e6))
+    assert chooser.choose(8.2).cut != OUTPUT
+
+
+def test_what_goes_up_goes_behind_a_probe() -> None:
+    """0.1 s at 1 Mbit/s: the device alone is faster than a wait and what `last` takes."""
+    table = table_of((INPUT, 0, 10, 600), ("last", 80, 1, 1), (OUTPUT, 120, 0, 0))
+    chooser = settled(1e6, table)
+    before = chooser.choose(7.0)
+    assert before.cut == "last"
+    assert before.predicted_s is not None
+    assert chooser.probe_bytes(7.1) > 0
+    assert chooser.choose(7.11).cut == OUTPUT
+    behind = chooser.choose(7.195)
+    assert behind.cut == "last"
+    assert behind.predicted_s == pytest.approx(before.predicted_s + 0.1 - 0.095, abs=2 * MS)
 
 
 def test_waiting_behind_a_probe_is_no_news_of_the_link() -> None:

@@ -96,6 +96,31 @@ def test_a_hanging_server_is_given_up_at_the_deadline_and_late_answers_are_not_m
         assert back[-1].ran == "split"
 
 
+class Stuck(Slow):
+    """The device's own engine, which never comes to the end of a tail before the gate opens."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._engine, name)
+
+
+def test_an_answer_that_comes_while_the_device_computes_too_is_taken(engine: Engine) -> None:
+    there, here = Slow(engine), Stuck(engine)
+    told = Told(engine.cuts[1].id)
+    told.choice = told.choice.model_copy(update={"give_up_s": 0.1})
+    with (
+        serve(there) as server,  # type: ignore[arg-type]
+        connect_engine(here, server.address, chooser=told, verify=engine, deadline_s=30.0) as session,  # type: ignore[arg-type]
+    ):
+        opener = threading.Timer(0.2, there.gate.set)
+        opener.start()
+        step = session.infer(engine.model.random_inputs(seed=1)).step
+        again = session.infer(engine.model.random_inputs(seed=2)).step
+        here.gate.set()
+    assert here.tails == 1, "the device had begun"
+    assert (step.ran, step.trouble, step.wrong) == ("split", "", False)
+    assert (again.ran, again.wrong) == ("split", False), "nobody was given up"
+
+
 def test_a_choice_is_given_up_before_the_deadline_where_it_says_so(engine: Engine) -> None:
     slow = Slow(engine)
     told = Told(engine.cuts[1].id)

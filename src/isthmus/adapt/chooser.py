@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.adapt.bandwidth import HIGHEST_BPS, Bandwidth
+from isthmus.adapt.bandwidth import HIGHEST_BPS, LOWEST_BPS, Bandwidth
 from isthmus.adapt.change_points import Prior
 from isthmus.adapt.downlink import Downlink
 from isthmus.adapt.health import Health
@@ -29,8 +30,17 @@ DOUBT = 0.3
 SLOW = 2.0
 """A transfer too short for dispersion is news of the link when it took this many round trips beyond its half, and this
 many times as long as believed."""
-LEAST_WAIT_S = 0.05
-"""Nobody is given up within this of when he was expected: a busy machine is late by more than a small network takes."""
+LATE_S = 0.02
+LATE = 0.1
+"""An answer is late this much after it was expected, or this share of what was expected, whichever is more: a busy
+machine is late by more than a small network takes, and what the device computes beside a good answer is wasted."""
+STEP_S = 0.5
+"""What is believed ages in steps of this: the rate loses a part in a thousand by then, a server's load 3 %. So that the
+next decision can be made before it is asked for."""
+AHEAD_S = 0.1
+"""The live client asks after probes this often: decisions are made for so long ahead."""
+KEPT = 16
+"""Decisions made ahead, at most: nothing may have been asked for hours."""
 SETTLED = 8.0
 """Samples of a rate after which probes are as rare as `Habits.probe_every_s`; after a quarter, four times as often."""
 
@@ -65,6 +75,14 @@ class Habits:
             raise BadInput(f"probes take a share of the link's time from 0 to 1, not {self.probe_share}")
 
 
+class _Decided(NamedTuple):
+    """A decision, and what it leaves behind: `Size.current` and `Size.forgone`."""
+
+    choice: Choice
+    at: int
+    forgone: float
+
+
 class TableChooser:
     """A `Chooser` over the candidates of a cost table, or of one table for each batch size; a batch without a table is
     priced by its nearest neighbour's (`Sizes`). `table.link` is what is believed before anything is measured.
@@ -91,26 +109,30 @@ class TableChooser:
         self._queue = Recent(0.0, rest=0.0)
         self._health = Health()
         self._asked_s = self._chosen_s = -math.inf
+        self._probe_away = False
         self._now_s = 0.0
+        self._ready: dict[int, _Decided] = {}
+        """Decisions for the batch size chosen for last, by the step of time they are for, from the state it is in."""
 
     def choose(self, now_s: float, batch: int = 1) -> Choice:
-        """Where the request of `batch` samples that starts now should run."""
+        """Where the request of `batch` samples that starts now should run. Mostly a look-up: what to do next has been
+        decided when `probe_bytes` was asked last."""
         self._now_s = self._chosen_s = now_s
-        size = self._size = self._sizes.at(batch)
-        latency = self._latency_s(size, self._bandwidth.worth_bps(now_s), self._downlink.worth_bps(now_s), now_s)
-        at, why = self._pick(size, latency, now_s)
-        size.current = at
-        return Choice(
-            cut=size.table.asked[at],
-            codec=size.table.codecs[at],
-            first=size.table.first,
-            predicted_s=float(latency[at]),
-            give_up_s=self._give_up_s(size, latency, at),
-            why=why,
-        )
+        size = self._sizes.at(batch)
+        if size is not self._size:
+            self._size = size
+            self._ready.clear()
+        found = self._ready.get(int(now_s / STEP_S)) or self._decided(now_s)
+        if found.at != size.current or found.forgone != size.forgone:
+            size.current, size.forgone = found.at, found.forgone
+            self._ready.clear()
+        return found.choice
 
     def observe(self, step: Step) -> None:
         """Learn from one request or probe: bandwidth, round trip, server and device times, and whether it failed."""
+        self._ready.clear()
+        if step.kind == "probe" or step.evidence.up_bps is not None:
+            self._probe_away = False
         now = self._now_s = step.t_s + step.seconds.total
         self._learn_link(step, now)
         if step.trouble:
@@ -125,15 +147,14 @@ class TableChooser:
     def probe_bytes(self, now_s: float) -> int:
         """How many bytes a probe sent now should carry; 0 when none is wanted. Asking counts as sending."""
         self._now_s = now_s
-        gap_s = self._gap_s()
-        if not self.habits.probe_bytes or now_s < self._asked_s + gap_s:
-            return 0
-        if not self._unsure() and self._bandwidth.age_s(now_s) < gap_s:
-            return 0
-        if not self._worth_knowing(now_s):
-            return 0
-        self._asked_s = now_s
-        return self.habits.probe_bytes
+        if self._probe_wanted(now_s):
+            self._asked_s, self._probe_away = now_s, True
+            self._ready.clear()
+            return self.habits.probe_bytes
+        for at_s in (now_s, now_s + AHEAD_S):
+            if int(at_s / STEP_S) not in self._ready:
+                self._decided(at_s)
+        return 0
 
     @property
     def beliefs(self) -> tuple[float | None, float | None]:
@@ -155,37 +176,70 @@ class TableChooser:
         """The server was given up until it answers again."""
         return self._health.down
 
+    def _decided(self, at_s: float) -> _Decided:
+        """What to do at this moment, kept for whoever asks next; not while a probe is on its way, for that passes."""
+        found = self._decide(self._size, at_s)
+        if not self._probe_away:
+            if len(self._ready) >= KEPT:
+                self._ready.clear()
+            self._ready[int(at_s / STEP_S)] = found
+        return found
+
+    def _decide(self, size: Size, at_s: float) -> _Decided:
+        """What to do at this moment, from the state `size` is in; nothing is changed. Beliefs are those of the step of
+        time that the moment lies in, unless a probe is on its way: then every millisecond counts."""
+        now_s = at_s if self._probe_away else STEP_S * int(at_s / STEP_S)
+        up_bps = self._no_faster_than(self._bandwidth.worth_bps(now_s), now_s)
+        latency = self._latency_s(size, up_bps, self._downlink.worth_bps(now_s), now_s)
+        at, forgone, why = self._pick(size, latency, now_s)
+        choice = Choice(
+            cut=size.table.asked[at],
+            codec=size.table.codecs[at],
+            first=size.table.first,
+            predicted_s=float(latency[at]),
+            give_up_s=self._give_up_s(size, latency, at),
+            why=why,
+        )
+        return _Decided(choice, at, forgone)
+
     def _latency_s(self, size: Size, up_bps: float, down_bps: float, now_s: float) -> NDArray[np.float64]:
         """Every candidate at these rates. The wait at the server is paid by whatever goes there, as half a round trip
-        each way is."""
+        each way is; what goes up goes behind a probe."""
         rtt_s = self._rtt.at(now_s) + self._queue.at(now_s)
         loads = self._server.at(now_s), self._device.at(now_s)
-        return size.table.latency_s(up_bps, down_bps, rtt_s, *loads)
+        latency_s = size.table.latency_s(up_bps, down_bps, rtt_s, *loads)
+        if self._probe_away:
+            behind_s = self._asked_s + 8 * self.habits.probe_bytes / up_bps - now_s
+            latency_s += max(0.0, behind_s) * size.table.sends_up
+        return latency_s
 
-    def _pick(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[int, str]:
+    def _no_faster_than(self, up_bps: float, now_s: float) -> float:
+        """A probe that is not back yet says how fast the link is at most."""
+        late_s = now_s - self._asked_s - self._rtt.least if self._probe_away else 0.0
+        return max(LOWEST_BPS, min(up_bps, 8 * self.habits.probe_bytes / late_s)) if late_s > 0 else up_bps
+
+    def _pick(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[int, float, str]:
+        """(the row to take, what will have been forgone by then, why)."""
         if self._health.down and size.whole is not None:
-            return size.whole, "the server does not answer"
+            return size.whole, size.forgone, "the server does not answer"
         allowed, why = self._in_time(size, latency, now_s)
         best = int(allowed[np.argmin(latency[allowed])])
         current = size.current
         if current is None or current == best:
-            size.forgone = 0.0
-            return best, why
+            return best, 0.0, why
         gain = 1 - float(latency[best]) / max(float(latency[current]), 1e-12)
         if gain <= self.habits.margin and size.forgone <= self.habits.patience and current in allowed:
-            size.forgone += gain
-            return current, f"kept: {gain:.1%} is too little to move for yet"
-        size.forgone = 0.0
-        return best, why
+            return current, size.forgone + gain, f"kept: {gain:.1%} is too little to move for yet"
+        return best, 0.0, why
 
     @staticmethod
     def _give_up_s(size: Size, latency: NDArray[np.float64], at: int) -> float | None:
-        """Waiting beyond what was believed costs at most as much as the device would have taken from the start: who
-        does not know how long an answer will be on its way pays least in the worst case if he gives up then (the
-        ski-rental rule: Karlin et al., "Competitive Snoopy Caching", Algorithmica 1988)."""
+        """When the device begins too: as soon as the answer is late. Waiting and computing go on side by side, so
+        nothing is lost by beginning but the device's work."""
         if size.whole is None or at == size.whole:
             return None
-        return float(latency[at]) + max(LEAST_WAIT_S, float(latency[size.whole]))
+        expected_s = float(latency[at])
+        return expected_s + max(LATE_S, LATE * expected_s)
 
     def _in_time(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
         """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,
@@ -199,6 +253,14 @@ class TableChooser:
             if meets.size:
                 return meets, why
         return size.every, f"cheapest; nothing meets {deadline_s * 1e3:.0f} ms"
+
+    def _probe_wanted(self, now_s: float) -> bool:
+        gap_s = self._gap_s()
+        if not self.habits.probe_bytes or now_s < self._asked_s + gap_s:
+            return False
+        if not self._unsure() and self._bandwidth.age_s(now_s) < gap_s:
+            return False
+        return self._worth_knowing(now_s)
 
     def _unsure(self) -> bool:
         return self._health.down or self.in_doubt

@@ -26,8 +26,8 @@ class Choice(BaseModel):
     exit: str | None = None
     predicted_s: float | None = None
     give_up_s: float | None = None
-    """so long after it began, a request without an answer is finished on the device (or at the deadline, if that is
-    sooner); None: only at the deadline"""
+    """so long after it began, the device begins to compute the rest of a request without an answer (or at the deadline,
+    if that is sooner); None: only at the deadline"""
     why: str = ""
 
 

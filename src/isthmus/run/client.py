@@ -17,6 +17,7 @@ from isthmus.quant import ChannelClip
 from isthmus.record.batching import Batching
 from isthmus.record.types import Choice, Chooser, Step
 from isthmus.run.batcher import Batcher
+from isthmus.run.beside import Beside, overtaken
 from isthmus.run.codecs import Codecs
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.early import Early, digest_of
@@ -239,7 +240,7 @@ class Session:
         try:
             ticket = line.ask(work.place, work.batch, heads, payloads, keeper.rate_bps)
             trip.up_bytes, trip.rtt_s = ticket.parcel.total, keeper.rtt_s
-            heard = ticket.wait(left)
+            heard = self._heard(trip, work, ticket, left)
             said = said_in(heard.frame)
             begun = self._clock()
             work.took(heard.frame)
@@ -256,6 +257,23 @@ class Session:
     def _only_there(self) -> bool:
         """Whether nobody but the server may end a request."""
         return self._mode == "only_on_server" or self._halves.finishes == "never"
+
+    def _heard(self, trip: Trip, work: Work, ticket: Ticket, left_s: float) -> Heard:
+        """The server's word, at the latest when the device has computed the same, which it begins after `left_s`. Where
+        inputs leave early, or the server runs first, it does not begin before the server is given up. Raises Remote."""
+        try:
+            return ticket.wait(left_s)
+        except Late:
+            if self._only_there or work.first == "server" or not isinstance(work, Plain):
+                raise
+            beside = Beside(work.rest(), self._clock)
+            heard = overtaken(ticket, beside)
+            if heard is not None:
+                return heard
+            trip.local_s = beside.took_s
+            if beside.outputs is not None:
+                work.given(beside.outputs)
+            raise
 
     def _patience_s(self, choice: Choice) -> float:
         """How long after it began a request may still wait for the server. Where the user wants the server's answer,
@@ -278,7 +296,7 @@ class Session:
     def _finish(self, trip: Trip, work: Work, left_s: Callable[[], float] | None = None) -> None:
         begun = self._clock()
         work.finish(left_s)
-        trip.local_s = self._clock() - begun
+        trip.local_s += self._clock() - begun
 
     def _record(self, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
         t_s = trip.started_s - self._zero_s

@@ -56,6 +56,8 @@ class Keeper:
         self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self._last_ping_s = -PING_EVERY_S
         self._under_way = 0
+        self._missed = False
+        """Whether nobody looked if a probe is wanted, for a request was under way."""
         self._wake, self._tried, self._usable = threading.Event(), threading.Event(), threading.Event()
         self._closed = False
         self.rate_bps: float | None = None
@@ -103,6 +105,9 @@ class Keeper:
         """One request more (+1) or less (-1) is under way; probes wait until none is."""
         with self._lock:
             self._under_way += change
+            due = self._missed and not self._under_way
+        if due:
+            self._wake.set()
 
     def served(self, arrival: Arrival | Came) -> float | None:
         """A request was answered in time; the uplink's rate in bit/s if it showed one."""
@@ -186,7 +191,8 @@ class Keeper:
 
     def _idle(self, now: float) -> None:
         connection = self._connection
-        if connection is None or self._under_way:
+        self._missed = bool(self._under_way)
+        if connection is None or self._missed:
             return
         size = self._wanted(now)
         if size > 0:

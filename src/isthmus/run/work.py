@@ -73,6 +73,7 @@ class Plain:
         self._inputs = inputs
         self._crossing: Arrays | None = None
         self._outputs: dict[str, Array] = {}
+        self._given = False
 
     def head(self) -> Arrays | None:
         self._crossing, self._outputs = self.halves.head(self.cut, self._inputs)
@@ -82,10 +83,20 @@ class Plain:
         self._outputs |= outputs_of(frame, self.halves.output_names(self.cut))
 
     def finish(self, left_s: Callable[[], float] | None = None) -> None:
-        if self._crossing is None or self.halves.finishes == "anew":
-            self._outputs = self.halves.whole(self._inputs)
-        else:
-            self._outputs |= self.halves.tail(self.cut, self._crossing)
+        if not self._given:
+            self.given(self.rest()())
+
+    def rest(self) -> Callable[[], dict[str, Array]]:
+        """What `finish` would compute; touches nothing of the request, so another thread may."""
+        halves, cut, inputs, sent = self.halves, self.cut, self._inputs, self._crossing
+        if sent is None or halves.finishes == "anew":
+            return lambda: halves.whole(inputs)
+        return lambda: halves.tail(cut, sent)
+
+    def given(self, outputs: Arrays) -> None:
+        """What `rest` made: nothing is left for `finish`."""
+        self._outputs |= outputs
+        self._given = True
 
     def outputs(self) -> dict[str, Array]:
         return self.halves.in_order(self._outputs)

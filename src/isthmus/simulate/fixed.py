@@ -121,7 +121,8 @@ class _Lockstep:
         struck = self._going & (went.late | lost)
         self._strikes = np.where(struck, self._strikes + 1, np.where(went.off, self._strikes, 0))
         if struck.any() and world.deadline_s is not None:
-            self._block(struck, np.where(lost, ended_s, ended_s - went.rest_s))
+            both = world.sizes.least.table.first == "device"  # then the answer is waited for until the device is done
+            self._block(struck, np.where(lost, ended_s, ended_s - (0.0 if both else went.rest_s)))
         self._free_s = np.where(self._going, ended_s, math.inf)
 
     def _block(self, struck: NDArray[np.bool_], gave_up_s: Floats) -> None:

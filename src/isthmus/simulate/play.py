@@ -1,7 +1,8 @@
 """A chooser plays in a world: the same code that decides for the live client, told what it would be told.
 
 As the live client: one request at a time; probes only while nothing is on its way to the server, looked for ten times
-a second; the first answer that is missed makes everything run on the device until the server shows itself again.
+a second, and at the end of a request during which that was missed; the first answer that is missed makes everything run
+on the device until the server shows itself again.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class _Player:
         self.played = Played()
         self._world, self._chooser, self._journal = world, chooser, journal
         self._ids = 0
-        self._tick = 0
+        self._look_s = 0.0
         self._probe: _Probe | None = None
         self._up_free_s = 0.0
         self._blocked_s = -math.inf
@@ -94,15 +95,13 @@ class _Player:
 
     def idle(self, until_s: float) -> None:
         """Nothing is on its way until then: probes may be sent, and come back."""
-        while (now_s := self._tick * TICK_S) < until_s:
-            self._tick += 1
+        while (now_s := self._look_s) < until_s:
+            self._look_s = now_s + TICK_S
             self._deliver(now_s)
             if self._probe is None and now_s >= self._blocked_s:
                 size = self._chooser.probe_bytes(now_s)
                 if size > 0:
                     self._send_probe(now_s, size)
-            elif self._probe is not None and self._probe.ended_s < math.inf:
-                self._skip(min(until_s, self._probe.ended_s))
         self._deliver(until_s)
 
     def request(self, due: Due) -> float:
@@ -156,7 +155,7 @@ class _Player:
     def _after(self, trip: _Trip) -> None:
         """What the client makes of how it went: strikes, and the news of an answer that came too late."""
         if trip.late:
-            gave_up_s = trip.ended_s - trip.rest_s
+            gave_up_s = trip.ended_s if trip.first == "device" else trip.ended_s - trip.rest_s
             self._strike(gave_up_s)
             told = trip.partial(gave_up_s)
             if told is not None:
@@ -185,6 +184,7 @@ class _Player:
             up_bps=dispersion_bps((0.0, left_s - first_s), (0, size - lead_bytes(size))), rtt_s=world.round_trip_s
         )
         self._probe = _Probe(_probe_step(self._next_id(), now_s, ended_s, size, told), ended_s)
+        self._look_s = ended_s + TICK_S  # the live client's keeper waits for it
         self._up_free_s = left_s
         self.played.probes += 1
 
@@ -194,8 +194,8 @@ class _Player:
             self._tell(probe.step)
 
     def _skip(self, until_s: float) -> None:
-        """No tick before then."""
-        self._tick = max(self._tick, math.ceil(until_s / TICK_S))
+        """Nobody looks before then; who would have does so at once then."""
+        self._look_s = max(self._look_s, until_s)
 
     def _tell(self, step: Step) -> None:
         self._chooser.observe(step)

@@ -121,8 +121,8 @@ class World:
 
         noise: factors on the device's and the server's seconds. up_free_s: when the uplink is free of a probe.
         cut_off: the client knows that it cannot send, so the device does all at once. exit_at: the network is run to
-        this exit; rows are of its table. give_up_s: the device finishes what has no answer so long after it began, if
-        the deadline is not sooner.
+        this exit; rows are of its table. give_up_s: so long after it began (or at the deadline, if that is sooner) the
+        device begins to compute what has no answer; where the device runs first, the answer is still good until then.
         """
         size = self.sizes_to(exit_at).at(batch)
         table, start = size.table, np.asarray(start_s, np.float64)
@@ -164,8 +164,12 @@ class World:
         rest_s = np.where(off, whole_s, np.maximum(0.0, whole_s - self._heads(size)[rows])) * noise
         here, never = late | off, np.isinf(rest_s)
         ended = self.device_load.finish_s(np.where(here, gave_up, 0.0), np.where(never, 0.0, rest_s))
+        ended = np.where(never, math.inf, ended)
+        if size.table.first == "device":  # the answer to what was sent may overtake the device yet
+            late = late & (never | (sent.headed_s >= due) | (sent.ended_s >= ended))
+            here = late | off
         rest = np.where(here & ~never, ended - np.where(here, gave_up, 0.0), 0.0)
-        return Went(sent, np.where(here, np.where(never, math.inf, ended), sent.ended_s), late, off, rest)
+        return Went(sent, np.where(here, ended, sent.ended_s), late, off, rest)
 
     def _heads(self, size: Size) -> Floats:
         """Device seconds of every row's head; the least of all codecs there, for coding is no part of the network. None
@@ -199,8 +203,8 @@ class Sent:
 
 @dataclass(frozen=True)
 class Went:
-    """How it ended. `ended_s`: when the caller has the answer, inf for never; `late`: the deadline passed and the
-    device finished; `off`: nothing could be sent; `rest_s`: what the device computed after either."""
+    """How it ended. `ended_s`: when the caller has the answer, inf for never; `late`: it was given up for and the
+    device was done first; `off`: nothing could be sent; `rest_s`: what the device computed after either."""
 
     sent: Sent
     ended_s: Floats

@@ -1,0 +1,72 @@
+"""A late answer and the device computing the same: whoever is first counts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isthmus.errors import Late, Unreachable
+from isthmus.run.beside import Beside, overtaken
+
+WORD: Any = object()
+
+
+class FakeTicket:
+    """Says `word` (or raises it) at its `count`-th asking."""
+
+    def __init__(self, count: int, word: Any = WORD) -> None:
+        self.asked, self._count, self._word = 0, count, word
+
+    def wait(self, timeout_s: float) -> Any:
+        self.asked += 1
+        if self.asked < self._count:
+            time.sleep(timeout_s)
+            raise Late("not yet")
+        if isinstance(self._word, Exception):
+            raise self._word
+        return self._word
+
+
+def test_the_answer_that_comes_first_is_taken() -> None:
+    gate = threading.Event()
+    beside = Beside(lambda: {"y": np.ones(1) if gate.wait(10) else np.zeros(1)})
+    assert overtaken(FakeTicket(3), beside) is WORD  # type: ignore[arg-type]
+    assert not beside.ended
+    gate.set()
+
+
+def test_the_device_is_waited_for_no_longer_than_it_takes() -> None:
+    beside = Beside(lambda: {"y": np.ones(1)})
+    ticket = FakeTicket(1_000_000)
+    assert overtaken(ticket, beside) is None  # type: ignore[arg-type]
+    assert beside.ended
+    assert beside.outputs is not None
+    assert ticket.asked < 1000
+
+
+def test_the_time_is_the_computation_s_own() -> None:
+    times = iter([5.0, 7.5])
+    beside = Beside(dict, lambda: next(times))
+    assert overtaken(FakeTicket(1_000_000), beside) is None  # type: ignore[arg-type]
+    assert beside.took_s == 2.5
+
+
+def test_what_fails_there_has_made_nothing() -> None:
+    def fails() -> dict[str, Any]:
+        raise MemoryError
+
+    beside = Beside(fails)
+    assert overtaken(FakeTicket(1_000_000), beside) is None  # type: ignore[arg-type]
+    assert beside.outputs is None
+
+
+def test_a_connection_that_is_lost_is_said_at_once() -> None:
+    gate = threading.Event()
+    beside = Beside(lambda: {"y": np.ones(1) if gate.wait(10) else np.zeros(1)})
+    with pytest.raises(Unreachable, match="gone"):
+        overtaken(FakeTicket(2, Unreachable("gone")), beside)  # type: ignore[arg-type]
+    gate.set()
