@@ -163,7 +163,7 @@ class _Writer:
         constants = {**self._constants, **self.stored}
         proto.graph.initializer.extend(t for name, t in constants.items() if name in read)
         proto.graph.output.extend(_declared(name, TensorProto.UINT8) for name in levels.values())
-        proto.graph.output.extend(_declared(name, TensorProto.FLOAT) for name in plain)
+        proto.graph.output.extend(_declared(name, self._type(name)) for name in plain)
         model = model_from_proto(proto, f"{self.net.name} head", copy=False)
         steps = {name: self.steps[name] for name in levels}
         return QuantisedHead(model, levels, steps, plain, {w: b for w, b in self.weight_bits.items() if w in read})
@@ -287,6 +287,10 @@ class _Writer:
         if zeros is not None:
             names.append(self._store(f"{made}_zero", zeros))
         self.nodes.append(helper.make_node("DequantizeLinear", names, [made], name=made, axis=axis))
+
+    def _type(self, name: str) -> int:
+        """The element type of a tensor that has no levels: not every output of a network is made of floats."""
+        return int(helper.np_dtype_to_tensor_dtype(np.dtype(self.graph.tensors[name].dtype)))
 
     def _as_float(self, name: str) -> None:
         """Make sure that a tensor exists as floats under its own name."""
