@@ -15,14 +15,14 @@ from isthmus.quant import BitPlan, quantised_head
 
 
 def deciding() -> Model:
-    """A convolution, its values summed up, and which channel has most."""
+    """A convolution, the greatest of each channel, and which one that is."""
     weight = np.random.default_rng(5).normal(0, 1, (4, 3, 3, 3)).astype(np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("Conv", ["x", "w"], ["c"]),
             helper.make_node("Relu", ["c"], ["r"]),
-            helper.make_node("GlobalAveragePool", ["r"], ["mean"]),
-            helper.make_node("ArgMax", ["mean"], ["best"], axis=1, keepdims=0),
+            helper.make_node("GlobalMaxPool", ["r"], ["most"]),
+            helper.make_node("ArgMax", ["most"], ["best"], axis=1, keepdims=0),
         ],
         "deciding",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
@@ -37,7 +37,7 @@ def test_whole_numbers_stay_whole_numbers(cache_dir: Path) -> None:
     net = fused(deciding())
     tables = measure_distortions(net, random_samples(net, 4), Widths((8,)), source=RANDOM)
     first = fused_graph(graph_of(net)).nodes[0]
-    plan = BitPlan(weights={first.name: 8}, outputs={first.outputs[0]: 8, "mean": 8})
+    plan = BitPlan(weights={first.name: 8}, outputs={first.outputs[0]: 8, "most": 8})
     head = quantised_head(net, (), plan, tables, early=["best"])
     assert head.model.outputs[0].dtype == "int64"
     inputs = net.random_inputs(16, seed=3)
