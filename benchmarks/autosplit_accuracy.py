@@ -6,10 +6,10 @@ simulated, a device that holds `--memory` times the weights at 8 bits, one row a
 other pictures than those judged (`--calibrate` of them).
 
 promised: the loss measured for the plan, on all pictures to judge by. wire: the same solution once more, every picture
-by itself, the crossing tensors as the packed bytes that travel; `sent` are their bytes over the plan's. held out: the
-plan is made on one half of the pictures and its loss measured on the other, both ways, all answers counted together:
-what a choice by measured losses is worth on pictures it has not seen. estimated: what the distortion alone would say.
-`u8`, `webp:75`: losses of those baselines on the same pictures.
+by itself, the crossing tensors as the packed bytes that travel; `sent` are their bytes over the plan's. held out
+(`--held-out`, twice as much work again): the plan is made on one half of the pictures and its loss measured on the
+other, both ways, all answers counted together: what a choice by measured losses is worth on pictures it has not seen.
+estimated: what the distortion alone would say. `u8`, `webp:75`: losses of those baselines on the same pictures.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--calibrate", type=int, default=64, help="pictures for the distortion tables")
     parser.add_argument("--samples", type=int, default=2000, help="pictures to judge by, at most")
     parser.add_argument("--tables", type=Path, help="folder that keeps tables and losses between runs")
+    parser.add_argument("--held-out", action="store_true", help="also plan on either half and judge on the other")
     asked = parser.parse_args()
     if not os.environ.get("ISTHMUS_DATA") and asked.networks != "digits":
         sys.exit("set ISTHMUS_DATA to a folder with models/ and images/, or ask for --networks digits")
@@ -97,7 +98,7 @@ def main() -> None:
     for name in asked.networks.split(","):
         world = made(name, asked)
         for rate in [float(r) for r in asked.rates_mbit.split(",")]:
-            rows.append(row_of(world, rate, asked.tables))
+            rows.append(row_of(world, rate, asked.tables, halves=asked.held_out))
             print(line_of(rows[-1]), file=sys.stderr, flush=True)
     answer = {"rows": rows, "most": MOST, "worst": max(r["promised"] for r in rows)}
     print(json.dumps(answer) if asked.json else table(rows))
@@ -148,8 +149,8 @@ def tables_of(model: Model, early: Samples, source: str, folder: Path | None, pi
     return found
 
 
-def row_of(world: World, rate: float, folder: Path | None) -> dict[str, Any]:
-    """The recommended solution at one uplink: promised, on the wire, held out."""
+def row_of(world: World, rate: float, folder: Path | None, *, halves: bool) -> dict[str, Any]:
+    """The recommended solution at one uplink: promised, on the wire, with `halves` held out as well."""
     began = time.perf_counter()
     problem = replace(world.problem, links=(Link(rate * 1e6, rate * 1e6),))
     plan, book = planned(problem, world.judge, folder, "all")
@@ -168,7 +169,7 @@ def row_of(world: World, rate: float, folder: Path | None) -> dict[str, Any]:
         "memory_bytes": pick.memory_bytes, "sent_bytes": pick.sent_bytes,
         "promised": losses.loss, "give_or_take": losses.give_or_take, "wire": wire, "difference": wire - losses.loss,
         "sent": sent / pick.sent_bytes if pick.sent_bytes else None,
-        "held_out": held_out(problem, world.judge, folder), "measured": len(book.losses.rows),
+        "held_out": held_out(problem, world.judge, folder) if halves else None, "measured": len(book.losses.rows),
         "estimated": LOSS_AT_EIGHT * (pick.distortion or 0.0) / reference if reference else None,
         "baselines": others, "took_s": time.perf_counter() - began,
     }  # fmt: skip
