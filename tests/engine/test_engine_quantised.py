@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -305,11 +306,29 @@ def test_a_broken_file_is_refused(digits: Case, tmp_path: Path) -> None:
         with pytest.raises(BadModel):
             read_head(path)
     path.write_bytes(digits.net.proto.SerializeToString())
-    with pytest.raises(BadModel, match=r"does not say which of its weights are packed"):
+    with pytest.raises(BadModel, match=r"does not begin as one"):
         read_head(path)
-    path.write_bytes(content.replace(b'"stored_bits":4', b'"stored_bits":2', 1))
-    with pytest.raises(BadModel, match=r"bytes at 2 bits, not|no quantised head"):
+    for old, new, said in (
+        (b'"stored_bits":4', b'"stored_bits":2', r"bytes at 2 bits, not"),
+        (b"isthmus.head", b"isthmus.tail", r"does not say which of its weights are packed"),
+        (b'"version":1', b'"version":7', r"is no quantised head: Input should be 1"),
+    ):
+        path.write_bytes(changed(content, old, new))
+        with pytest.raises(BadModel, match=said):
+            read_head(path)
+    path.write_bytes(content + b"!")
+    with pytest.raises(BadModel, match=r"bytes of weights, and its graph names"):
         read_head(path)
+
+
+def changed(content: bytes, old: bytes, new: bytes) -> bytes:
+    """The file with another word in its graph."""
+    start = content.index(b"\n") + 5
+    length = int.from_bytes(content[start - 4 : start], "little")
+    graph = zlib.decompress(content[start : start + length])
+    assert old in graph
+    made = zlib.compress(graph.replace(old, new, 1))
+    return content[: start - 4] + len(made).to_bytes(4, "little") + made + content[start + length :]
 
 
 def test_what_cannot_be_meant_is_refused(digits: Case, model_of: Load) -> None:

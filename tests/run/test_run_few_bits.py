@@ -183,7 +183,7 @@ def test_the_device_part_costs_what_it_took_when_packed(roomy: Bundle) -> None:
 
 
 def test_a_changed_byte_of_a_part_is_found(roomy: Bundle, tmp_path: Path) -> None:
-    for name in ("head.onnx", "whole.onnx", "shapes.onnx"):
+    for name in ("head.packed", "whole.packed", "shapes.onnx"):
         copy = Path(shutil.copytree(roomy.path, tmp_path / name))
         content = bytearray((copy / name).read_bytes())
         content[len(content) // 2] ^= 1

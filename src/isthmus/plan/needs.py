@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isthmus.graph import Cut, Graph
 from isthmus.plan.storage import INPUT_BITS, PLAIN_BITS, Storage
@@ -22,7 +23,7 @@ Width = Callable[[int], int]
 @dataclass(frozen=True)
 class Needs:
     """Bytes of a part: as the plan counts them, and in a runtime that keeps narrower numbers as bytes, what has no
-    levels as 32-bit floats, and the input as it is handed over."""
+    levels as 32-bit floats, the input as it is handed over, and a layer's sums in 32 bits while it computes them."""
 
     weight_bytes: int
     activation_bytes: int
@@ -33,12 +34,31 @@ def needs(graph: Graph, tables: Distortions, cut: Cut, bits: BitPlan) -> Needs:
     """Of the part of the fused network `graph` before a cut, one input at a time. Raises BadInput for tables that do
     not know it."""
     storage = Storage.of(graph, tables, tuple(b for b in tables.bits if b < MOST_BITS), head=cut)
-    planned = _bytes(storage, bits, lambda b: b, INPUT_BITS)
-    held = _bytes(storage, bits, lambda b: PLAIN_BITS if b == MOST_BITS else max(b, CONTAINER_BITS), PLAIN_BITS)
+    none = np.zeros(len(storage.heads) - 1, dtype=np.int64)
+    planned = _bytes(storage, bits, lambda b: b, INPUT_BITS, none)
+    held = _bytes(storage, bits, _held, PLAIN_BITS, _sums(storage, bits))
     return Needs(*planned, sum(held))
 
 
-def _bytes(storage: Storage, bits: BitPlan, width: Width, input_bits: int) -> tuple[int, int]:
+def _held(bits: int) -> int:
+    return PLAIN_BITS if bits == MOST_BITS else max(bits, CONTAINER_BITS)
+
+
+def _sums(storage: Storage, bits: BitPlan) -> NDArray[np.int64]:
+    """Bits that each layer's kernel adds up in: as many numbers as it makes, where it works on levels."""
+    found = np.zeros(len(storage.heads) - 1, dtype=np.int64)
+    for place, at in enumerate(storage.weighted):
+        node = storage.graph.nodes[at]
+        if bits.weights.get(node.name, MOST_BITS) < MOST_BITS:
+            made = sum(storage.graph.tensors[t].elements for t in node.outputs)
+            found[storage.weight_step[place]] = PLAIN_BITS * made
+    return found
+
+
+def _bytes(
+    storage: Storage, bits: BitPlan, width: Width, input_bits: int, scratch: NDArray[np.int64]
+) -> tuple[int, int]:
+    """(of weights, of all that is alive at once). `scratch`: bits besides, step by step."""
     step = len(storage.heads) - 1
     indices = storage.weights_in(step)
     named = [storage.graph.nodes[storage.weighted[k]].name for k in indices.tolist()]
@@ -51,4 +71,5 @@ def _bytes(storage: Storage, bits: BitPlan, width: Width, input_bits: int) -> tu
     for item, name in enumerate(storage.names):
         if storage.lives.fixed[item]:
             tensors[item] = input_bits if name in storage.graph.inputs else storage.lives.fixed[item]
-    return -(-total // 8), -(-storage.lives.peak_bits(tensors, step) // 8)
+    alive = storage.lives.alive_bits(tensors)[:step] + scratch
+    return -(-total // 8), -(-int(alive.max(initial=0)) // 8)
