@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_rig import Serving
 from conftest import Call
 
 VERBS = [
@@ -38,27 +39,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert json.loads(ran.stdout)["kind"] == "isthmus-bundle"
     assert "declared 4× slower" in ran.stderr
     return path
-
-
-class Serving:
-    """`isthmus serve` as its own process."""
-
-    def __init__(self, bundle: Path, port: int = 0) -> None:
-        command = [sys.executable, "-m", "isthmus", "serve", str(bundle), "--port", str(port), "--json"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.process.stderr.read() if self.process.stderr else ""
-        self.address: str = json.loads(line)["address"]
-        self.port = int(self.address.rpartition(":")[2])
-
-    def end(self, how: signal.Signals) -> int:
-        self.process.send_signal(how)
-        code = self.process.wait(timeout=20)
-        for pipe in (self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                pipe.close()
-        return code
 
 
 @pytest.mark.parametrize("verb", VERBS)

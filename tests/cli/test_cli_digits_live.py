@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli_rig import Serving
 from conftest import Call
 
 from isthmus.adapt import EachRequest
@@ -22,26 +24,21 @@ from isthmus.model import digits_test
 from isthmus.record import read_journal
 from isthmus.session import connect, each_chooser_of, ready
 
-ISTHMUS = (sys.executable, "-m", "isthmus")
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """So slow a device that anything is sooner answered by the server; the table of exits ships with the network."""
     path = tmp_path_factory.mktemp("digits") / "bundle"
     words = ("pack", "zoo:digits", "--out", path, "--runs", 1, "--slowdown", 3000, "--server-first", "--json")
-    subprocess.run([*ISTHMUS, *map(str, words)], capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "isthmus", *map(str, words)], capture_output=True, check=True)
     return path
 
 
 @pytest.fixture(scope="module")
 def address(bundle: Path) -> Iterator[str]:
-    words = [*ISTHMUS, "serve", str(bundle), "--port", "0", "--json"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["address"]
-        process.terminate()
-        assert process.wait(timeout=20) == 0
+    serving = Serving(bundle)
+    yield serving.address
+    assert serving.end(signal.SIGTERM) == 0
 
 
 def test_the_bundle_holds_the_order_and_the_table_that_ships(bundle: Path) -> None:
