@@ -15,7 +15,7 @@ from isthmus.adapt import Fixed
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.codec import Array, codec_for
 from isthmus.engine import Engine, FewBits, Kept
-from isthmus.errors import BadBundle, BadInput, Remote
+from isthmus.errors import BadBundle, BadInput, Remote, Unreachable
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.plan import Plan
 from isthmus.quant import BitPlan, quantised_head
@@ -256,3 +256,49 @@ def test_other_cuts_exits_and_stages_are_refused_in_a_sentence(rig: Rig, tight: 
     assert engine.head(INPUT, inputs).keys() == inputs.keys()
     kept = Kept({}, together=True)
     assert FewBits(rig.net, kept).finishes == "never"
+
+
+def test_all_on_the_server_and_all_on_the_device_are_plans_too(rig: Rig, tmp_path: Path) -> None:
+    inputs = pictures(rig, 3)
+    away = rig.plan(INPUT, "int8", rig.bits()).model_copy(update={"bits": None})
+    bundle = rig.packed(away, tmp_path / "away", whole=rig.bits(6, 8))
+    assert set(table_of(bundle).cuts) == {INPUT, OUTPUT}
+    steps = Steps()
+    with (
+        served(rig, bundle) as there,
+        connect(
+            bundle, there.address, chooser=Fixed(Choice(cut=INPUT, codec="int8")), journal=steps, verify=True
+        ) as session,
+    ):
+        assert session.infer(inputs).ran == "server"
+        there.stop()
+        answer = session.infer(inputs)
+    assert answer.ran == "device"
+    assert [step.wrong for step in steps.all if step.kind == "request"] == [False, False]
+    home = rig.packed(rig.plan(OUTPUT, "float32", rig.bits(4, 8)), tmp_path / "home", whole=rig.bits(4, 8))
+    assert home.manifest.few_bits is not None
+    assert home.manifest.few_bits.head is None
+    with connect(home, "127.0.0.1:1", mode="only_on_device", verify=True, journal=steps) as session:
+        assert session.infer(inputs).ran == "device"
+    assert steps.all[-1].wrong is False
+    assert steps.all[-1].error
+
+
+@pytest.mark.parametrize(("which", "ran", "asked"), [("tight", "split", 2), ("roomy", "device", 1)])
+def test_a_request_that_was_cut_off_is_sent_again_where_nobody_here_could_finish_it(
+    rig: Rig, which: str, ran: str, asked: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle: Bundle = request.getfixturevalue(which)
+    chooser, calls = Fixed(Choice(cut=CUT, codec=CODEC)), list[object]()
+    with served(rig, bundle) as there, connect(bundle, there.address, chooser=chooser, deadline_s=5) as session:
+        send = session._send
+
+        def flaky(*words: object) -> None:
+            calls.append(words)
+            if len(calls) == 1:
+                raise Unreachable("the connection broke")
+            send(*words)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(session, "_send", flaky)
+        assert session.infer(pictures(rig, 1)).ran == ran
+    assert len(calls) == asked
