@@ -36,7 +36,7 @@ from isthmus.link import Link
 from isthmus.model import Model, fused, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, problem_for
 from isthmus.plan.baselines import baselines
-from isthmus.plan.losses import LOSS_AT_EIGHT
+from isthmus.plan.joint import joint
 from isthmus.plan.solution import Solution
 from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import spread
@@ -159,9 +159,7 @@ def row_of(world: World, rate: float, folder: Path | None, *, halves: bool) -> d
     others = {r.name: r.loss for r in baselines(known) if r.name in SHOWN}
     losses = book.losses.rows.get(pick.name, LossRow(loss=0.0, give_or_take=0.0, samples=len(world.judge.samples)))
     wire, sent = on_the_wire(world.judge, pick)
-    reference = max(
-        (s.distortion or 0.0 for s in plan.solutions if s.name.startswith("@output/w8.00/a8.00")), default=0
-    )
+    guessed = joint(problem).estimates.judged(pick)
     return {
         "network": world.name, "rate_mbit": rate, "samples": len(world.judge.samples), "score": world.judge.score,
         "solution": pick.name, "cut": pick.cut, "ms": pick.total_s * 1e3, "weight_bits": pick.weight_bits,
@@ -170,7 +168,7 @@ def row_of(world: World, rate: float, folder: Path | None, *, halves: bool) -> d
         "promised": losses.loss, "give_or_take": losses.give_or_take, "wire": wire, "difference": wire - losses.loss,
         "sent": sent / pick.sent_bytes if pick.sent_bytes else None,
         "held_out": held_out(problem, world.judge, folder) if halves else None, "measured": len(book.losses.rows),
-        "estimated": LOSS_AT_EIGHT * (pick.distortion or 0.0) / reference if reference else None,
+        "estimated": guessed.loss,
         "baselines": others, "took_s": time.perf_counter() - began,
     }  # fmt: skip
 
