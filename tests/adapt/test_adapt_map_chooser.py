@@ -141,7 +141,7 @@ def test_planning_anew_goes_by_the_last_sample_and_stays_without_a_server() -> N
     assert made.choose(2.8).cut == INPUT
     for k in range(6):
         made.observe(request(3 + 0.2 * k, 4e6, trouble="no answer"))
-    assert (made.choose(4.5).cut, made.choose(4.5).exit) == (OUTPUT, "exit3")
+    assert (made.choose(4.5).cut, made.choose(4.5).exit) == (OUTPUT, "exit1")  # as on a link that carries nothing
 
 
 def test_one_slow_sample_is_heeded_until_it_is_explained_and_changes_no_state() -> None:
@@ -156,3 +156,17 @@ def test_one_slow_sample_is_heeded_until_it_is_explained_and_changes_no_state() 
         for k in range(2):
             made.observe(request(4.2 + 0.2 * k, 4e6))
         assert (made.choose(4.8).cut, made.state_changes) == ("c", 0)
+
+
+def test_what_the_map_knows_of_the_device_alone_is_used() -> None:
+    """When to begin here, and which exit while nobody answers."""
+    rows = tuple(row.model_copy(update={"give_up_s": 0.07 if row.sends else None}) for row in config().rows)
+    known = config().model_copy(update={"rows": rows, "alone": rows[0]})
+    made = MapChooser(known, watch())
+    assert (made.choose(0.0).exit, made.choose(0.0).give_up_s) == ("exit2", 0.07)
+    made.observe(request(0.2, 4e6, trouble="no answer"))
+    choice = made.choose(0.4)
+    assert (choice.cut, choice.exit, choice.give_up_s) == (OUTPUT, "exit1", None)
+    without = chooser()
+    without.observe(request(0.2, 4e6, trouble="no answer"))
+    assert (without.choose(0.4).cut, without.choose(0.4).exit) == (OUTPUT, "exit2")

@@ -11,7 +11,7 @@ from plan_worlds import Op, branchy_problem, graph, random_problem, times
 from privacy import sends_input
 
 from isthmus.errors import BadInput, NoPlan
-from isthmus.graph import narrow_cuts
+from isthmus.graph import INPUT, OUTPUT, cut_at, narrow_cuts
 from isthmus.link.types import Link
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, price
 from isthmus.plan.cost import allowed_codecs
@@ -188,3 +188,34 @@ def test_a_spread_of_nothing_but_the_state_is_no_spread() -> None:
     assert configuration_map(replace(problem, states_spread=(1.0,))).rows == configuration_map(problem).rows
     with pytest.raises(BadInput, match=r"their spread is of such multiples"):
         configuration_map(replace(problem, states_spread=(0.0, 1.0)))
+
+
+def test_home_begins_while_it_can_still_keep_the_requirement() -> None:
+    """`give_up_s` and what the device surely takes alone are the requirement together; not before the answer is due."""
+    waits = never = alone = 0
+    for seed in range(60):
+        base = branchy_problem(random.Random(seed))
+        local = {e.output: home_alone_s(base.at_exit(e.output)) for e in base.exits}
+        within_s = 1.6 * min(local.values())
+        problem = replace(base, states_bps=STATES, limits=replace(base.limits, latency_s=within_s, private=False))
+        config = configuration_map(problem)
+        assert config.alone is None or not config.alone.sends
+        alone += config.alone is not None
+        for row in config.rows:
+            spare_s = within_s - local[row.exit or ""]
+            if row.give_up_s is None:
+                never += 1
+                assert not row.sends or spare_s <= row.latency_s * (1 + 1e-9)
+            else:
+                waits += 1
+                assert row.give_up_s == pytest.approx(spare_s)
+                assert row.latency_s < row.give_up_s
+    assert waits > 20, waits
+    assert never > 20, never
+    assert alone > 30, alone
+
+
+def home_alone_s(problem: Problem) -> float:
+    """Seconds of everything on the machine at home."""
+    whole = cut_at(problem.graph, INPUT if problem.home else OUTPUT)
+    return price(problem, [whole]).total_s

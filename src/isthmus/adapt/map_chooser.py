@@ -5,8 +5,10 @@ detector tells the present bandwidth state; a state other than the last one is l
 stays. The map itself is made ahead (`isthmus.plan.planners.edgent_map.configuration_map`). `EachRequest` is the static
 configurator where the network is not static: Algorithm 1 again before every request, for the rate measured last.
 
-Here besides: the link is watched, probed and given up as the table chooser does it; and while one slow sample leaves it
-open whether the link has fallen, the strategy is that of the slower state, which then is no change of state yet.
+Here besides: the link is watched and probed as the table chooser does it; a request without an answer is computed here
+as soon as that only just keeps the deadline, and while nobody answers all go to the exit that is best without a link;
+while one slow sample leaves it open whether the link has fallen, the strategy is that of the slower state, which then
+is no change of state yet.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Self
 
+from isthmus.adapt.bandwidth import LOWEST_BPS
 from isthmus.adapt.chooser import TableChooser
 from isthmus.graph.types import OUTPUT
 from isthmus.plan.cost import asked_cut
@@ -47,7 +50,8 @@ class _Strategist(ABC):
         row, first = self._strategy(), self._watch.first
         cut = asked_cut(row.cut, first)
         if self._watch.server_away and cut != OUTPUT:
-            return Choice(cut=OUTPUT, exit=row.exit, why="the server does not answer")
+            exit_ = (self._alone() or row).exit
+            return Choice(cut=OUTPUT, exit=exit_, why="the server does not answer")
         late = "" if row.meets else "; nothing is in time there"
         return Choice(
             cut=cut,
@@ -55,6 +59,7 @@ class _Strategist(ABC):
             first=first,
             exit=row.exit,
             predicted_s=row.latency_s,
+            give_up_s=row.give_up_s,
             why=f"{self._source} {show_rate(row.state_bps)}{late}{self._remark()}",
         )
 
@@ -79,6 +84,10 @@ class _Strategist(ABC):
     @abstractmethod
     def _strategy(self) -> ConfigRow:
         """The strategy for the next request."""
+
+    @abstractmethod
+    def _alone(self) -> ConfigRow | None:
+        """The strategy while nobody answers, as far as one is known."""
 
 
 class MapChooser(_Strategist):
@@ -112,6 +121,9 @@ class MapChooser(_Strategist):
         if told is not None and 0 < told < math.inf:
             self._last_bps = told
         super().observe(step)
+
+    def _alone(self) -> ConfigRow | None:
+        return self.config.alone
 
     def _remark(self) -> str:
         up_bps, _ = self._watch.beliefs
@@ -175,3 +187,7 @@ class EachRequest(_Strategist):
 
     def _strategy(self) -> ConfigRow:
         return self._plan(self._last_bps)
+
+    def _alone(self) -> ConfigRow | None:
+        found = self._plan(LOWEST_BPS)
+        return None if found.sends else found

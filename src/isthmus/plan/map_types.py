@@ -19,7 +19,9 @@ RewardName = Literal["edgent", "accuracy_first"]
 class ConfigRow(BaseModel):
     """The best strategy for one bandwidth state: exit, cut and codec, what it takes there, and its reward (expected
     over the map's spread of rates). `meets`: the latency requirement holds at the state's own rate; where it cannot,
-    this is the fastest strategy there is. `sends`: something leaves home."""
+    this is the fastest strategy there is. `sends`: something leaves home. `give_up_s`: so long after it began, home can
+    still compute a request without an answer to this exit and keep the requirement; None: it cannot, or not later than
+    the answer is expected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,6 +34,7 @@ class ConfigRow(BaseModel):
     reward: NonNegativeFloat
     meets: bool
     sends: bool
+    give_up_s: PositiveFloat | None = None
 
 
 class ConfigMap(BaseModel):
@@ -49,6 +52,8 @@ class ConfigMap(BaseModel):
     spread: tuple[PositiveFloat, ...] = ()
     """what the rate turns out to be, as multiples of a state, equally likely; none: exactly the state"""
     rows: tuple[ConfigRow, ...] = Field(min_length=1)
+    alone: ConfigRow | None = None
+    """the best strategy that sends nothing, for when nobody answers; None: there is none"""
 
     @model_validator(mode="after")
     def _states_rise(self) -> Self:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +57,9 @@ class Strategies:
     def row(self, at: int, link: Link, within_s: float | None, worth: float | None = None) -> ConfigRow:
         """Partition number `at` on this link, as a row of a configuration map. Its reward: `worth`, or the paper's."""
         table = self.table
+        sends = bool(table.up_bytes[at] > 0)
         latency_s = float(self.typical_s(link)[at])
+        spare_s = math.inf if within_s is None else within_s - self.home_s
         if worth is None:
             worth = float(reward("edgent", self.exit.accuracy or 0.0, latency_s, within_s))
         return ConfigRow(
@@ -67,8 +71,15 @@ class Strategies:
             latency_s=latency_s,
             reward=worth,
             meets=within_s is None or latency_s <= within_s,
-            sends=bool(table.up_bytes[at] > 0),
+            sends=sends,
+            give_up_s=spare_s if sends and latency_s < spare_s < math.inf else None,
         )
+
+    @cached_property
+    def home_s(self) -> float:
+        """Seconds in which home surely computes all of this exit by itself; infinite where it may not."""
+        alone = self.surely.device_s[(self.surely.up_bytes == 0) & (self.surely.down_bytes == 0)]
+        return float(alone.min(initial=math.inf))
 
 
 def strategies(problem: Problem) -> tuple[Strategies, ...]:

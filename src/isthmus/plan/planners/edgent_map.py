@@ -21,6 +21,8 @@ from isthmus.plan.types import Plan, Problem
 
 _LOWEST_BPS, _HIGHEST_BPS, _PER_OCTAVE = 50e3, 100e6, 2
 """Where nobody tells the states: the paper's least rate to that of a good Wi-Fi, a half more each step."""
+_NOTHING_BPS = 1e-3
+"""As good as no link: a byte takes hours."""
 
 
 def edgent_map(problem: Problem) -> Plan:
@@ -64,7 +66,14 @@ def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMa
         within_s=problem.limits.latency_s,
         spread=problem.states_spread,
         rows=rows,
+        alone=_alone(problem, found, name),
     )
+
+
+def _alone(problem: Problem, found: Sequence[Strategies], name: RewardName) -> ConfigRow | None:
+    """What is best on a link that carries nothing."""
+    best = _best(problem, found, _NOTHING_BPS, name)
+    return None if best.sends else best
 
 
 def _best(problem: Problem, found: Sequence[Strategies], state_bps: float, name: RewardName) -> ConfigRow:
