@@ -19,6 +19,7 @@ from isthmus.adapt.bandwidth import HIGHEST_BPS, LOWEST_BPS, Bandwidth
 from isthmus.adapt.change_points import Prior
 from isthmus.adapt.downlink import Downlink
 from isthmus.adapt.health import Health
+from isthmus.adapt.lateness import Lateness
 from isthmus.adapt.load import LOWEST, LoadFactor, Recent
 from isthmus.adapt.sizes import Size, Sizes
 from isthmus.errors import BadInput
@@ -108,6 +109,7 @@ class TableChooser:
         self._rtt = Recent(link.rtt_s)
         self._queue = Recent(0.0, rest=0.0)
         self._health = Health()
+        self._lateness = Lateness()
         self._asked_s = self._chosen_s = -math.inf
         self._probe_away = False
         self._now_s = 0.0
@@ -135,6 +137,8 @@ class TableChooser:
             self._probe_away = False
         now = self._now_s = step.t_s + step.seconds.total
         self._learn_link(step, now)
+        if step.kind == "request" and step.up_bytes:
+            self._lateness.sent(late=bool(step.trouble))
         if step.trouble:
             self._health.failed(began_s=step.t_s, now_s=now, probe=step.kind == "probe")
             return
@@ -213,6 +217,15 @@ class TableChooser:
             latency_s += max(0.0, behind_s) * size.table.sends_up
         return latency_s
 
+    def _risk_s(self, size: Size, latency: NDArray[np.float64]) -> NDArray[np.float64] | float:
+        """What it costs on average that answers may be late: the rest on the device, as often as that was so."""
+        if size.whole is None:
+            return 0.0
+        slower = float(latency[size.whole]) / max(float(size.table.device_s[size.whole]), 1e-12)
+        rest_s = float(latency[size.whole]) - slower * size.heads_s
+        risk_s: NDArray[np.float64] = self._lateness.share * size.table.sends_up * (LATE_S + rest_s)
+        return risk_s
+
     def _no_faster_than(self, up_bps: float, now_s: float) -> float:
         """A probe that is not back yet says how fast the link is at most."""
         late_s = now_s - self._asked_s - self._rtt.least if self._probe_away else 0.0
@@ -223,11 +236,12 @@ class TableChooser:
         if self._health.down and size.whole is not None:
             return size.whole, size.forgone, "the server does not answer"
         allowed, why = self._in_time(size, latency, now_s)
-        best = int(allowed[np.argmin(latency[allowed])])
+        worth = latency + self._risk_s(size, latency)
+        best = int(allowed[np.argmin(worth[allowed])])
         current = size.current
         if current is None or current == best:
             return best, 0.0, why
-        gain = 1 - float(latency[best]) / max(float(latency[current]), 1e-12)
+        gain = 1 - float(worth[best]) / max(float(worth[current]), 1e-12)
         if gain <= self.habits.margin and size.forgone <= self.habits.patience and current in allowed:
             return current, size.forgone + gain, f"kept: {gain:.1%} is too little to move for yet"
         return best, 0.0, why

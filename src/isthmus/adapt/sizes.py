@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
@@ -27,6 +29,9 @@ class Size:
         local = np.flatnonzero(table.up_bytes + table.down_bytes == 0)
         self.whole = int(local[np.argmin(table.device_s[local])]) if local.size else None
         """the row that needs no server"""
+        self.heads_s = _heads(table)
+        """the device's seconds before it sends anything: the least of all codecs there, for coding is no part of the
+        network; none where the server runs first"""
         self.device_speaks = table.device_s >= SPEAKS * table.device_s.max()
         self.server_speaks = table.server_s >= SPEAKS * table.server_s.max()
         """whether the work of a row says how loaded the machine is that does it"""
@@ -62,6 +67,15 @@ class Sizes:
             near = max((b for b in self._given if b < batch), default=min(self._given))
             found = self._made[batch] = Size(_scaled(self._given[near].table, batch / near))
         return found
+
+
+def _heads(table: CostTable) -> NDArray[np.float64]:
+    if table.first == "server":
+        return np.zeros(len(table.cuts))
+    least: dict[str, float] = {}
+    for cut, seconds in zip(table.cuts, table.device_s.tolist(), strict=True):
+        least[cut] = min(seconds, least.get(cut, math.inf))
+    return np.array([least[cut] for cut in table.cuts])
 
 
 def _scaled(table: CostTable, factor: float) -> CostTable:

@@ -161,7 +161,7 @@ class World:
             return Went(sent, sent.ended_s, late, off, np.zeros_like(sent.back_s))
         gave_up = np.where(off, sent.start_s, np.maximum(due, sent.headed_s))
         whole_s = math.inf if size.whole is None else float(size.table.device_s[size.whole])
-        rest_s = np.where(off, whole_s, np.maximum(0.0, whole_s - self._heads(size)[rows])) * noise
+        rest_s = np.where(off, whole_s, np.maximum(0.0, whole_s - size.heads_s[rows])) * noise
         here, never = late | off, np.isinf(rest_s)
         ended = self.device_load.finish_s(np.where(here, gave_up, 0.0), np.where(never, 0.0, rest_s))
         ended = np.where(never, math.inf, ended)
@@ -170,16 +170,6 @@ class World:
             here = late | off
         rest = np.where(here & ~never, ended - np.where(here, gave_up, 0.0), 0.0)
         return Went(sent, np.where(here, ended, sent.ended_s), late, off, rest)
-
-    def _heads(self, size: Size) -> Floats:
-        """Device seconds of every row's head; the least of all codecs there, for coding is no part of the network. None
-        where the server runs first: the device has done nothing yet when it waits."""
-        if size.table.first == "server":
-            return np.zeros(len(size.table.cuts))
-        least: dict[str, float] = {}
-        for cut, seconds in zip(size.table.cuts, size.table.device_s.tolist(), strict=True):
-            least[cut] = min(seconds, least.get(cut, math.inf))
-        return np.array([least[cut] for cut in size.table.cuts])
 
 
 @dataclass(frozen=True)
