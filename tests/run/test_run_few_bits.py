@@ -302,3 +302,12 @@ def test_a_request_that_was_cut_off_is_sent_again_where_nobody_here_could_finish
         monkeypatch.setattr(session, "_send", flaky)
         assert session.infer(pictures(rig, 1)).ran == ran
     assert len(calls) == asked
+
+
+def test_a_whole_network_of_other_answers_does_not_stand_in(rig: Rig, tmp_path: Path) -> None:
+    plan = rig.plan(CUT, CODEC, rig.bits(relu_2=4))
+    bundle = rig.packed(plan, tmp_path / "bundle", whole=rig.bits(2, 2))
+    assert bundle.manifest.few_bits is not None
+    assert bundle.manifest.few_bits.whole is None
+    assert not (bundle.path / "whole.packed").exists()
+    assert ready(bundle).engine.finishes == "never"

@@ -32,6 +32,9 @@ from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Step
 Progress = Callable[[int, int, str], None]
 Footprint = Callable[[Path, Path, int], int | None]
 _ROUNDS = 5
+WORST = 0.1
+"""A whole network that stands in for the plan while the server is away gives at most so many other answers than the one
+in floating point: on the samples, and where there are none by its expected loss. A worse one is no answer at all."""
 _INPUT_BITS = 8
 
 
@@ -63,6 +66,8 @@ class Wanted:
     memory_bytes: int | None = None
     input_leaves: bool = True
     narrow: float | None = None
+    whole_loss: float | None = None
+    """what the whole network is expected to lose, where it stands in for the plan"""
 
 
 def few_bits(
@@ -96,16 +101,25 @@ def few_bits(
         _written(made, model, Path(folder))
         trial = _Trial(engine, model, wanted, Path(folder), given, clock, footprint)
         for done, (name, (at, bits)) in enumerate(heads.items()):
-            rows[name] = trial.row(name, at, bits)
+            row = trial.row(name, at, bits)
+            if name == HEAD_FILE or _worth_having(row, wanted, judged=samples is not None):
+                rows[name] = row
             if progress is not None:
                 progress(done + 1, len(heads), f"the part up to {at.id}")
     head, whole = rows.get(HEAD_FILE), rows.get(WHOLE_FILE)
     limit = wanted.memory_bytes
     together = limit is None or sum(part.memory_bytes for part in rows.values()) <= limit
     written, clips = _crossing(plan, graph, cut, made.get(HEAD_FILE), wanted.tables)
-    row = FewBitsRow(head=head, whole=whole, memory_bytes=limit, together=together, written=written)
+    made = {name: made[name] for name in rows}
+    told = FewBitsRow(head=head, whole=whole, memory_bytes=limit, together=together, written=written)
     ends = ((INPUT,) if wanted.input_leaves else (), (cut.id,) if head else (), (OUTPUT,) if whole else ())
-    return FewBits(row, made, tuple(name for end in ends for name in end), clips)
+    return FewBits(told, made, tuple(name for end in ends for name in end), clips)
+
+
+def _worth_having(whole: PartRow, wanted: Wanted, *, judged: bool) -> bool:
+    if wanted.plan.cuts[0] == OUTPUT:
+        return True  # it is the plan
+    return whole.agrees >= 1 - WORST if judged else (wanted.whole_loss or 0.0) <= WORST
 
 
 def _check(plan: Plan, tables: Distortions, model: Model, graph: Graph) -> None:

@@ -85,9 +85,16 @@ def parts_of(machines: Machines, asked: BitsAsked, plan: Plan, link: Link, sampl
     bits = plan.bits if plan.cuts[0] == OUTPUT else None
     graph = graph_of(machines.model, 1)
     problem = asked.options.problem(problem_for(graph, machines.device, machines.server, link, limits=limits))
-    if bits is None and (whole := whole_part(problem, limits.loss)) is not None:
-        bits = whole.bits
-    wanted = Wanted(plan, tables, bits, asked.memory_bytes, not inputs or any(inputs), asked.narrow)
+    whole = None if bits is not None else whole_part(problem, limits.loss)
+    wanted = Wanted(
+        plan,
+        tables,
+        bits if whole is None else whole.bits,
+        memory_bytes=asked.memory_bytes,
+        input_leaves=not inputs or any(inputs),
+        narrow=asked.narrow,
+        whole_loss=None if whole is None else whole.loss,
+    )
     with progress_bar("quantising") as progress:
         return few_bits(machines.engine, machines.model, wanted, samples, progress=progress)
 
@@ -126,8 +133,8 @@ def show_parts(row: FewBitsRow) -> None:
     if row.whole is None:
         limit = "" if row.memory_bytes is None else f" of {show_bytes(row.memory_bytes)}"
         out.print(
-            f"[yellow]the device's memory{limit} holds no whole network: while the server is away requests wait for it "
-            "until their deadline, and are then lost[/]"
+            f"[yellow]the device's memory{limit} holds no whole network worth having: while the server is away "
+            "requests wait for it until their deadline, and are then lost[/]"
         )
     elif not row.together:
         out.print("the device's memory holds one of its parts at a time: each makes way for the other")
