@@ -170,3 +170,26 @@ def test_what_the_map_knows_of_the_device_alone_is_used() -> None:
     without = chooser()
     without.observe(request(0.2, 4e6, trouble="no answer"))
     assert (without.choose(0.4).cut, without.choose(0.4).exit) == (OUTPUT, "exit2")
+
+
+def test_a_probe_is_sent_only_where_its_news_would_change_something() -> None:
+    """At the top of the map requests tell of a slower link themselves; below it a faster state waits; on the device
+    alone nothing tells of the link."""
+
+    def wanted(made: MapChooser) -> bool:
+        made.choose(0.0)
+        return made.probe_bytes(100.0) > 0
+
+    assert [wanted(chooser(start)) for start in (0.5e6, 4e6, 32e6)] == [True, True, False]
+    same_above = {0.5e6: (OUTPUT, "exit1"), 4e6: (INPUT, "exit3"), 32e6: (INPUT, "exit3")}
+    assert [wanted(chooser(start, same_above)) for start in (0.5e6, 4e6, 32e6)] == [True, False, False]
+    away = chooser(32e6)
+    away.choose(0.0)
+    away.observe(request(0.2, 4e6, trouble="no answer"))
+    assert away.probe_bytes(100.0) > 0
+    doubtful = chooser(32e6)
+    for k in range(20):
+        doubtful.observe(request(0.2 * k, 32e6))
+    doubtful.choose(4.0)
+    doubtful.observe(request(4.2, 8e6))
+    assert doubtful.probe_bytes(100.0) > 0
