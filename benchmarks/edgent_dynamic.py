@@ -248,6 +248,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each part that is played live")
     parser.add_argument("--rank", type=int, default=0, help="from which of the liveliest files on --live plays, from 0")
     parser.add_argument("--live-parts", type=int, default=4, help="how many of them --live plays")
+    parser.add_argument("--live-policies", default="edgent,edgent_each,edgent_map", help="who plays live")
     parser.add_argument("--sets", default=",".join(SETS), help="of traces")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the journals of --live there")
     parser.add_argument("--bundles", type=Path, metavar="DIR", help="bundles packed before, by network; for --live")
@@ -260,8 +261,8 @@ def main() -> None:
             from edgent_live import Going, live
 
             with tempfile.TemporaryDirectory() as scratch:
-                sets, keep = tuple(asked.sets.split(",")), asked.keep or Path(scratch)
-                going = Going(asked.seconds, asked.rank, asked.live_parts, sets, keep)
+                sets, who = tuple(asked.sets.split(",")), tuple(asked.live_policies.split(","))
+                going = Going(asked.seconds, asked.rank, asked.live_parts, sets, who, asked.keep or Path(scratch))
                 rows = live(Path(data), asked.nets.split(","), asked.parts, going, asked.bundles)
         else:
             rows = study(Path(data), asked.nets.split(","), asked.sets.split(","), asked.parts)

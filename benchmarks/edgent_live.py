@@ -45,7 +45,6 @@ from isthmus.simulate import Served, served
 
 SLOWDOWN = {"b_alexnet": 120.0, "digits": 1500.0}
 """So slow that the first exit takes some 100 ms on the device, as on a small board; digits is a tiny network."""
-POLICIES = ("edgent", "edgent_each", "edgent_map")
 DELAY_S = 0.005
 RUNS, REST_S = 8, 0.05
 """Of every part where the profile is measured: a core that has rested so long is as slow as one in use."""
@@ -54,12 +53,13 @@ RUNS, REST_S = 8, 0.05
 @dataclass(frozen=True)
 class Going:
     """What holds for a whole run: seconds of a part, from which of the liveliest files on, how many, the traces' sets,
-    where journals are kept."""
+    who plays, where journals are kept."""
 
     seconds: float
     rank: int
     parts: int
     sets: tuple[str, ...]
+    policies: tuple[str, ...]
     keep: Path
 
 
@@ -113,7 +113,13 @@ def played(name: str, path: Path, sets: Sequence[Set], going: Going) -> list[dic
             if len(parts) < going.parts:
                 raise SystemExit(f"{data.name} has too few traces of {going.seconds:g} s without an outage")
             keep = [going.keep / f"{name}-{data.name}-{going.rank + k}" for k in range(len(parts))]
-            rows.append({"net": name, "set": data.name, **case(device, net, scaled, within_s, parts, keep)})
+            rows.append(
+                {
+                    "net": name,
+                    "set": data.name,
+                    **case(device, net, scaled, within_s, dict(zip(keep, parts, strict=True)), going.policies),
+                }
+            )
     return rows
 
 
@@ -124,29 +130,30 @@ def net_of(name: str, bundle: Bundle) -> Net:
 
 
 def case(
-    device: Device, net: Net, data: Set, within_s: float, parts: Sequence[Trace], keep: Sequence[Path]
+    device: Device, net: Net, data: Set, within_s: float, parts: dict[Path, Trace], policies: Sequence[str]
 ) -> dict[str, Any]:
-    """Every policy over these parts; rates of the traces are payload, the wire carries a little more."""
+    """These policies over these parts, by where their journals go; rates of the traces are payload, the wire carries a
+    little more."""
     states = bandwidth_states(data.history)
     problem = replace(net.asked(within_s, states), states_spread=belief_spread(data.history))
-    steps: dict[str, list[Step]] = {name: [] for name in POLICIES}
+    steps: dict[str, list[Step]] = {name: [] for name in policies}
     each: list[dict[str, Any]] = []
-    for part, folder in zip(parts, keep, strict=True):
+    for folder, part in parts.items():
         device.keep = folder
         folder.mkdir(exist_ok=True)
         told: dict[str, Any] = {"from_mbit": float(part.rates_bps[0]) / 1e6}
-        for name in POLICIES:
+        for name in policies:
             played = replayed(device, name, part, problem)
             steps[name] += played
             one = served(played, problem.exits, within_s)
             told[name] = {"met": one.met, "reward": one.reward}
             say(net.name, data.name, name, one, played)
         each.append(told)
-    found = {name: served(steps[name], problem.exits, within_s) for name in POLICIES}
+    found = {name: served(steps[name], problem.exits, within_s) for name in policies}
     return {
         "setting": f"live × {ALLOWED[-1]:g}",
         "within_s": within_s,
-        "median_mbit": float(np.median(np.concatenate([part.rates_bps for part in parts]))) / 1e6,
+        "median_mbit": float(np.median(np.concatenate([part.rates_bps for part in parts.values()]))) / 1e6,
         "states": len(states),
         "parts": len(parts),
         "by_part": each,
