@@ -14,7 +14,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PLAIN = {"", "text"}
 """Blocks that show something and are not meant to be run; they must not look like a command."""
@@ -36,7 +41,8 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.skipif(shutil.which("make") is None or shutil.which("bash") is None, reason="needs make and bash")
 def test_every_block_runs_in_the_order_in_which_it_is_read(tmp_path: Path) -> None:
-    """In one folder: later blocks use what earlier ones made, as a reader would."""
+    """In one folder: later blocks use what earlier ones made, as a reader would. The examples lie beside it."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     for name, kind, text in blocks():
         if kind in ("bash", "sh"):
             run_shell(name, text, tmp_path)
