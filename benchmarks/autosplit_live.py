@@ -47,7 +47,7 @@ from isthmus.session import connect, ready, table_of
 MOBILENET = ("models/mobilenet_v2_1.0_224.onnx", "centred", 1)
 MTU = 1500
 WARM_UP = 3
-MOST_PASSES = 3
+MOST_PASSES = 2
 _BEGUN = time.monotonic()
 AGREE = 0.05
 """A ratio that was planned with and one that was measured this near to it are the same."""
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=12)
     parser.add_argument("--pictures", type=int, default=500, help="to judge accuracy by, where there are labels")
     parser.add_argument("--keep", type=Path, help="folder for tables, profiles and losses; those there are used again")
-    parser.add_argument("--runs", type=int, default=3, help="runs of every part in a profile")
+    parser.add_argument("--runs", type=int, default=2, help="runs of every part in a profile")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) if asked.keep is None else asked.keep
@@ -180,6 +180,7 @@ def raced(folder: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
                 raise SystemExit(f"the device's process ended with {child.returncode}")
             for method, choice, row in zip(methods, choices, json.loads(text), strict=True):
                 rows.append({"method": method, **choice, **row, "ratio": row["measured_ms"] / choice["predicted_ms"]})
+                print(f"{time.monotonic() - _BEGUN:5.0f} s  {rows[-1]}", file=sys.stderr)
     return rows
 
 

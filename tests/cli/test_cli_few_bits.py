@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from conftest import Call
+from onnx import TensorProto, helper, numpy_helper
 
 from isthmus.bundle import open_bundle
+from isthmus.cli.planning import read_profile
 from isthmus.engine import Engine
+from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json
 from isthmus.graph import OUTPUT
+from isthmus.model import fused, load_model
 from isthmus.plan import Plan
+from isthmus.profile import Profile
 from isthmus.quant import BitPlan
 from isthmus.run import serve
 
@@ -132,3 +139,33 @@ def _exits(folder: Path, call: Call) -> Path:
     code, _, err = call("profile", "zoo:digits", "--exits", "--data", "digits", "--out", path, "--json")
     assert code == 0, err
     return path
+
+
+def normalised(path: Path) -> Path:
+    """A convolution with a normalisation behind it."""
+    rng = np.random.default_rng(0)
+    numbers = {
+        "w": rng.standard_normal((4, 3, 3, 3)),
+        **{name: rng.uniform(0.5, 1.5, 4) for name in ("s", "b", "m", "v")},
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1] * 4),
+        helper.make_node("BatchNormalization", ["c", "s", "b", "m", "v"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", k, 8, 8]) for name, k in (("x", 3), ("y", 4))]
+    stored = [numpy_helper.from_array(values.astype(np.float32), name) for name, values in numbers.items()]
+    graph = helper.make_graph(nodes, "normalised", ends[:1], ends[1:], stored)
+    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+    return path
+
+
+def test_a_profile_of_the_network_as_plans_with_bits_cut_it(call: Call, tmp_path: Path) -> None:
+    name = str(normalised(tmp_path / "normalised.onnx"))
+    whole, folded = tmp_path / "whole.json", tmp_path / "folded.json"
+    net = fused(load_model(name))
+    for path, more in ((whole, ()), (folded, ("--fold",))):
+        code, _, err = call("profile", name, "--device", "eyeriss", "--out", path, "--json", *more)
+        assert code == 0, err
+    assert read_json(folded, Profile).fingerprint == net.fingerprint
+    with pytest.raises(BadInput, match=r"not of normalised as it is here; .* profile it with --fold"):
+        read_profile("device", whole, net)

@@ -185,7 +185,8 @@ def _opened(model: Model, threads: int) -> Engine:
 def read_profile(which: str, path: Path, model: Model) -> Profile:
     found = read_json(path, Profile)
     if found.fingerprint != model.fingerprint:
-        raise BadInput(f"the {which} profile is of {found.model}, not of {model.name}")
+        fold = "; for plans with --distortions profile it with --fold" if found.model == model.name else ""
+        raise BadInput(f"the {which} profile is of {found.model}, not of {model.name} as it is here{fold}")
     if not found.complete:
         raise BadInput(f"the {which} profile is not complete; finish it with isthmus profile --resume")
     return found

@@ -18,7 +18,7 @@ from isthmus.cli.planning import codecs_of, slowed, timed_codecs
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json
-from isthmus.model import load_model
+from isthmus.model import Model, fused, load_model
 from isthmus.profile import Profile
 from isthmus.profile.measure import Measuring, measure
 from isthmus.units import seconds, show_seconds
@@ -39,6 +39,9 @@ def profile(
     ] = "0",
     codecs: Annotated[str, typer.Option(help="Codecs to time besides the usual ones, as jpeg:90.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an incomplete profile in --out.")] = False,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="Fold normalisations first: plans with --distortions cut the network so.")
+    ] = False,
     device: DeviceName = None,
     bits: Bits = None,
     exits: Annotated[bool, typer.Option("--exits", help="Judge the early exits on --data; writes exits.json.")] = False,
@@ -99,15 +102,16 @@ def profile(
         return
     if data or scale:
         raise BadInput("--data and --scale are for judging a model: give --accuracy, or --exits for early ones")
+    network = fused(load_model(model)) if fold else load_model(model)
     if device is None:
         if bits is not None:
             raise BadInput("--bits is for a device that is computed: give --device too")
         how = Measuring(at, runs, timed_codecs(codecs_of(codecs) if codecs else ()), slowdown, machine, seconds(rest))
-        found = _measured(model, how, threads, to, read_json(to, Profile) if resume and to.exists() else None)
+        found = _measured(network, how, threads, to, read_json(to, Profile) if resume and to.exists() else None)
     else:
         if resume or machine:
             raise BadInput("with --device nothing is measured: leave --resume and --machine out")
-        found = slowed(computed(load_model(model), device, at, bits), slowdown)
+        found = slowed(computed(network, device, at, bits), slowdown)
     write_json(to, found)
     emit(found, as_json=json, show=lambda: _show(found, to))
 
@@ -117,9 +121,9 @@ def _judged(batches: tuple[int, ...]) -> int:
     return 32 if batches == (1,) else max(batches)
 
 
-def _measured(model: str, how: Measuring, threads: int, to: Path, before: Profile | None) -> Profile:
+def _measured(model: Model, how: Measuring, threads: int, to: Path, before: Profile | None) -> Profile:
     with progress_bar("preparing") as progress:
-        engine = Engine.open(load_model(model), threads=threads, progress=progress)
+        engine = Engine.open(model, threads=threads, progress=progress)
     with progress_bar("profiling") as progress:
         return measure(
             engine,
