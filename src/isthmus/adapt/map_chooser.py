@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Self
 
 from isthmus.adapt.bandwidth import LOWEST_BPS
-from isthmus.adapt.chooser import TableChooser
+from isthmus.adapt.chooser import SLOW, TableChooser
 from isthmus.graph.types import OUTPUT
 from isthmus.plan.cost import asked_cut
 from isthmus.plan.map_types import ConfigMap, ConfigRow
@@ -124,11 +124,12 @@ class MapChooser(_Strategist):
 
     def probe_bytes(self, now_s: float) -> int:
         """How many bytes a probe sent now should carry; 0 when none is wanted. While requests use the link they tell
-        themselves when it gets slower; that it is faster only a probe does, and that is news only where another
-        strategy waits."""
-        if self._state is not None and not self._watch.server_away and not self._watch.in_doubt:
-            rows = self.config.rows[self._state :]
-            if rows[0].sends and len({(row.exit, row.cut, row.codec) for row in rows}) == 1:
+        themselves when it gets much slower (`SLOW`); that it is faster, or a little slower, only a probe does, and that
+        is news only where another strategy waits."""
+        up_bps, _ = self._watch.beliefs
+        if self._state is not None and up_bps is not None and not self._watch.server_away and not self._watch.in_doubt:
+            rows = self.config.rows[min(self._state, self.config.state_of(up_bps / SLOW)) :]
+            if rows[-1].sends and len({(row.exit, row.cut, row.codec) for row in rows}) == 1:
                 return 0
         return super().probe_bytes(now_s)
 
