@@ -80,7 +80,7 @@ class _Decided(NamedTuple):
     """A decision, and what it leaves behind: `Size.current` and `Size.forgone`."""
 
     choice: Choice
-    at: int
+    at: int | None
     forgone: float
 
 
@@ -204,6 +204,8 @@ class TableChooser:
             give_up_s=self._give_up_s(size, latency, at),
             why=why,
         )
+        if self._probe_away:  # that passes, and is no reason to be reluctant afterwards
+            return _Decided(choice, size.current, size.forgone)
         return _Decided(choice, at, forgone)
 
     def _latency_s(self, size: Size, up_bps: float, down_bps: float, now_s: float) -> NDArray[np.float64]:

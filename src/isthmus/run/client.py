@@ -247,7 +247,7 @@ class Session:
             trip.decode_s = self._clock() - begun
         except (Remote, BadInput) as e:
             why = e if isinstance(e, Remote) else Refused(str(e))
-            keeper.struck(why, line, ticket if isinstance(e, Late) else None)
+            keeper.struck(why, line, ticket if isinstance(e, Late) else None, ago_s=trip.local_s)
             raise
         trip.cut, trip.codec, trip.first, trip.said = work.cut, trip.asked.codec, work.first, said
         trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread

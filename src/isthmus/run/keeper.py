@@ -122,16 +122,16 @@ class Keeper:
         self.rate_bps = rate or self.rate_bps
         return rate
 
-    def struck(self, why: Remote, line: Connection, ticket: Ticket | None) -> None:
-        """A request on `line` came to grief: nothing more is sent until the server shows itself again. A `ticket`
-        still waited for is given up."""
+    def struck(self, why: Remote, line: Connection, ticket: Ticket | None, ago_s: float = 0.0) -> None:
+        """A request on `line` came to grief, or was late `ago_s` ago: nothing more is sent until the server shows
+        itself again. A `ticket` still waited for is given up."""
         if ticket is not None and line.lost is None:
             line.give_up(ticket)
         with self._lock:
             if line is not self._connection:
                 return  # that connection is history, and its trouble with it
             self._trouble = why
-            self._health.struck(self._clock())
+            self._health.struck(self._clock() - ago_s)
             self._usable.clear()
         self._wake.set()
 
@@ -222,6 +222,7 @@ class Keeper:
             if connection.lost is None:
                 self._health.revived(self._clock())
                 self._usable.set()
+                self._wake.set()  # whether a probe is wanted now is looked up at once
 
     def _drop(self) -> None:
         with self._lock:

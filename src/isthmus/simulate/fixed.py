@@ -121,14 +121,16 @@ class _Lockstep:
         struck = self._going & (went.late | lost)
         self._strikes = np.where(struck, self._strikes + 1, np.where(went.off, self._strikes, 0))
         if struck.any() and world.deadline_s is not None:
-            both = world.sizes.least.table.first == "device"  # then the answer is waited for until the device is done
-            self._block(struck, np.where(lost, ended_s, ended_s - (0.0 if both else went.rest_s)))
+            late_s = np.where(lost, ended_s, ended_s - went.rest_s)
+            both = world.sizes.least.table.first == "device"  # then the answer is good until the device is done
+            self._block(struck, late_s, ended_s if both else late_s)
         self._free_s = np.where(self._going, ended_s, math.inf)
 
-    def _block(self, struck: NDArray[np.bool_], gave_up_s: Floats) -> None:
+    def _block(self, struck: NDArray[np.bool_], late_s: Floats, gave_up_s: Floats) -> None:
         world = self._world
         pause_s = np.minimum(LONGEST_PAUSE_S, TICK_S * 2.0 ** (self._strikes - 1))
-        tried_s = np.array([world.away.back_s(t) for t in np.where(struck, gave_up_s + pause_s, math.inf).tolist()])
+        due_s = np.where(struck, np.maximum(gave_up_s, late_s + pause_s), math.inf)
+        tried_s = np.array([world.away.back_s(t) for t in due_s.tolist()])
         back_s = world.up.finish_many(tried_s, np.array(8.0 * PING_BYTES)) + world.round_trip_s
         self._blocked_s = np.where(struck, back_s, self._blocked_s)
 

@@ -97,6 +97,8 @@ class _Player:
         """Nothing is on its way until then: probes may be sent, and come back."""
         while (now_s := self._look_s) < until_s:
             self._look_s = now_s + TICK_S
+            if now_s < self._blocked_s:
+                self._look_s = min(self._look_s, self._blocked_s)
             self._deliver(now_s)
             if self._probe is None and now_s >= self._blocked_s:
                 size = self._chooser.probe_bytes(now_s)
@@ -149,26 +151,29 @@ class _Player:
         """Nobody answers, and the device cannot: the caller goes on at the deadline, or waits for ever."""
         if self._world.deadline_s is None:
             return math.inf
-        self._strike(trip.start_s + self._world.deadline_s)
-        return trip.start_s + self._world.deadline_s
+        gave_up_s = trip.start_s + self._world.deadline_s
+        self._strike(gave_up_s, gave_up_s)
+        return gave_up_s
 
     def _after(self, trip: _Trip) -> None:
         """What the client makes of how it went: strikes, and the news of an answer that came too late."""
         if trip.late:
-            gave_up_s = trip.ended_s if trip.first == "device" else trip.ended_s - trip.rest_s
-            self._strike(gave_up_s)
+            late_s = trip.ended_s - trip.rest_s
+            gave_up_s = trip.ended_s if trip.first == "device" else late_s
+            self._strike(late_s, gave_up_s)
             told = trip.partial(gave_up_s)
             if told is not None:
                 self._tell(_learning(self._next_id(), gave_up_s, told))
         elif not trip.on_device:
             self._strikes = 0
 
-    def _strike(self, now_s: float) -> None:
-        """The live client pings after a pause and sends again when a ping has come back."""
+    def _strike(self, late_s: float, gave_up_s: float) -> None:
+        """The live client pings after a pause from when the answer was late, but not before the device was done, and
+        sends again when a ping has come back."""
         self._strikes += 1
         pause_s = min(LONGEST_PAUSE_S, TICK_S * 2.0 ** (self._strikes - 1))
         world = self._world
-        tried_s = world.away.back_s(now_s + pause_s)
+        tried_s = world.away.back_s(max(gave_up_s, late_s + pause_s))
         self._blocked_s = world.up.finish_s(tried_s, 8 * PING_BYTES) + world.round_trip_s
 
     def _send_probe(self, now_s: float, size: int) -> None:
@@ -178,7 +183,7 @@ class _Player:
         ended_s = left_s + world.round_trip_s
         arrived = np.array([left_s + world.round_trip_s / 2])
         if not math.isfinite(ended_s) or world.away.meets(np.array([now_s]), arrived).any():
-            self._strike(now_s)  # the live client takes a probe that is lost for a server that is away
+            self._strike(now_s, now_s)  # the live client takes a probe that is lost for a server that is away
             return
         told = Evidence(
             up_bps=dispersion_bps((0.0, left_s - first_s), (0, size - lead_bytes(size))), rtt_s=world.round_trip_s
