@@ -30,7 +30,7 @@ from isthmus.run.server_first import LeavingBack, PlainBack
 from isthmus.run.split_pb2 import Arrival, Hello
 from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import PROTOCOL, Answer, Array, Arrays, Mode, Runner
-from isthmus.run.verify import Verifier
+from isthmus.run.verify import Verifier, verifier
 from isthmus.run.way import GREETING_S, Way
 from isthmus.run.work import Leaving, Plain, Work
 
@@ -217,10 +217,9 @@ class Session:
                     return True
                 finally:
                     line.attend(-1)
-            except (Refused, BadInput):
-                return False
-            except Remote:
-                continue
+            except (Remote, BadInput) as e:
+                if isinstance(e, Refused | BadInput):
+                    break
         return False
 
     def _send(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
@@ -380,7 +379,7 @@ def connect_engine(
         clock=clock,
         journal=journal,
         true_bps=true_bps,
-        verifier=_verifier(verify, halves, codecs, exits, original),
+        verifier=verifier(verify, halves, codecs, exits, original),
         early=early,
     )
     if mode == "only_on_device":
@@ -399,12 +398,3 @@ def connect_engine(
         session.close()
         raise keeper.trouble
     return session
-
-
-def _verifier(
-    verify: bool | Runner, halves: Halves, codecs: Codecs, exits: ExitTable | None, original: Runner | None
-) -> Verifier | None:
-    if verify is False:
-        return None
-    whole = None if original is None else Halves(original)
-    return Verifier(halves if verify is True else Halves(verify), codecs, exits, whole)

@@ -13,7 +13,7 @@ from isthmus.run.codecs import Codecs
 from isthmus.run.early import Early
 from isthmus.run.halves import Halves
 from isthmus.run.trip import Trip
-from isthmus.run.types import Array, Arrays
+from isthmus.run.types import Array, Arrays, Runner
 from isthmus.run.work import Leaving
 
 RELATIVE = 1e-3
@@ -104,6 +104,16 @@ class Verifier:
         bound = self._codecs.get(codec, name, x.dtype.name).bound(x)
         exact = (x == again) | ((x != x) & (again != again))  # NaN is what it was
         return bound == np.inf or bool(exact.all()) or _distance(again[~exact], x[~exact]) <= bound
+
+
+def verifier(
+    verify: bool | Runner, halves: Halves, codecs: Codecs, exits: ExitTable | None, original: Runner | None
+) -> Verifier | None:
+    """Who checks answers, with `verify` an engine or the session's own; None where nobody does."""
+    if verify is False:
+        return None
+    whole = None if original is None else Halves(original)
+    return Verifier(halves if verify is True else Halves(verify), codecs, exits, whole)
 
 
 def _same(a: Array, b: Array) -> bool:
