@@ -69,7 +69,7 @@ def narrow_place(pipeline: Pipeline) -> str:
 
 def table(rows: Sequence[Compared]) -> str:
     """The comparison as a Markdown table."""
-    head = ["where it runs", "mAP@0.5", "characters", "plates", "latency", "planned", "camera memory", "sent"]
+    head = ["where it runs", "mAP@0.5", "characters", "plates", "latency", "planned", "weights", "memory", "sent"]
     lines = [head, ["---"] * len(head), *(_cells(row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -83,6 +83,7 @@ def _cells(row: Compared) -> list[str]:
         *(f"{100 * share:.1f} %" for share in shares),
         "–" if row.live is None else show_seconds(row.live.seconds),
         show_seconds(solution.total_s),
+        show_bytes(solution.weight_bytes) if solution.weight_bytes else "–",
         memory if solution.fits else f"{memory}: too much",
         show_bytes(round(row.sent_bytes)) if row.sent_bytes else "–",
     ]
