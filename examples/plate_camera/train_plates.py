@@ -184,7 +184,7 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=4000)
-    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--work", type=Path, default=Path("plate_training"), help="pictures and checkpoints")
     parser.add_argument("--out", type=Path, default=HERE / "plates.onnx")
     given = parser.parse_args()
