@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def test_the_pick_is_measured_and_so_is_what_is_faster(call: Call, tables: Path,
     code, out, err = call(*words)
     assert code == 0, err
     assert "measured the loss of" in " ".join(err.split())
+    assert re.search(r"a loss is known to ± \d\.\d\d%", " ".join(err.split()))
     found = Plan.model_validate_json(out)
     pick = next(s for s in found.solutions if s.cut == found.cuts[0] and s.bits == found.bits)
     assert pick.measured

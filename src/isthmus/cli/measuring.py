@@ -65,7 +65,7 @@ class Measuring:
             measured = book.complete(problem, with_baselines=self.baselines, progress=progress)
         err.print(
             f"measured the loss of {len(book.losses.rows) - known} solutions ({known} were known) on "
-            f"{len(samples)} of {label}, of which the whole network has {book.losses.score:.1%} right",
+            f"{len(samples)} of {label}, of which the whole network has {book.losses.score:.1%} right{book.spread()}",
             highlight=False,
         )
         return measured
@@ -143,6 +143,11 @@ class Book:
             for row in self._open_baselines(problem, found):
                 self._measure(row, most, progress)
         return self._known(problem)
+
+    def spread(self) -> str:
+        """How well a loss is known that was measured on all samples, in words; nothing where none was."""
+        found = [row.give_or_take for row in self.losses.rows.values() if row.samples == self.losses.samples]
+        return f"; a loss is known to ± {max(found):.2%}" if found else ""
 
     def _open_baselines(self, problem: Problem, found: Joint) -> Iterator[Solution]:
         rows: Iterable[Solution] = baselines(self._known(problem), found, named=False)
