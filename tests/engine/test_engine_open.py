@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from engine_nets import WITH_EXITS, WITH_INPUT, convolutions
 from numpy.typing import NDArray
 
 from isthmus.engine import RUNTIME, Engine, SlowDown, wait_s
+from isthmus.engine.slow import work_clock
 from isthmus.errors import BadInput, BadModel
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.model import load_model
@@ -157,6 +159,16 @@ def test_every_run_of_a_slow_engine_waits(cache_dir: Path) -> None:
     assert len(waited) == 3
     assert min(waited) > 0
     assert engine.slowdown == 3.0
+
+
+def test_an_interruption_is_not_multiplied() -> None:
+    """A run that sleeps for 20 ms has hardly computed; with several threads nobody can tell, and all of it counts."""
+    waited: list[float] = []
+    for threads in (1, 2):
+        SlowDown(100.0, wait=waited.append, clock=work_clock(threads)).run(lambda: time.sleep(0.02))
+    if time.get_clock_info("thread_time").resolution <= 1e-6:
+        assert waited[0] < 99 * 0.02
+    assert waited[1] >= 99 * 0.02
 
 
 def test_waiting_lasts_at_least_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:

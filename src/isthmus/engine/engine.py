@@ -15,7 +15,7 @@ from isthmus.engine.halves import Halves, Maker, run_part
 from isthmus.engine.middles import Middles
 from isthmus.engine.prepare import Prepared, prepare
 from isthmus.engine.sessions import RUNTIME, Part
-from isthmus.engine.slow import SlowDown, wait_s
+from isthmus.engine.slow import SlowDown, wait_s, work_clock
 from isthmus.engine.store import default_folder
 from isthmus.errors import BadInput
 from isthmus.graph.cuts import cut_at
@@ -80,7 +80,7 @@ class Engine:
         """
         if threads < 1:
             raise BadInput(f"{threads} threads cannot compute; give at least 1")
-        slow = SlowDown(slowdown, wait)
+        slow = SlowDown(slowdown, wait, work_clock(threads))
         root = Path(cache_dir) if cache_dir is not None else default_folder()
         prepared = prepare(model, graph_of(model, 1), root, level=level, progress=progress)
         known = {"safe": [c.id for c in prepared.cuts], "none": []}

@@ -21,7 +21,7 @@ from isthmus.engine.check import Shapes, shapes_of
 from isthmus.engine.engine import Engine, Finish
 from isthmus.engine.instructions import has_vnni
 from isthmus.engine.sessions import RUNTIME, Part, finished_session, optimise
-from isthmus.engine.slow import SlowDown, wait_s
+from isthmus.engine.slow import SlowDown, wait_s, work_clock
 from isthmus.engine.store import cpu, default_folder, entry, key_of
 from isthmus.errors import BadInput
 from isthmus.files import sha256_of
@@ -65,7 +65,7 @@ class FewBits:
         self._cache = Path(cache_dir) if cache_dir is not None else default_folder()
         self.model, self.threads, self.behind = model, threads, behind
         self.graph: Graph = graph_of(model, 1)
-        self._slow = SlowDown(slowdown, wait)
+        self._slow = SlowDown(slowdown, wait, work_clock(threads))
         self._kept = kept
         self._shapes: Shapes = shapes_of(model, self.graph)
         inner = [cut_at(self.graph, name) for name in kept.parts if name != OUTPUT]

@@ -1,7 +1,8 @@
 """A declared slow-down: a machine that pretends to be a slower one of the same kind.
 
-After computing for t seconds it waits (factor − 1)·t more. Good for showing, without root, how a plan follows a slow
-device; it is no measurement of any real one, and whoever reports its times must say so.
+After computing for t seconds it waits (factor − 1)·t more; being interrupted for a while is no computing and is not
+multiplied. Good for showing, without root, how a plan follows a slow device; it is no measurement of any real one, and
+whoever reports its times must say so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TypeVar
 from isthmus.errors import BadInput
 
 _SPIN_S = 2e-4
+_FINE_S = 1e-6
 T = TypeVar("T")
 
 
@@ -24,6 +26,13 @@ def wait_s(duration_s: float) -> None:
         time.sleep(duration_s - _SPIN_S)
     while time.perf_counter() < end:
         pass
+
+
+def work_clock(threads: int) -> Callable[[], float]:
+    """What tells how long a run computed: the processor's time of the thread that computes, where it is the only one
+    and that is known to a microsecond; else the time that passed."""
+    fine = time.get_clock_info("thread_time").resolution <= _FINE_S
+    return time.thread_time if threads == 1 and fine else time.perf_counter
 
 
 @dataclass(frozen=True)
