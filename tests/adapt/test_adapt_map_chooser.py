@@ -183,6 +183,11 @@ def test_a_probe_is_sent_only_where_its_news_would_change_something() -> None:
     assert [wanted(chooser(start)) for start in (0.5e6, 4e6, 32e6)] == [True, True, False]
     same_above = {0.5e6: (OUTPUT, "exit1"), 4e6: (INPUT, "exit3"), 32e6: (INPUT, "exit3")}
     assert [wanted(chooser(start, same_above)) for start in (0.5e6, 4e6, 32e6)] == [True, False, False]
+    near = {2.5e6: ("c", "exit2"), 4e6: (INPUT, "exit3")}  # a little slower is another strategy
+    assert wanted(chooser(4e6, near))
+    telling = chooser(4e6, near)
+    telling.observe(request(0.0, 4e6))
+    assert not wanted(telling)
     away = chooser(32e6)
     away.choose(0.0)
     away.observe(request(0.2, 4e6, trouble="no answer"))

@@ -100,6 +100,7 @@ class MapChooser(_Strategist):
         self.config = config
         self._state: int | None = None
         self._last_bps = math.inf
+        self._told = False
         self.state_changes = 0
         """how often the link has been found in another state than before"""
 
@@ -118,17 +119,20 @@ class MapChooser(_Strategist):
     def observe(self, step: Step) -> None:
         """Learn from one request or probe."""
         told = step.evidence.up_bps
+        if step.kind == "request" and step.ran != "device":
+            self._told = told is not None
         if told is not None and 0 < told < math.inf:
             self._last_bps = told
         super().observe(step)
 
     def probe_bytes(self, now_s: float) -> int:
-        """How many bytes a probe sent now should carry; 0 when none is wanted. While requests use the link they tell
-        themselves when it gets much slower (`SLOW`); that it is faster, or a little slower, only a probe does, and that
-        is news only where another strategy waits."""
+        """How many bytes a probe sent now should carry; 0 when none is wanted. Requests that use the link tell when it
+        gets slower, short ones when it gets much slower (`SLOW`); of the rest only a probe tells in time, and that is
+        news only where another strategy waits."""
         up_bps, _ = self._watch.beliefs
         if self._state is not None and up_bps is not None and not self._watch.server_away and not self._watch.in_doubt:
-            rows = self.config.rows[min(self._state, self.config.state_of(up_bps / SLOW)) :]
+            slower = self._state if self._told else self.config.state_of(up_bps / SLOW)
+            rows = self.config.rows[min(self._state, slower) :]
             if rows[-1].sends and len({(row.exit, row.cut, row.codec) for row in rows}) == 1:
                 return 0
         return super().probe_bytes(now_s)
