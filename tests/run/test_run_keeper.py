@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -24,8 +27,8 @@ class Line:
         pass
 
 
-def test_a_look_that_was_missed_is_made_up_for_when_the_request_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper_module, "TICK_S", 0.01)
+def watched() -> tuple[Keeper, list[float]]:
+    """A keeper, and when it looked."""
     looked: list[float] = []
 
     def wanted(now_s: float) -> int:
@@ -33,15 +36,44 @@ def test_a_look_that_was_missed_is_made_up_for_when_the_request_ends(monkeypatch
         return 0
 
     line: Any = Line()
-    keeper = Keeper(lambda: line, clock=time.monotonic, wanted=wanted, probed=lambda _: None)
+    return Keeper(lambda: line, clock=time.monotonic, wanted=wanted, probed=lambda _: None), looked
+
+
+@contextmanager
+def busy(keeper: Keeper) -> Iterator[None]:
+    keeper.busy(+1)
+    yield
+    keeper.busy(-1)
+
+
+@pytest.mark.parametrize("held", [busy, Keeper.computing])
+def test_a_look_that_was_missed_is_made_up_for_when_the_request_ends(
+    held: Callable[[Keeper], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "TICK_S", 0.01)
+    monkeypatch.setattr(keeper_module, "COMPUTING_S", 60.0)
+    keeper, looked = watched()
     try:
         assert until(lambda: len(looked) > 0)
-        keeper.busy(+1)
-        assert until(lambda: keeper._missed)
-        monkeypatch.setattr(keeper_module, "TICK_S", 60.0)
-        time.sleep(0.05)  # the keeper waits for a minute now
-        before = len(looked)
-        keeper.busy(-1)
+        with held(keeper):
+            assert until(lambda: keeper._missed)
+            monkeypatch.setattr(keeper_module, "TICK_S", 60.0)
+            time.sleep(0.05)  # the keeper waits for a minute now
+            before = len(looked)
         assert until(lambda: len(looked) > before)
+    finally:
+        keeper.close()
+
+
+def test_a_device_that_never_rests_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_module, "TICK_S", 0.01)
+    monkeypatch.setattr(keeper_module, "COMPUTING_S", 0.05)
+    keeper, looked = watched()
+    try:
+        with keeper.computing():
+            before = len(looked)
+            assert until(lambda: len(looked) > before + 3)
+        late = looked[before + 1 : before + 4]
+        assert min(b - a for a, b in pairwise(late)) >= 0.05
     finally:
         keeper.close()

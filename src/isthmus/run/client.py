@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -165,7 +166,8 @@ class Session:
     def _here(self, trip: Trip, work: Work, inputs: Arrays) -> Work:
         """All of it here. What the device cannot do, the server may be asked for: other work."""
         try:
-            self._finish(trip, work)
+            with nullcontext() if self._keeper is None else self._keeper.computing():
+                self._finish(trip, work)
         except (MemoryError, IsthmusError):
             if self._mode != "prefer_on_device" or trip.asked.cut != OUTPUT:
                 raise
@@ -258,16 +260,14 @@ class Session:
         return self._mode == "only_on_server" or self._halves.finishes == "never"
 
     def _heard(self, trip: Trip, work: Work, ticket: Ticket, left_s: float) -> Heard:
-        """The server's word, at the latest when the device has computed the same, which it begins after `left_s`. Where
-        inputs leave early, or the server runs first, it does not begin before the server is given up. Raises Remote."""
+        """The server's word; after `left_s` the device begins too where it can, and may be first. Raises Remote."""
         try:
             return ticket.wait(left_s)
         except Late:
             if self._only_there or work.first == "server" or not isinstance(work, Plain):
                 raise
             beside = Beside(work.rest(), self._clock)
-            heard = overtaken(ticket, beside)
-            if heard is not None:
+            if (heard := overtaken(ticket, beside)) is not None:
                 return heard
             trip.local_s = beside.took_s
             if beside.outputs is not None:

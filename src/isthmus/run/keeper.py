@@ -6,7 +6,8 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
@@ -22,6 +23,9 @@ _log = logging.getLogger(__name__)
 PING_WAIT_S = 1.0
 PING_EVERY_S = 2.0
 TICK_S = 0.1
+COMPUTING_S = 0.3
+"""While all is computed here, nobody looks whether a probe is wanted more often than this: a probe takes the device's
+core. At the end of a request it takes nothing from anybody, so only requests without a pause are looked into."""
 _ROUND_TRIPS = 16
 
 
@@ -55,7 +59,8 @@ class Keeper:
         self._trouble: Remote = Unreachable("the server has not answered yet")
         self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self._last_ping_s = -PING_EVERY_S
-        self._under_way = 0
+        self._under_way = self._computing = 0
+        self._looked_s = -math.inf
         self._missed = False
         """Whether nobody looked if a probe is wanted, for a request was under way."""
         self._wake, self._tried, self._usable = threading.Event(), threading.Event(), threading.Event()
@@ -105,8 +110,23 @@ class Keeper:
         """One request more (+1) or less (-1) is under way; probes wait until none is."""
         with self._lock:
             self._under_way += change
-            due = self._missed and not self._under_way
-        if due:
+        self._make_up()
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """While a request is computed here, probes wait, but not for ever."""
+        with self._lock:
+            self._computing += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._computing -= 1
+            self._make_up()
+
+    def _make_up(self) -> None:
+        """Look at once for what was not looked for, if nothing keeps from it any more."""
+        if self._missed and not self._under_way and not self._computing:
             self._wake.set()
 
     def served(self, arrival: Arrival | Came) -> float | None:
@@ -191,9 +211,10 @@ class Keeper:
 
     def _idle(self, now: float) -> None:
         connection = self._connection
-        self._missed = bool(self._under_way)
+        self._missed = self._under_way > 0 or (self._computing > 0 and now < self._looked_s + COMPUTING_S)
         if connection is None or self._missed:
             return
+        self._looked_s = now
         size = self._wanted(now)
         if size > 0:
             self._probe(connection, size)

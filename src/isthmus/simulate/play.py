@@ -24,6 +24,8 @@ from isthmus.simulate.world import Went, World
 
 TICK_S = 0.1
 """How often the live client looks whether a probe is wanted, and pings a server that has failed it."""
+COMPUTING_S = 0.3
+"""And no more often while it computes all by itself, but at the end of a request for which that was put off."""
 LONGEST_PAUSE_S = 1.0
 PING_BYTES = 64
 _RAW = "float32"
@@ -88,14 +90,17 @@ class _Player:
         self._world, self._chooser, self._journal = world, chooser, journal
         self._ids = 0
         self._look_s = 0.0
+        self._looked_s = -math.inf
         self._probe: _Probe | None = None
         self._up_free_s = 0.0
         self._blocked_s = -math.inf
         self._strikes = 0
 
-    def idle(self, until_s: float) -> None:
-        """Nothing is on its way until then: probes may be sent, and come back."""
-        while (now_s := self._look_s) < until_s:
+    def idle(self, until_s: float, apart_s: float = 0.0) -> None:
+        """Nothing is on its way until then: probes may be sent, and come back. `apart_s`: the device computes, and
+        nobody looks whether a probe is wanted sooner after the last look than that, but at the end."""
+        while (now_s := max(self._look_s, self._looked_s + apart_s)) < until_s:
+            self._looked_s = now_s
             self._look_s = now_s + TICK_S
             if now_s < self._blocked_s:
                 self._look_s = min(self._look_s, self._blocked_s)
@@ -104,6 +109,8 @@ class _Player:
                 size = self._chooser.probe_bytes(now_s)
                 if size > 0:
                     self._send_probe(now_s, size)
+        if apart_s:
+            self._skip(until_s)
         self._deliver(until_s)
 
     def request(self, due: Due) -> float:
@@ -128,7 +135,7 @@ class _Player:
             self.played.lost += 1
             return self._lose(trip)
         if trip.on_device:
-            self.idle(trip.ended_s)
+            self.idle(trip.ended_s, COMPUTING_S)
         else:
             self._skip(trip.ended_s)
             self._deliver(trip.ended_s)
