@@ -18,8 +18,9 @@ from isthmus.plan.cost import asked_cut
 from isthmus.plan.map_types import RewardName
 from isthmus.plan.planners.edgent import edgent
 from isthmus.plan.types import Exit
+from isthmus.plan.uneven import uneven
 from isthmus.profile import ExitTable
-from isthmus.record import Choice, Chooser
+from isthmus.record import Choice, Chooser, Lateness
 from isthmus.run import Mode, Session, StepWriter, connect_engine
 
 
@@ -150,22 +151,25 @@ def right_sizing_of(
     within_s: float | None,
     states_bps: Sequence[float] = (),
     states_spread: Sequence[float] = (),
+    seen: Lateness | None = None,
     batch: int = 1,
     server_first: bool = False,
 ) -> Problem:
     """The planning problem of a bundle whose exits are chosen among, for a latency requirement and these bandwidth
-    states, whose rates turn out to be these multiples of them. Raises BadInput for a bundle without exits."""
+    states, whose rates turn out to be these multiples of them; `seen`: link and machines are as late now and then as a
+    run showed (`isthmus.record.late_of`). Raises BadInput for a bundle without exits."""
     if bundle.exits is None:
         raise BadInput(
             f"{bundle.manifest.name} was packed without a table of exits; isthmus pack --exits exits.json brings one"
         )
-    return replace(
+    problem = replace(
         problem_of(bundle, batch=batch, server_first=server_first),
         exits=tuple(Exit(row.output, row.accuracy) for row in bundle.exits.rows),
         states_bps=tuple(states_bps),
         states_spread=tuple(states_spread),
         limits=Limits(latency_s=within_s),
     )
+    return problem if seen is None else uneven(problem, link=seen.link, device=seen.device, server=seen.server)
 
 
 def map_chooser_of(
@@ -175,17 +179,20 @@ def map_chooser_of(
     within_s: float,
     states_bps: Sequence[float] = (),
     states_spread: Sequence[float] = (),
+    seen: Lateness | None = None,
     batch: int = 1,
     server_first: bool = False,
 ) -> MapChooser:
     """Edgent's dynamic configurator for a bundle with exits: the configuration map for these bandwidth states (a range
     of its own without any), the spread of rates around them (`isthmus.adapt.belief_spread`; none: as published) and a
-    latency requirement, and a chooser that follows it. Raises BadInput for a bundle without exits."""
+    latency requirement, and a chooser that follows it; `seen` as in `right_sizing_of`. Raises BadInput for a bundle
+    without exits."""
     problem = right_sizing_of(
         bundle,
         within_s=within_s,
         states_bps=states_bps,
         states_spread=states_spread,
+        seen=seen,
         batch=batch,
         server_first=server_first,
     )
@@ -193,20 +200,24 @@ def map_chooser_of(
     return MapChooser(configuration_map(problem, reward), watch)
 
 
-def each_chooser_of(bundle: Bundle, *, within_s: float, batch: int = 1, server_first: bool = False) -> EachRequest:
+def each_chooser_of(
+    bundle: Bundle, *, within_s: float, seen: Lateness | None = None, batch: int = 1, server_first: bool = False
+) -> EachRequest:
     """Edgent's static optimiser asked again before every request, for the rate measured last; before the first sample,
     for the link that was packed. Raises BadInput for a bundle without exits, NoPlan where no exit fits in memory."""
-    problem = right_sizing_of(bundle, within_s=within_s, batch=batch, server_first=server_first)
+    problem = right_sizing_of(bundle, within_s=within_s, seen=seen, batch=batch, server_first=server_first)
     watch = TableChooser(table_of(bundle, batch=batch, server_first=server_first), Habits(deadline_s=within_s))
     return EachRequest.of(problem, watch)
 
 
-def right_sized_choice(bundle: Bundle, *, within_s: float, batch: int = 1, server_first: bool = False) -> Choice:
+def right_sized_choice(
+    bundle: Bundle, *, within_s: float, seen: Lateness | None = None, batch: int = 1, server_first: bool = False
+) -> Choice:
     """Edgent's static optimiser for a bundle with exits and the link it was packed for: exit and cut, once and for all.
 
     Raises BadInput for a bundle without exits, NoPlan with the nearest miss where no exit is in time.
     """
-    plan = edgent(right_sizing_of(bundle, within_s=within_s, batch=batch, server_first=server_first))
+    plan = edgent(right_sizing_of(bundle, within_s=within_s, seen=seen, batch=batch, server_first=server_first))
     return Choice(
         cut=asked_cut(plan.cuts[0], plan.first),
         codec=plan.codec,

@@ -17,12 +17,13 @@ from conftest import Call
 
 from isthmus.adapt import EachRequest
 from isthmus.bundle import open_bundle
+from isthmus.errors import NoPlan
 from isthmus.graph import OUTPUT
 from isthmus.link import Trace
 from isthmus.link.shape import ShapedLink
 from isthmus.model import digits_test
-from isthmus.record import read_journal
-from isthmus.session import connect, each_chooser_of, ready
+from isthmus.record import Lateness, read_journal
+from isthmus.session import connect, each_chooser_of, ready, right_sized_choice, right_sizing_of
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +106,28 @@ def test_a_link_that_falls_brings_the_work_home(bundle: Path, address: str) -> N
     assert (first.exit, first.ran) == ("exit3", "server")
     assert (step.cut, step.trouble) == (OUTPUT, "")
     assert (step.estimate_bps or 0) < 1e5
+
+
+def test_a_promise_for_the_next_run_is_made_from_the_journal_of_this_one(
+    call: Call, bundle: Path, address: str, tmp_path: Path
+) -> None:
+    journal, words = tmp_path / "run.jsonl", ("--to", address, "--requests", 24, "--slowdown", 1, "--json")
+    code, _, err = call("run", bundle, *words, "--cut", "@input", "--journal", journal)
+    assert code == 0, err
+    code, out, err = call("run", bundle, *words, "--planner", "edgent", "--deadline", "5s", "--late-from", journal)
+    assert code == 0, err
+    assert [use["exit"] for use in json.loads(out)["exits"]] == ["exit3"]
+    assert "one in ten takes longer by: exchanges" in " ".join(err.split())
+    code, _, err = call("run", bundle, *words, "--late-from", journal)
+    assert (code, "--late-from is for planners that promise" in " ".join(err.split())) == (2, True)
+
+
+def test_what_a_run_showed_is_counted_with(bundle: Path) -> None:
+    """Where one in ten takes a million times as long nothing can be promised; else it can."""
+    opened = open_bundle(bundle)
+    assert right_sized_choice(opened, within_s=5.0).exit == "exit3"
+    late = Lateness(link=1e6, device=1e6, server=None)
+    problem = right_sizing_of(opened, within_s=5.0, seen=late)
+    assert (problem.links[0].late, [m.late for m in problem.machines]) == (1e6, [1e6, 0.0])
+    with pytest.raises(NoPlan, match=r"in 95% of requests"):
+        right_sized_choice(opened, within_s=5.0, seen=late)

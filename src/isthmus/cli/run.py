@@ -18,6 +18,7 @@ from isthmus.cli.batched import Callers, send_batched, show_callers
 from isthmus.cli.common import BatchOption, Json, emit, err, interruptible, out, progress_bar, today
 from isthmus.cli.edgent import States, past_of, say_unmet
 from isthmus.cli.planning import PrivateUntil
+from isthmus.cli.promising import LateFrom, lateness_of
 from isthmus.codec import Array
 from isthmus.errors import BadInput, Remote
 from isthmus.model import Model
@@ -98,6 +99,7 @@ def run(
         ),
     ] = None,
     states: States = None,
+    late_from: LateFrom = None,
     early: Annotated[bool, typer.Option("--early", help="Inputs leave at the first exit that is sure.")] = False,
     data: Annotated[Path | None, typer.Option(help="Inputs (.npz, one array an input); seeded noise without.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Recompute every answer here and compare.")] = False,
@@ -127,7 +129,7 @@ def run(
     here = ready(bundle, threads=threads, slowdown=slowdown)
     say_alone(here)
     back = here.bundle.plan.first == "server" if server_first is None else server_first
-    chooser = _chooser(here, planner, cut, codec, exit_at, seconds(deadline), states, batch, back)
+    chooser = _chooser(here, planner, cut, codec, exit_at, seconds(deadline), states, late_from, batch, back)
     with ExitStack() as stack:
         log = stack.enter_context(Journal(journal, _header(here, to))) if journal is not None else None
         steps = Steps(log)
@@ -165,10 +167,14 @@ def _chooser(
     exit_at: str,
     within_s: float,
     states: list[Path] | None,
+    late_from: Path | None,
     batch: int,
     back: bool,
 ) -> Chooser | None:
     """Whoever decides, where it is not the session's own. `back`: the server runs the part before the cut."""
+    seen = lateness_of(late_from)
+    if seen is not None and not planner.startswith("edgent"):
+        raise BadInput(f"--late-from is for planners that promise a deadline, as edgent and edgent_map, not {planner}")
     if planner == "dynamic":
         if states:
             raise BadInput("--states are for --planner edgent_map")
@@ -186,8 +192,8 @@ def _chooser(
             what = "the link that was packed" if planner == "edgent" else "the rate measured last"
             raise BadInput(f"--states are for --planner edgent_map; {planner} plans for {what}")
         if planner == "edgent_each":
-            return each_chooser_of(here.bundle, within_s=within_s, batch=batch, server_first=back)
-        return Fixed(right_sized_choice(here.bundle, within_s=within_s, batch=batch, server_first=back))
+            return each_chooser_of(here.bundle, within_s=within_s, seen=seen, batch=batch, server_first=back)
+        return Fixed(right_sized_choice(here.bundle, within_s=within_s, seen=seen, batch=batch, server_first=back))
     past = past_of(states)
     reward: RewardName = "accuracy_first" if planner == "edgent_map_accuracy" else "edgent"
     chooser = map_chooser_of(
@@ -196,6 +202,7 @@ def _chooser(
         within_s=within_s,
         states_bps=past.states_bps,
         states_spread=past.spread,
+        seen=seen,
         batch=batch,
         server_first=back,
     )
