@@ -97,6 +97,26 @@ def test_a_late_answer_is_finished_by_the_device() -> None:
     assert not World({1: TABLE}, constant(1e6)).go(EVERY, np.array([0.0])).late.any()
 
 
+def test_an_answer_that_comes_while_the_device_computes_too_is_in_time() -> None:
+    """`early` needs 15 ms, 160 ms of sending and 17 more; the other 105 ms of the device begin at `give_up_s`."""
+    world = World({1: TABLE}, constant(10e6))
+    alone = float(world.go(np.array([1]), np.array([0.0])).ended_s[0])
+    for give_up_s, late in ((alone - 0.11, True), (alone - 0.10, False), (alone - 0.01, False)):
+        went = world.go(np.array([1]), np.array([0.0]), give_up_s=give_up_s)
+        assert went.late.tolist() == [late]
+        assert float(went.ended_s[0]) == pytest.approx(give_up_s + 0.105 if late else alone)
+        assert float(went.rest_s[0]) == pytest.approx(0.105 if late else 0.0)
+
+
+def test_where_the_server_runs_first_the_device_does_not_race() -> None:
+    back = replace(TABLE, first="server")
+    world = World({1: back}, constant(10e6))
+    alone = float(world.go(np.array([1]), np.array([0.0])).ended_s[0])
+    went = world.go(np.array([1]), np.array([0.0]), give_up_s=alone - 0.03)
+    assert went.late.tolist() == [True]
+    assert float(went.ended_s[0]) == pytest.approx(alone - 0.03 + 0.12)
+
+
 def test_a_head_longer_than_the_deadline_is_finished_at_once() -> None:
     went = World({1: TABLE}, constant(1e9), deadline_s=0.04).go(EVERY, np.array([0.0]))
     assert went.late.tolist() == [False, False, True, False]
