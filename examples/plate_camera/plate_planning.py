@@ -92,7 +92,7 @@ def known(pipeline: Pipeline, setting: Setting, cut: str, pictures: Sequence[Sce
     here = measure(pipeline.engine, how, taken=time.strftime("%Y-%m-%d"), clock=time.perf_counter)
     found = Known(here, {}, {})
     problem = problem_of(pipeline, found, setting)
-    found.narrow.update({end: narrowness(pipeline, problem, end, pictures) for end in (cut, OUTPUT)})
+    found.narrow.update({end: narrowness(pipeline, problem, end, pictures, 4 * runs) for end in (cut, OUTPUT)})
     for name in CODED:
         way = Way(cut, f"{name}{SUFFIX}", with_wire(problem, cut, int(name.removeprefix("int"))))
         found.coded[cut, way.codec] = pipeline.judged(way, pictures).sent_bytes
@@ -194,7 +194,7 @@ def with_wire(problem: Problem, cut: str, bits: int) -> BitPlan:
     return BitPlan(weights=eight.weights, outputs={**eight.outputs, **crossing})
 
 
-def narrowness(pipeline: Pipeline, problem: Problem, cut: str, pictures: Sequence[Scene], rounds: int = 30) -> float:
+def narrowness(pipeline: Pipeline, problem: Problem, cut: str, pictures: Sequence[Scene], rounds: int) -> float:
     """How long the network up to a cut takes with 8 bits beside floating point: in turns, medians.
     Runtimes gain from 8 bits on wide layers and on processors made for it; this head has 8 to 24 channels."""
     bits = uniform(problem, cut, 8).bits
