@@ -7,7 +7,8 @@ is not answered yet); nobody is saved by the device finishing late answers. Repo
 tells how good a plan for its first rate happens to be.
 
 History and playing parts are different files. The history's median is brought to the rate at which the device alone and
-the server are equally fast to the first exit, the requirement is 1.5 times what that takes. Of every file that is not
+the server are equally fast to the first exit, the requirement is 1.5 times what that takes, by what the device takes in
+use: a few requests before tell how many times as slow as its profile it is. Of every file that is not
 history the part in which the rate spreads most stands for it, and of those the `--live-parts` that spread most are
 played, beginning with number `--rank`: where there is something to follow, however it begins.
 """
@@ -31,7 +32,7 @@ from shaped_runs import packed
 from isthmus.adapt import bandwidth_states, belief_spread
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.files import write_json
-from isthmus.graph import graph_of
+from isthmus.graph import OUTPUT, graph_of
 from isthmus.link import Link, Trace
 from isthmus.model import Model, load_model
 from isthmus.plan import Problem
@@ -46,6 +47,8 @@ from isthmus.simulate import Served, served
 SLOWDOWN = {"b_alexnet": 120.0, "digits": 1500.0}
 """So slow that the first exit takes some 100 ms on the device, as on a small board; digits is a tiny network."""
 DELAY_S = 0.005
+EVERY_S = 0.2
+SEEN_S = 5.0
 RUNS, REST_S = 8, 0.05
 """Of every part where the profile is measured: a core that has rested so long is as slow as one in use."""
 
@@ -98,15 +101,17 @@ def exit_table(model: Model, shares: Sequence[float]) -> ExitTable:
 
 def played(name: str, path: Path, sets: Sequence[Set], going: Going) -> list[dict[str, Any]]:
     """Every set and policy with one bundle."""
-    net = net_of(name, open_bundle(path))
+    profiled = net_of(name, open_bundle(path))
     going.keep.mkdir(parents=True, exist_ok=True)
     inputs = going.keep / "input.npy"
     np.save(inputs, next(iter(load_model(f"zoo:{name}").random_inputs(1, 0).values())))
-    tie_bps, tie_s = net.tie()
-    within_s = ALLOWED[-1] * tie_s
-    settings = Settings(going.seconds, every_s=max(0.2, within_s), share=1.0, rounds=1, delay_s=DELAY_S)
+    settings = Settings(going.seconds, every_s=EVERY_S, share=1.0, rounds=1, delay_s=DELAY_S)
     rows = []
     with machines(path, inputs, going.keep, settings) as device:
+        net = in_use(device, profiled)
+        tie_bps, tie_s = net.tie()
+        within_s = ALLOWED[-1] * tie_s
+        device.settings = replace(settings, every_s=max(EVERY_S, within_s))
         for data in sets:
             scaled = data.scaled(tie_bps / data.median_bps)
             parts = liveliest(scaled.playing, going.seconds)[going.rank : going.rank + going.parts]
@@ -121,6 +126,20 @@ def played(name: str, path: Path, sets: Sequence[Set], going: Going) -> list[dic
                 }
             )
     return rows
+
+
+def in_use(device: Device, net: Net) -> Net:
+    """The same network on a device as slow as some requests to the first exit show it to be."""
+    first = net.ahead[0]
+    link = Link(1e6, 1e6, 2 * DELAY_S)
+    steps, _ = device.play(
+        "seen", Trace.of([0], [1e6], duration_s=SEEN_S), link, choice=(OUTPUT, "float32"), exit=first.exit.output
+    )
+    factor = float(np.median([s.seconds.local for s in steps])) / first.home_s
+    print(f"{net.name}: in use the device takes {factor:.2f} times what its profile says", file=sys.stderr, flush=True)
+    near, *others = net.problem.machines
+    problem = replace(net.problem, machines=(replace(near, factor=factor), *others))
+    return Net.of(net.name, problem, [e.accuracy or 0.0 for e in problem.exits])
 
 
 def net_of(name: str, bundle: Bundle) -> Net:
@@ -172,6 +191,7 @@ def replayed(device: Device, name: str, part: Trace, problem: Problem) -> list[S
         steps, _ = device.play(name, wire, link, choice=(row.cut, row.codec), exit=row.exit)
     else:
         asked = {"within_s": within_s, "states_bps": problem.states_bps, "states_spread": problem.states_spread}
+        asked["device_factor"] = problem.machines[0].factor
         steps, _ = device.play(name, wire, link, strategy=name, **asked)
     return [s for s in steps if s.t_s >= LEAD_S]
 

@@ -34,8 +34,8 @@ WARM = 300
 class Order(BaseModel):
     """One replay. `choice` (cut, codec) and `exit` for one that never changes; `moments_s` and `choices` for one who
     knows beforehand; `strategy` for those that choose among exits (`edgent_map`, `edgent_map_accuracy`, `edgent_each`),
-    for a requirement, bandwidth states and their spread; none of them for the chooser that learns. `link`: what is
-    believed at first, (up bit/s, down bit/s, rtt s, fixed s)."""
+    for a requirement, bandwidth states and their spread, on a device so many times as slow as its profile says; none of
+    them for the chooser that learns. `link`: what is believed at first, (up bit/s, down bit/s, rtt s, fixed s)."""
 
     name: str
     start_s: float
@@ -48,6 +48,7 @@ class Order(BaseModel):
     exit: str | None = None
     strategy: str = ""
     within_s: float | None = None
+    device_factor: float = 1.0
     states_bps: tuple[float, ...] = ()
     states_spread: tuple[float, ...] = ()
     moments_s: tuple[float, ...] = ()
@@ -116,7 +117,8 @@ def strategist(order: Order, here: Ready) -> Chooser:
     found = right_sizing_of(
         here.bundle, within_s=order.within_s, states_bps=order.states_bps, states_spread=order.states_spread
     )
-    problem = replace(found, links=(link,))
+    device = replace(found.machines[0], factor=order.device_factor)
+    problem = replace(found, links=(link,), machines=(device, *found.machines[1:]))
     watch = TableChooser(replace(table_of(here.bundle), link=link), Habits(deadline_s=order.within_s))
     if order.strategy == "edgent_each":
         return EachRequest.of(problem, watch)
