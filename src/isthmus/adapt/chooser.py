@@ -33,8 +33,10 @@ SLOW = 2.0
 many times as long as believed."""
 LATE_S = 0.02
 LATE = 0.1
-"""An answer is late this much after it was expected, or this share of what was expected, whichever is more: a busy
-machine is late by more than a small network takes, and what the device computes beside a good answer is wasted."""
+WASTE = 0.25
+"""An answer is late this much after it was expected, or this share of what was expected, or of what the device would
+have to do, whichever is more: a busy machine is late by more than a small network takes, and what the device computes
+beside a good answer is wasted."""
 STEP_S = 0.5
 """What is believed ages in steps of this: the rate loses a part in a thousand by then, a server's load 3 %. So that the
 next decision can be made before it is asked for."""
@@ -223,9 +225,7 @@ class TableChooser:
         """What it costs on average that answers may be late: the rest on the device, as often as that was so."""
         if size.whole is None:
             return 0.0
-        slower = float(latency[size.whole]) / max(float(size.table.device_s[size.whole]), 1e-12)
-        rest_s = float(latency[size.whole]) - slower * size.heads_s
-        risk_s: NDArray[np.float64] = self._lateness.share * size.table.sends_up * (LATE_S + rest_s)
+        risk_s: NDArray[np.float64] = self._lateness.share * size.table.sends_up * (LATE_S + _rest_s(size, latency))
         return risk_s
 
     def _no_faster_than(self, up_bps: float, now_s: float) -> float:
@@ -255,7 +255,7 @@ class TableChooser:
         if size.whole is None or at == size.whole:
             return None
         expected_s = float(latency[at])
-        return expected_s + max(LATE_S, LATE * expected_s)
+        return expected_s + max(LATE_S, LATE * expected_s, WASTE * float(_rest_s(size, latency)[at]))
 
     def _in_time(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
         """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,
@@ -263,7 +263,8 @@ class TableChooser:
         deadline_s = self.habits.deadline_s
         if deadline_s is None:
             return size.every, "cheapest"
-        careful = self._latency_s(size, self._bandwidth.low_bps(now_s), self._downlink.low_bps(now_s), now_s)
+        low_bps = self._no_faster_than(self._bandwidth.low_bps(now_s), now_s)
+        careful = self._latency_s(size, low_bps, self._downlink.low_bps(now_s), now_s)
         for priced, why in ((careful, "cheapest that is surely in time"), (latency, "cheapest that should be in time")):
             meets = np.flatnonzero(priced <= deadline_s)
             if meets.size:
@@ -351,3 +352,11 @@ class TableChooser:
             if told.device_s is not None:
                 measured_s = told.device_s
             self._device.observe(measured_s, float(size.table.device_s[row]), now_s)
+
+
+def _rest_s(size: Size, latency: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the device would have to do behind every cut, at the load that `latency` was priced with."""
+    assert size.whole is not None
+    slower = float(latency[size.whole]) / max(float(size.table.device_s[size.whole]), 1e-12)
+    rest_s: NDArray[np.float64] = slower * (size.table.device_s[size.whole] - size.heads_s)
+    return rest_s

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from isthmus.errors import Late
+from isthmus.errors import Late, Remote
 from isthmus.run.connection import Heard, Ticket
 from isthmus.run.types import Arrays
 
@@ -35,6 +35,10 @@ class Beside:
         """Whether there is nothing more to wait for."""
         return not self._thread.is_alive()
 
+    def wait(self) -> None:
+        """Until it has ended."""
+        self._thread.join()
+
     def _run(self) -> None:
         begun = self._clock()
         try:
@@ -46,11 +50,13 @@ class Beside:
 
 
 def overtaken(ticket: Ticket, beside: Beside) -> Heard | None:
-    """The server's word if it comes before the device is done, else None. Raises what a ticket raises when the server
-    said no or was lost."""
+    """The server's word if it comes before the device is done. None, and the device is done, where it does not come or
+    is no answer."""
     while not beside.ended:
         try:
             return ticket.wait(SLICE_S)
         except Late:
             continue
+        except Remote:
+            beside.wait()
     return None
