@@ -215,3 +215,20 @@ def test_codes_are_sent_where_they_are_allowed_and_shorter() -> None:
 def test_the_least_of_all_that_distort_more_is_the_cap() -> None:
     rows = [solution("c", 1, 30.0), solution("e", 2, 35.0), solution("a", 3, 40.0)]
     assert estimate(known(problem(), e=0.3, a=0.1), rows)["c"] == pytest.approx(0.1)
+
+
+def test_every_picture_faster_than_the_pick_is_measured() -> None:
+    """One that is estimated to lose more than a faster one may lose less."""
+    of = picture_problem()
+    assert of.distortions is not None
+    sizes = {"webp:50": (60, 1e-3), "webp:75": (70, 2e-3), "jpeg:75": (80, 3e-3), "jpeg:95": (90, 1e-4)}
+    uploads = {name: Upload(error=error, sample_bytes=size) for name, (size, error) in sizes.items()}
+    of = replace(of, distortions=of.distortions.model_copy(update={"uploads": uploads}))
+    losses: dict[str, float] = {}
+    found = joint(of)
+    while (wanted := next(to_measure(found.solutions, 0.01), None)) is not None:
+        losses[wanted.name] = 0.001 if wanted.codec == "jpeg:75" else 0.5
+        found = found.with_losses(replace(of, losses=losses))
+    assert "@input/webp:75" in losses
+    assert "@input/jpeg:95" not in losses
+    assert PLANNERS["autosplit"](replace(of, losses=losses)).codec == "jpeg:75"

@@ -90,14 +90,15 @@ def with_front(every: Iterable[Solution]) -> list[Solution]:
 
 def to_measure(solutions: Iterable[Solution], most: float, within_s: float | None = None) -> Iterator[Solution]:
     """Of solutions in order of time, what has to be measured next to be sure of the fastest that loses at most `most`
-    (a share): the front up to the first that was measured to. Those later than `within_s` are left out."""
+    (a share): the front up to the first that was measured to, and pictures, whose estimates say little. Those later
+    than `within_s` are left out."""
     for solution in solutions:
         if within_s is not None and solution.total_s > within_s:
             return
         known = solution.measured or solution.agreed
         if known and solution.loss is not None and solution.loss <= most:
             return
-        if solution.front and measurable(solution):
+        if (solution.front or ":" in solution.codec) and measurable(solution):
             yield solution
 
 
