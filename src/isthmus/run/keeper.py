@@ -243,7 +243,8 @@ class Keeper:
             if connection.lost is None:
                 self._health.revived(self._clock())
                 self._usable.set()
-                self._wake.set()  # whether a probe is wanted now is looked up at once
+                self._looked_s = -math.inf  # whether a probe is wanted now is looked up at once
+                self._wake.set()
 
     def _drop(self) -> None:
         with self._lock:

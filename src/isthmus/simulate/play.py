@@ -100,10 +100,11 @@ class _Player:
         """Nothing is on its way until then: probes may be sent, and come back. `apart_s`: the device computes, and
         nobody looks whether a probe is wanted sooner after the last look than that, but at the end."""
         while (now_s := max(self._look_s, self._looked_s + apart_s)) < until_s:
-            self._looked_s = now_s
             self._look_s = now_s + TICK_S
             if now_s < self._blocked_s:
                 self._look_s = min(self._look_s, self._blocked_s)
+            else:
+                self._looked_s = now_s
             self._deliver(now_s)
             if self._probe is None and now_s >= self._blocked_s:
                 size = self._chooser.probe_bytes(now_s)
@@ -178,6 +179,7 @@ class _Player:
         """The live client pings after a pause from when the answer was late, but not before the device was done, and
         sends again when a ping has come back."""
         self._strikes += 1
+        self._looked_s = -math.inf  # and looks at once whether a probe is wanted
         pause_s = min(LONGEST_PAUSE_S, TICK_S * 2.0 ** (self._strikes - 1))
         world = self._world
         tried_s = world.away.back_s(max(gave_up_s, late_s + pause_s))
