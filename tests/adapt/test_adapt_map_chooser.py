@@ -198,3 +198,23 @@ def test_a_probe_is_sent_only_where_its_news_would_change_something() -> None:
     doubtful.choose(4.0)
     doubtful.observe(request(4.2, 8e6))
     assert doubtful.probe_bytes(100.0) > 0
+
+
+def test_planning_anew_goes_by_a_request_that_crawled_too() -> None:
+    """A kilobyte shows no rate; that it took two seconds does."""
+    asked: list[float] = []
+
+    def plan(bps: float) -> ConfigRow:
+        asked.append(bps)
+        return config().at(bps)
+
+    made = EachRequest(plan, watch(), 4e6)
+    for k in range(3):
+        made.observe(request(0.2 * k, 4e6))
+    made.choose(1.0)
+    for k in range(2):
+        slow = request(1.0 + 2 * k, 4e6).model_copy(update={"evidence": Evidence(), "up_bytes": 1000})
+        made.observe(slow.model_copy(update={"seconds": Seconds(total=2.0, up=2.0)}))
+    made.choose(5.0)
+    assert asked[0] == 4e6
+    assert asked[-1] < 50e3

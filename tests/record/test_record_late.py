@@ -54,6 +54,8 @@ def test_kinds_are_compared_with_their_own() -> None:
     steps = [split(k, 0.1 if k % 2 else 1.0, cut="a" if k % 2 else "b") for k in range(40)]
     found = late_of(steps)
     assert (found.link, found.device, found.server) == pytest.approx((0.0, 0.0, 0.0))
+    shallow = [s.model_copy(update={"cut": "a", "exit": "exit1" if s.cut == "a" else None}) for s in steps]
+    assert late_of(shallow).link == pytest.approx(0.0)
     mixed = [s.model_copy(update={"cut": "a"}) for s in steps]
     assert (late_of(mixed).link or 0) > 0.5
 
@@ -82,6 +84,13 @@ def test_an_answer_that_never_came_is_later_than_any() -> None:
     assert late_of([*late, given_up(48), given_up(49)]).link == pytest.approx(0.5)
     with pytest.raises(BadInput, match=r"more than one exchange in ten was given up"):
         late_of([*some, *(given_up(k) for k in range(6))])
+
+
+def test_what_was_refused_is_nobodys_work() -> None:
+    """The device computed all of it instead of its part: that is not the part being late."""
+    refused = [local(k, 0.9, asked="a", trouble="the server refused it") for k in range(8)]
+    found = late_of([*refused, *(split(k) for k in range(8, 48))])
+    assert (found.link, found.device, found.server) == pytest.approx((0.0, 0.0, 0.0))
 
 
 def test_too_few_requests_say_how_many_there_are() -> None:
