@@ -176,8 +176,8 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     usual = Setting()
-    parser.add_argument("--pictures", type=int, default=300, help="to choose by, and as many others to report")
-    parser.add_argument("--requests", type=int, default=60, help="over the link, a way; 0 leaves the link out")
+    parser.add_argument("--pictures", type=int, default=200, help="to choose by, and as many others to report")
+    parser.add_argument("--requests", type=int, default=40, help="over the link, a way; 0 leaves the link out")
     parser.add_argument("--slowdown", type=float, default=usual.slowdown, help="camera beside this machine")
     parser.add_argument("--uplink", default=usual.up)
     parser.add_argument("--rates", default="500kbit,2Mbit,5Mbit", help="other uplinks to plan for")
