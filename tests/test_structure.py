@@ -12,8 +12,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "isthmus"
 ORDER = [
-    "version", "errors", "units", "files", "own", "model", "graph", "quant", "codec", "engine", "profile", "link", "plan",
-    "bundle", "record", "run", "adapt", "simulate", "report", "session", "demo", "cli", "__main__",
+    "version", "errors", "units", "files", "own", "model", "graph", "quant", "codec", "engine", "profile", "link",
+    "plan", "bundle", "record", "run", "adapt", "simulate", "report", "session", "demo", "cli", "__main__",
 ]  # fmt: skip
 """The path of the data; a package imports only what stands to its left."""
 STRANGERS = {
