@@ -33,7 +33,7 @@ from isthmus.units import rate_bps, seconds, show_seconds, size_bytes
 
 UPLOADS = ("int8", "float32", *(name for name in picture_names() if name.startswith("jpeg")))
 """How a picture may be sent instead. Cameras write JPEG in hardware; WebP is another matter (at 20 × slower, 0.2 s)."""
-REST_S = 0.05
+REST_S = 0.02
 """Pause before what is timed: both machines wait for the link between requests, and a part that is run now and then
 takes up to twice as long as the same part over and over."""
 CODED = ("int2", "int3", "int4")
@@ -85,14 +85,14 @@ class Choosing:
     picked: Solution
 
 
-def known(pipeline: Pipeline, setting: Setting, cut: str, pictures: Sequence[Scene], *, runs: int = 8) -> Known:
+def known(pipeline: Pipeline, setting: Setting, cut: str, pictures: Sequence[Scene], *, runs: int = 5) -> Known:
     """Measure here what plans hang on; `cut` is the narrow place."""
     codecs = (*CODECS, *(f"{name}{SUFFIX}" for name in CODED), *UPLOADS[2:])
     how = Measuring((1,), runs, codecs, rest_s=REST_S)
     here = measure(pipeline.engine, how, taken=time.strftime("%Y-%m-%d"), clock=time.perf_counter)
     found = Known(here, {}, {})
     problem = problem_of(pipeline, found, setting)
-    found.narrow.update({end: narrowness(pipeline, problem, end, pictures, 4 * runs) for end in (cut, OUTPUT)})
+    found.narrow.update({end: narrowness(pipeline, problem, end, pictures, 6 * runs) for end in (cut, OUTPUT)})
     for name in CODED:
         way = Way(cut, f"{name}{SUFFIX}", with_wire(problem, cut, int(name.removeprefix("int"))))
         found.coded[cut, way.codec] = pipeline.judged(way, pictures).sent_bytes

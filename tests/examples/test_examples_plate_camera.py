@@ -36,7 +36,10 @@ def cut(pipeline: Pipeline) -> str:
 
 @pytest.fixture(scope="module")
 def measured(pipeline: Pipeline, cut: str) -> Known:
-    return known(pipeline, Setting(), cut, list(scenes(4, VALIDATION_SEED)), runs=1)
+    """Once, and without pauses: how long things take does not matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plate_planning.REST_S", 0.0)
+        return known(pipeline, Setting(), cut, list(scenes(4, VALIDATION_SEED)), runs=1)
 
 
 def test_the_committed_network_reads_plates_it_never_saw(pipeline: Pipeline) -> None:
