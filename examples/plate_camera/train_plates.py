@@ -130,7 +130,7 @@ class Training:
         self.optimiser.step()
         self.schedule.step()
         self.done += 1
-        return lost.item()
+        return float(lost.item())
 
     def keep(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
@@ -157,7 +157,8 @@ class Training:
                 if self.done % (2 * _EVERY) == 0:
                     self.keep(path)
         self.keep(path)
-        return self.network.eval()
+        self.network.eval()
+        return self.network
 
 
 def export(network: Plates, path: Path) -> None:
