@@ -149,11 +149,12 @@ def quantised(name: str, data: Sequence[str], to: Path) -> Path:
 def profiled(name: str, place: str, folder: Path, asked: argparse.Namespace) -> list[str]:
     """The option that names a machine's profile, taken on its core; the device's is declared as slow as its share is.
 
+    With a rest before each run: in use, too, a part does not follow upon itself, and its caches are cold.
     Not under the quota: the kernel notices at its tick that a quota is used up, so a part of some milliseconds runs
     through unhindered after a rest (3.7 ms where it takes 22 in a run of requests) and its successor pays."""
     file = str(folder / f"{place}.json")
     slow = 1 / asked.share if place == "device" else 1.0
-    words = ["profile", name, "--out", file, "--runs", str(asked.runs), "--slowdown", f"{slow:.4f}", "--json"]
+    words = ["profile", name, "--out", file, "--runs", str(asked.runs), "--rest", "12ms", "--slowdown", f"{slow:.4f}"]
     line = [*on_core(0 if place == "device" else 1), sys.executable, "-m", "isthmus", *words]
     if not Path(file).exists():
         subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
