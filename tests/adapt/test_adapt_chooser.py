@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from chooser_rig import MS, TABLE, settled, step, table_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,62 +18,7 @@ from isthmus.adapt.lateness import FIRST
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.link.types import Link
-from isthmus.plan.cost import CostTable
-from isthmus.record.types import Evidence, Ran, Seconds, Step
-
-MS = 1e-3
-
-
-def table_of(*rows: tuple[str, float, float, float], link: Link | None = None) -> CostTable:
-    """Rows of (cut, device ms, server ms, kB up); what sends anything gets 1 kB back."""
-    up = np.array([row[3] * 1e3 for row in rows])
-    return CostTable(
-        cuts=tuple(row[0] for row in rows),
-        codecs=("float32",) * len(rows),
-        device_s=np.array([row[1] * MS for row in rows]),
-        server_s=np.array([row[2] * MS for row in rows]),
-        up_bytes=up,
-        down_bytes=np.where(up > 0, 1e3, 0.0),
-        link=link or Link(20e6, 20e6, rtt_s=5 * MS),
-    )
-
-
-TABLE = table_of((INPUT, 0, 10, 600), ("early", 15, 9, 200), ("late", 60, 5, 30), (OUTPUT, 120, 0, 0))
-
-
-def step(
-    t_s: float,
-    cut: str = "early",
-    *,
-    up_bps: float | None = None,
-    trouble: str = "",
-    probe: bool = False,
-    total: float = 0.05,
-    server_s: float | None = None,
-    queue_s: float | None = None,
-    head: float = 0.0,
-) -> Step:
-    ran: Ran = "device" if cut == OUTPUT or trouble else "split"
-    return Step(
-        kind="probe" if probe else "request",
-        id=0,
-        t_s=t_s,
-        ran=ran,
-        cut=cut,
-        codec="float32",
-        seconds=Seconds(total=total, head=head, local=head if ran == "device" else 0.0),
-        evidence=Evidence(up_bps=up_bps, server_s=server_s, queue_s=queue_s),
-        trouble=trouble,
-    )
-
-
-def settled(bps: float, table: CostTable = TABLE, habits: Habits | None = None) -> TableChooser:
-    """A chooser that has seen this rate five times; the next moment is 5 s."""
-    chooser = TableChooser(table, habits)
-    for t in range(5):
-        chooser.choose(t)
-        chooser.observe(step(t, up_bps=bps))
-    return chooser
+from isthmus.record.types import Evidence, Seconds, Step
 
 
 @given(st.floats(1e4, 1e9), st.floats(0.2, 50), st.floats(0.5, 5))
@@ -341,72 +287,4 @@ def test_a_short_transfer_that_is_a_little_late_tells_nothing() -> None:
     for t in range(5, 8):
         up = Seconds(total=0.1, up=12 * MS)
         chooser.observe(Step(id=t, t_s=t, ran="split", cut="late", codec="float32", seconds=up, up_bytes=1000))
-    assert chooser.beliefs[0] == pytest.approx(1e6, rel=0.01)
-
-
-def test_the_device_begins_too_when_an_answer_is_late() -> None:
-    chooser = settled(20e6)
-    choice = chooser.choose(5)
-    assert choice.cut == "late"
-    assert choice.predicted_s is not None
-    assert choice.give_up_s == pytest.approx(choice.predicted_s + 20 * MS), "a hiccup of 10 ms is nothing to begin for"
-    slow = table_of((INPUT, 0, 800, 1), (OUTPUT, 2000, 0, 0))
-    long = settled(20e6, slow).choose(5)
-    assert long.cut == INPUT
-    assert long.predicted_s is not None
-    assert long.give_up_s == pytest.approx(long.predicted_s + 500 * MS), "two seconds of work are not begun lightly"
-    alone = settled(1e5).choose(5)
-    assert (alone.cut, alone.give_up_s) == (OUTPUT, None)
-
-
-def test_a_probe_that_is_not_back_yet_says_how_fast_the_link_is_at_most() -> None:
-    """12.5 kB need 5 ms at 20 Mbit/s; after 1 s without them the link carries 0.1 Mbit/s at most."""
-    chooser = settled(20e6)
-    assert chooser.choose(7.0).cut != OUTPUT
-    assert chooser.probe_bytes(7.1) > 0
-    assert chooser.choose(7.105).cut != OUTPUT
-    assert chooser.choose(8.1).cut == OUTPUT
-    assert chooser.beliefs[0] == pytest.approx(20e6, rel=0.01), "it is no sample"
-    chooser.observe(step(7.1, probe=True, up_bps=20e6))
-    assert chooser.choose(8.2).cut != OUTPUT
-
-
-def test_who_has_been_late_before_must_be_the_faster_for_it() -> None:
-    """`near` is 2 ms faster than the device as a rule, and may cost 90 more: worth it while it is hardly ever late."""
-    table = table_of(("near", 30, 8, 140), (OUTPUT, 111, 0, 0))
-
-    def after(late: int, of: int) -> str:
-        chooser = TableChooser(table, Habits(margin=0.0))
-        for t in range(of):
-            sent = step(t, "near", up_bps=17e6).model_copy(update={"up_bytes": 140_000})
-            chooser.observe(sent.model_copy(update={"trouble": "no answer", "ran": "device"}) if t < late else sent)
-        return chooser.choose(of + 1).cut
-
-    assert after(0, 60) == "near"
-    assert after(6, 60) == OUTPUT
-    assert after(1, 300) == "near", "that was long ago"
-
-
-def test_what_goes_up_goes_behind_a_probe() -> None:
-    """0.1 s at 1 Mbit/s: the device alone is faster than a wait and what `last` takes."""
-    table = table_of((INPUT, 0, 10, 600), ("last", 80, 1, 1), (OUTPUT, 120, 0, 0))
-    chooser = settled(1e6, table)
-    before = chooser.choose(7.0)
-    assert before.cut == "last"
-    assert before.predicted_s is not None
-    assert chooser.probe_bytes(7.1) > 0
-    assert chooser.choose(7.11).cut == OUTPUT
-    behind = chooser.choose(7.195)
-    assert behind.cut == "last"
-    assert behind.predicted_s == pytest.approx(before.predicted_s + 0.1 - 0.095, abs=2 * MS)
-
-
-def test_waiting_behind_a_probe_is_no_news_of_the_link() -> None:
-    """A probe of 12.5 kB takes 0.1 s at 1 Mbit/s, and so does a kilobyte behind it."""
-    chooser = settled(1e6)
-    chooser.choose(7.0)
-    assert chooser.probe_bytes(7.0)
-    for t_s in (7.01, 7.05):
-        up = Seconds(total=0.12, up=0.11)
-        chooser.observe(Step(id=1, t_s=t_s, ran="split", cut="late", codec="float32", seconds=up, up_bytes=1000))
     assert chooser.beliefs[0] == pytest.approx(1e6, rel=0.01)
