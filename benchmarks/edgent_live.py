@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from dynamic_split_live import Device, Settings, machines
-from edgent_dynamic import ALLOWED, NETS, Net, Set, judged
+from edgent_cases import ALLOWED, NETS, Net, Set, judged
 from edgent_static_live import options
 from live_judging import LEAD_S
 from shaped_runs import packed
