@@ -17,7 +17,7 @@ from isthmus.model import load_model
 from isthmus.profile import Profile, Times
 from isthmus.profile.accuracy import Samples, load_samples, measure_accuracy
 from isthmus.profile.calibrate import calibrate
-from isthmus.profile.measure import Measuring, measure, measure_codecs, timing_of
+from isthmus.profile.measure import Measuring, measure, measure_codecs, time_in_turns, timing_of
 from isthmus.profile.types import Timing
 
 
@@ -148,6 +148,22 @@ def test_absurd_measuring_is_refused(wrong: dict[str, object]) -> None:
 def test_the_low_quantile_is_the_fastest_fifth() -> None:
     found = timing_of([5.0, 1.0, 4.0, 2.0, 3.0, 9.0, 9.0, 9.0, 9.0, 9.0])
     assert (found.low_s, found.median_s, found.runs) == (1.5, 7.0, 10)
+
+
+def test_calls_in_turns_meet_the_same_machine() -> None:
+    """A machine that slows down from round to round: one call after the other would compare two machines."""
+    now, order, slow = [0.0], [], iter(range(1, 100))
+
+    def call(name: str, seconds: float) -> None:
+        order.append(name)
+        now[0] += seconds * (2.0 ** (len(order) // 2))
+
+    calls = [lambda: call("few", 3.0), lambda: call("many", 6.0)]
+    few, many = time_in_turns(calls, 4, lambda: now[0], lambda: order.append(f"rest {next(slow)}"))
+    assert order[:2] == ["few", "many"]
+    assert order[2:] == [entry for k in range(4) for entry in (f"rest {2 * k + 1}", "few", f"rest {2 * k + 2}", "many")]
+    assert few.runs == many.runs == 4
+    assert 2 <= many.median_s / few.median_s <= 4 < few.high_s / few.low_s
 
 
 def digits() -> tuple[Engine, Samples]:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,14 @@ from isthmus.model import Model
 from isthmus.model.initializers import is_large
 from isthmus.plan import Plan
 from isthmus.plan.needs import needs
+from isthmus.profile import Profile
 from isthmus.profile.accuracy import Samples
+from isthmus.profile.measure import time_in_turns
 from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Steps, quantised_head
 
 Progress = Callable[[int, int, str], None]
 Footprint = Callable[[Path, Path, int], int | None]
-_ROUNDS = 5
+_ROUNDS = 15
 WORST = 0.1
 """A whole network that stands in for the plan while the server is away gives at most so many other answers than the one
 in floating point: on the samples, and where there are none by its expected loss. A worse one is no answer at all."""
@@ -68,6 +71,8 @@ class Wanted:
     narrow: float | None = None
     whole_loss: float | None = None
     """what the whole network is expected to lose, where it stands in for the plan"""
+    profile: Profile | None = None
+    """the device's; parts are timed as it was taken, after rests or without any (None)"""
 
 
 def few_bits(
@@ -77,6 +82,7 @@ def few_bits(
     samples: Samples | None = None,
     *,
     clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], None] = time.sleep,
     footprint: Footprint = held_bytes,
     progress: Progress | None = None,
 ) -> FewBits:
@@ -99,7 +105,7 @@ def few_bits(
     rows: dict[str, PartRow] = {}
     with tempfile.TemporaryDirectory(prefix="isthmus-parts-") as folder:
         _written(made, model, Path(folder))
-        trial = _Trial(engine, model, wanted, Path(folder), given, clock, footprint)
+        trial = _Trial(engine, model, wanted, Path(folder), given, clock, sleep, footprint)
         for done, (name, (at, bits)) in enumerate(heads.items()):
             row = trial.row(name, at, bits)
             if name == HEAD_FILE or _worth_having(row, wanted, judged=samples is not None):
@@ -166,6 +172,7 @@ class _Trial:
     folder: Path
     inputs: Mapping[str, Array]
     clock: Callable[[], float]
+    sleep: Callable[[float], None]
     footprint: Footprint
 
     def row(self, name: str, cut: Cut, bits: BitPlan) -> PartRow:
@@ -209,20 +216,15 @@ class _Trial:
         return float(np.sqrt(worst)), same / total
 
     def _ratio(self, device: Device, cut: Cut) -> float:
-        """How long the part takes beside the same in floating point, in turns, the fastest of each."""
+        """How long the part takes beside the same in floating point, in turns and as the profile was taken: of parts
+        that follow upon each other the fastest runs count, of those that come after a rest, as in use, the usual."""
         inputs = self.model.random_inputs(1)
-        calls: Sequence[Callable[[], object]] = (
-            lambda: device.head(cut.id, inputs),
-            lambda: self.engine.head(cut.id, inputs),
-        )
-        best = [float("inf")] * 2
-        for turn in range(_ROUNDS + 1):
-            for at, call in enumerate(calls):
-                begun = self.clock()
-                call()
-                took_s = self.clock() - begun
-                best[at] = min(best[at], took_s) if turn else best[at]
-        return max(best[0], 1e-9) / max(best[1], 1e-9)
+        calls = (partial(device.head, cut.id, inputs), partial(self.engine.head, cut.id, inputs))
+        profile = self.wanted.profile
+        rest_s = 0.0 if profile is None else profile.rest_s
+        timings = time_in_turns(calls, _ROUNDS, self.clock, partial(self.sleep, rest_s) if rest_s else None)
+        few_s, float_s = (t.low_s if profile is None else profile.typical_s(t) for t in timings)
+        return max(few_s, 1e-9) / max(float_s, 1e-9)
 
 
 def _crossing(

@@ -94,6 +94,7 @@ def parts_of(machines: Machines, asked: BitsAsked, plan: Plan, link: Link, sampl
         input_leaves=not inputs or any(inputs),
         narrow=asked.narrow,
         whole_loss=None if whole is None else whole.loss,
+        profile=machines.device,
     )
     with progress_bar("quantising") as progress:
         return few_bits(machines.engine, machines.model, wanted, samples, progress=progress)

@@ -138,6 +138,17 @@ def time_call(call: Callable[[], object], runs: int, clock: Clock, rest: Rest | 
     return timing_of([_once(call, clock, rest or _no_rest)[0] for _ in range(runs)])
 
 
+def time_in_turns(
+    calls: Sequence[Callable[[], object]], runs: int, clock: Clock, rest: Rest | None = None
+) -> list[Timing]:
+    """Seconds of each of these calls, one after the other and round after round, so that a slow moment of the machine
+    is no call's own; once to warm up and then `runs` times, `rest` called before each."""
+    for call in calls:
+        call()
+    rounds = [[_once(call, clock, rest or _no_rest)[0] for call in calls] for _ in range(runs)]
+    return [timing_of(seconds) for seconds in zip(*rounds, strict=True)]
+
+
 def timing_of(seconds: Sequence[float]) -> Timing:
     """Spread of repeated measurements. `low_s` is the mean of the fastest fifth: robust on a noisy machine, and not as
     lucky as the single minimum."""
