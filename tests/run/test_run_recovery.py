@@ -53,7 +53,7 @@ class Slow:
     """An engine whose tail waits at a gate, and counts how often each half ran."""
 
     def __init__(self, engine: Engine) -> None:
-        self.model, self.graph, self.cuts = engine.model, engine.graph, engine.cuts
+        self.model, self.graph, self.cuts, self.slowdown = engine.model, engine.graph, engine.cuts, engine.slowdown
         self._engine = engine
         self.gate = threading.Event()
         self.tails = 0

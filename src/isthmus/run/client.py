@@ -366,7 +366,7 @@ def connect_engine(
         raise BadInput(f"a deadline of {deadline_s} s cannot be kept; give seconds above zero")
     if engine.finishes == "never" and mode in ("only_on_device", "prefer_on_device"):
         raise BadInput(f"the mode {mode} needs a whole network on this device, and its memory holds none; take auto")
-    halves, codecs = Halves(engine), Codecs(clips, pictures, written)
+    halves, codecs = Halves(engine), Codecs(clips, pictures, written, slowdown=engine.slowdown)
     early = None if exits is None else Early(halves, exits)
     if early is not None:
         early.to(None).warm_up(clock)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from isthmus.codec import PictureScale, codec_for
 from isthmus.codec.lengths import dtype_name
 from isthmus.codec.raw import Raw
 from isthmus.codec.types import Codec
+from isthmus.engine.slow import SlowDown, wait_s, work_clock
 from isthmus.errors import BadFrame, Refused
 from isthmus.graph import Tensor
 from isthmus.quant import ChannelClip
@@ -32,14 +33,18 @@ OVERHEAD_BYTES = 64 << 10
 class Codecs:
     """Writes and reads crossing tensors. By tensor name: `clips`, the calibrated ranges, and `pictures`, how an input
     is made from a picture; both sides must hold the same. `written` is the writer's own: codec → tensor → the codec
-    that this one is written with instead, as where tensors of several widths cross."""
+    that this one is written with instead, as where tensors of several widths cross. `slowdown`: a machine that is
+    declared slow writes and reads that many times as long, as its profile says, waiting by `wait(seconds)`."""
 
     def __init__(
         self,
         clips: Mapping[str, ChannelClip] | None = None,
         pictures: Mapping[str, PictureScale] | None = None,
         written: Mapping[str, Mapping[str, str]] | None = None,
+        slowdown: float = 1.0,
+        wait: Callable[[float], None] = wait_s,
     ) -> None:
+        self._slow = SlowDown(slowdown, wait, work_clock(1))
         self._clips, self._pictures = dict(clips or {}), dict(pictures or {})
         self._written = {codec: dict(tensors) for codec, tensors in (written or {}).items()}
         self.digest = _digest(self._clips, self._pictures)
@@ -59,7 +64,7 @@ class Codecs:
         for name, array in tensors.items():
             dtype = dtype_name(array.dtype)
             writer = self.get(codec, name, dtype)
-            payload = memoryview(writer.dump(array)).cast("B")
+            payload = memoryview(self._slow.run(partial(writer.dump, array))).cast("B")
             heads.append(Head(name, dtype, array.shape, writer.name, len(payload)))
             payloads.append(payload)
         return tuple(heads), payloads
@@ -72,7 +77,7 @@ class Codecs:
             part = payload[at : at + head.payload_bytes]
             at += head.payload_bytes
             reader = self._get(head.codec[:LONGEST_NAME], head.name, head.dtype)
-            tensors[head.name] = reader.load(part, head.shape, head.dtype)
+            tensors[head.name] = self._slow.run(partial(reader.load, part, head.shape, head.dtype))
         return tensors
 
     def _make(self, codec: str, tensor: str, dtype: str) -> Codec:

@@ -125,7 +125,7 @@ def serve(
     """
     bounds = bounds or Bounds()
     name = name or engine.model.name
-    halves, codecs = Halves(engine), Codecs(clips, pictures)
+    halves, codecs = Halves(engine), Codecs(clips, pictures, slowdown=engine.slowdown)
     early = None if exits is None else Early(halves, exits)
     if early is not None:
         early.to(None).warm_up(clock)

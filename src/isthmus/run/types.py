@@ -51,6 +51,10 @@ class Runner(Protocol):
     def finishes(self) -> Finish:
         """How a request that the server did not answer ends here."""
 
+    @property
+    def slowdown(self) -> float:
+        """The declared factor, 1 for the machine as it is: it holds for writing and reading tensors, too."""
+
     def whole(self, inputs: Arrays) -> dict[str, Array]: ...
 
     def head(self, cut_id: str, inputs: Arrays) -> dict[str, Array]:
