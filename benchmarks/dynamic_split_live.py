@@ -1,11 +1,12 @@
 """On a real link that follows real traces: is dynamic split computing faster than every choice that never changes?
 
-The device is a process with a share of one core, the server has the other core, between them lie two namespaces and a
-shaped link with 10 ms of round trip that replays a trace at its own pace (1 Hz). Every policy plays the same part of
-the trace, one policy after the other and then all of them again (`--rounds`), for a machine under a quota wanders from
-minute to minute; requests at the same moments (later where the one before is not answered yet): the live chooser, a
-clairvoyant that was told the trace, device only, the whole on the server (raw tensor, JPEG), and every compressive
-bottleneck. Those that simulation expects to take half as long again as the best of them play a third of the part.
+The device is a process whose network and codecs run as many times slower as its profile declares (`--slowdown`; see
+docs/decisions/0003) and has one core, the server has the other, between them lie two namespaces and a shaped link with
+10 ms of round trip that replays a trace at its own pace (1 Hz). Every policy plays the same part of the trace, requests
+at the same moments (later where the one before is not answered yet): the live chooser, a clairvoyant that was told the
+trace, device only, the whole on the server (raw tensor, JPEG), and every compressive bottleneck. The live chooser and
+the clairvoyant take turns, `--rounds` times each, and the others play between: a machine wanders from minute to minute.
+Those that simulation expects to take a quarter as long again as the best of them play a third of the part.
 
 The traces (environment variable ISTHMUS_DATA) are scaled: their median is half of, as much as, twice or four times the
 rate at which the device alone and the best that sends something tie; downlink is four times uplink; below a tenth of
@@ -19,16 +20,19 @@ over requests would flatter whoever is stuck, for he asks less often there; it i
 Asked: regret (mean over the clairvoyant's mean, both as they ran; `regret_priced` is over the clairvoyant's mean as
 priced) at most 5 %; gain over the best static plan at least 10 %; a decision within 50 µs; requests until the cut is
 right after a step at most 2; the mean of the same trace simulated within 10 % of the real one. What profile and
-simulation know of machines and link at that hour comes from a dozen requests before the first trace.
+simulation know of machines and link at that hour comes from a dozen requests before each cell. `lost_ms` says where the
+regret comes from.
+
+A cell is a network and a set of traces, or a network and `steps`. Each takes less than four minutes and stands on its
+own, so that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that
+the file holds, `--bundles DIR` keeps the packed networks.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import itertools
 import json
-import math
 import os
 import subprocess
 import sys
@@ -38,19 +42,19 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from live_judging import LEAD_S, Replay, judged, over_time, priced, summed
-from shaped_runs import PORT, on_core, packed, serving
+from live_judging import GRID_S, LEAD_S, Replay, judged, lost, over_time, priced, summed
+from live_parts import DOWN, part_of, tie_bps
+from shaped_runs import PORT, on_core, pack_as_used, serving
 
 from isthmus.adapt import Fixed, Habits, TableChooser
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.codec import PictureScale, make_codec
 from isthmus.graph import INPUT, OUTPUT, bottlenecks, graph_of
-from isthmus.link import Link, read_trace
+from isthmus.link import Link
 from isthmus.link.testbed import ShapedNetwork
 from isthmus.link.trace import Trace
 from isthmus.plan import CostTable
@@ -62,14 +66,9 @@ TRACES = ("ghent_4g", "us_5g_iperf_uplink")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 JPEG = "jpeg:95"
 """The lowest quality that keeps the accuracy of MobileNetV2 within a point on ImageNet pictures."""
-PACKING = ("--codecs", f"float32,float16,int8,{JPEG}", "--picture", "0.485,0.456,0.406/0.229,0.224,0.225")
-DOWN = 4.0
-GRID_S = 0.01
-LATE_NEWS_S = 0.5
-FEWEST_CHANGES = 3
-MEDIANS = (0.5, 1.0, 2.0, 4.0)
-"""Of a trace, over the tie: what it is scaled to."""
-HOPELESS = 1.5
+CODECS, PICTURE = f"float32,float16,int8,{JPEG}", ("--picture", "0.485,0.456,0.406/0.229,0.224,0.225")
+STEPS = "steps"
+HOPELESS = 1.25
 """What is expected to take this much longer than the best that never changes plays a third of the part."""
 Name = tuple[str, str]
 
@@ -81,7 +80,6 @@ class Settings:
     seconds: float
     rounds: int
     every_s: float
-    share: float
     delay_s: float = 0.005
     mtu: int = 576
 
@@ -94,7 +92,7 @@ class Device:
         script = str(Path(__file__).with_name("live_device.py"))
         line = [*on_core(0), sys.executable, script, str(bundle), f"{net.address('server')}:{PORT}", str(picture)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        process = net.start("device", line, cpu_share=settings.share, **pipes)
+        process = net.start("device", line, **pipes)
         assert process.stdin is not None
         assert process.stdout is not None
         self._orders, self._answers = process.stdin, process.stdout
@@ -170,51 +168,6 @@ def row_of(table: CostTable, name: Name) -> int:
     return list(zip(table.cuts, table.codecs, strict=True)).index(name)
 
 
-def tie_bps(table: CostTable, link: Link) -> float:
-    """The rate at which the device alone is as fast as the best that sends something."""
-    local = table.up_bytes + table.down_bytes == 0
-
-    def offload_wins(bps: float) -> bool:
-        seconds = table.latency_s(bps, DOWN * bps, link.rtt_s)
-        return bool(seconds[~local].min() < seconds[local].min())
-
-    low, high = 1e4, 1e9
-    while high / low > 1.001:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if offload_wins(middle) else (middle, high)
-    return high
-
-
-def part_of(folder: Path, world: World, seconds: float, tie: float, goodput: float) -> tuple[Trace, dict[str, Any]]:
-    """The part of a set of traces with most to switch for, as wire rates with the lead before it, and where it is."""
-    best: tuple[float, Trace, dict[str, Any]] | None = None
-    for file, median in itertools.product(sorted(folder.iterdir()), MEDIANS):
-        trace = read_trace(file)
-        scale = median * tie / goodput / float(np.median(trace.rates_bps))
-        scaled = trace.scaled(scale).clipped(0.1 * tie / goodput)
-        for start_s in np.arange(0, scaled.duration_s - seconds, seconds):
-            piece = scaled.part(start_s, start_s + seconds)
-            gain, changes = to_switch_for(replace(world, up=piece.scaled(goodput)), seconds)
-            if changes >= FEWEST_CHANGES and (best is None or gain > best[0]):
-                told = {"file": file.name, "start_s": float(start_s), "scale": scale, "late_news_gain": gain}
-                best = gain, piece, {**told, "changes": changes, "mean_mbit": piece.mean_bps / 1e6}
-    if best is None:
-        raise SystemExit(f"{folder} holds no trace in which the best cut changes within {seconds:g} s")
-    _, piece, told = best
-    times = np.concatenate([[0.0], piece.times_s[1:] + LEAD_S])
-    return Trace(times, piece.rates_bps, seconds + LEAD_S), told
-
-
-def to_switch_for(world: World, seconds: float) -> tuple[float, int]:
-    """(what somebody gains who knows the link of half a second ago, how often the best cut changes)."""
-    late, cuts = round(LATE_NEWS_S * 10), world.sizes.least.table.cuts
-    every = seconds_of_all(world, np.arange(0, seconds, 0.1))
-    rows = every.argmin(1)
-    known = np.concatenate([rows[:1].repeat(late), rows[:-late]])
-    gain = 1 - float(every[np.arange(len(rows)), known].mean() / every.mean(0).min())
-    return gain, sum(cuts[a] != cuts[b] for a, b in pairwise(rows))
-
-
 def policies(bundle: Bundle, table: CostTable, world: World, asked: Requests) -> dict[str, Name]:
     """Every choice that never changes: device, server raw and as JPEG, and every compressive bottleneck with the codec
     that is best for it on this trace."""
@@ -241,17 +194,10 @@ def cell(device: Device, bundle: Bundle, world: World, link: Link, trace: Trace)
     settings, table = device.settings, world.sizes.least.table
     world = replace(world, up=trace.scaled(device.net.goodput))
     asked = Requests(until_s=trace.duration_s, every_s=settings.every_s)
-    moments = np.arange(0, trace.duration_s, GRID_S)
-    best = seconds_of_all(world, moments).argmin(1)
-    turns = np.concatenate([[0], np.flatnonzero(np.diff(best)) + 1])
-    known = {
-        "moments_s": moments[turns].tolist(),
-        "choices": [(table.cuts[i], table.codecs[i]) for i in best[turns]],
-    }
     fixed = policies(bundle, table, world, asked)
     expected = {name: simulated(world, asked, Fixed(choice(row))) for name, row in fixed.items()}
     expected["dynamic"] = simulated(world, asked, TableChooser(replace(table, link=link), Habits()))
-    orders: dict[str, dict[str, Any]] = {"dynamic": {}, "clairvoyant": known}
+    orders: dict[str, dict[str, Any]] = {"dynamic": {}, "clairvoyant": foreseen(world, trace.duration_s)}
     orders |= {name: {"choice": row} for name, row in fixed.items()}
     hopeless = HOPELESS * min(expected[name] for name in fixed)
     third = LEAD_S + settings.seconds / 3
@@ -260,22 +206,44 @@ def cell(device: Device, bundle: Bundle, world: World, link: Link, trace: Trace)
         expected[name] = simulated(world, replace(asked, until_s=third), Fixed(choice(fixed[name])))
     replays: dict[str, list[Replay]] = {name: [] for name in orders}
     told: list[dict[str, float]] = []
-    for again, (name, order) in itertools.product(range(settings.rounds), orders.items()):
+    for name in in_turns(list(fixed), settings.rounds):
         shown = trace.part(0, third) if name in short else trace
-        found, decisions = device.play(f"{name.replace('/', '_').replace(':', '_')}_{again}", shown, link, **order)
+        file = f"{name.replace('/', '_').replace(':', '_')}_{len(replays[name])}"
+        found, decisions = device.play(file, shown, link, **orders[name])
         replays[name].append((found, shown.duration_s))
         told += [decisions] if name == "dynamic" else []
     expected["clairvoyant"] = priced(world, replays["clairvoyant"])
     rows = {
         name: {
-            **summed(replays[name], expected[name]),
+            **summed(replays[name], expected[name], table),
             "codec": fixed.get(name, ("", ""))[1],
             "whole_part": name not in short,
         }
         for name in orders
     }
     decision = {key: float(np.median([one[key] for one in told])) for key in told[0]}
-    return {"policies": rows, "decision_us": decision, **judged(rows, priced(world, replays["dynamic"]))}
+    causes = lost(replays["dynamic"], replays["clairvoyant"])
+    return {
+        "policies": rows,
+        "decision_us": decision,
+        "lost_ms": causes,
+        **judged(rows, priced(world, replays["dynamic"])),
+    }
+
+
+def foreseen(world: World, until_s: float) -> dict[str, Any]:
+    """What to take when, for somebody who was told the trace: whatever ends first."""
+    table, moments = world.sizes.least.table, np.arange(0, until_s, GRID_S)
+    best = seconds_of_all(world, moments).argmin(1)
+    turns = np.concatenate([[0], np.flatnonzero(np.diff(best)) + 1])
+    return {"moments_s": moments[turns].tolist(), "choices": [(table.cuts[i], table.codecs[i]) for i in best[turns]]}
+
+
+def in_turns(fixed: Sequence[str], rounds: int) -> Iterator[str]:
+    """The order of play: dynamic and clairvoyant so often, now one first and now the other, and the others between."""
+    for k in range(rounds):
+        yield from ("dynamic", "clairvoyant")[:: -1 if k % 2 else 1]
+        yield from fixed[k::rounds]
 
 
 def steps_lag(device: Device, world: World, link: Link, tie: float) -> dict[str, Any]:
@@ -312,84 +280,103 @@ def picture(folder: Path, data: Path) -> Path:
     return target
 
 
-def measure(model: str, bundle: Path, keep: Path, data: Path, settings: Settings, traces: Sequence[str]) -> Any:
-    """One network: calibration, the traces, the steps."""
+def measure(
+    model: str, parts: Sequence[str], bundle: Path, keep: Path, data: Path, settings: Settings
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The cells of one network, each with its calibration."""
     opened = open_bundle(bundle)
     plain = table_of(opened)
     keep.mkdir(parents=True, exist_ok=True)
     with machines(bundle, picture(keep, data), keep, settings) as device:
-        tie = tie_bps(plain, Link(1e6, 1e6, 2 * settings.delay_s))
-        link, slow, load = calibrated(device, plain, 2 * tie / device.net.goodput)
-        table = replace(plain, link=link)
-        tie = tie_bps(replace(table, device_s=slow * table.device_s, server_s=load * table.server_s), link)
-        nominal = Trace.of([0.0], [tie])
-        world = World({1: table}, nominal, device_load=Load.constant(slow), load=Load.constant(load))
-        cells = {}
-        for name in traces:
-            trace, told = part_of(data / "traces" / name, world, settings.seconds, tie, device.net.goodput)
+        for name in parts:
             device.keep = keep / name
             device.keep.mkdir(exist_ok=True)
-            cells[name] = {**told, **cell(device, opened, world, link, trace)}
-        device.keep = keep
-        lag = steps_lag(device, world, link, tie)
-    facts = {"rtt_ms": link.rtt_s * 1e3, "fixed_ms": link.fixed_s * 1e3, "device_now": slow, "server_now": load}
-    return {"model": model, "tie_mbit": tie / 1e6, **facts, "traces": cells, "steps": lag}
+            tie = tie_bps(plain, Link(1e6, 1e6, 2 * settings.delay_s))
+            link, slow, load = calibrated(device, plain, 2 * tie / device.net.goodput)
+            table = replace(plain, link=link)
+            tie = tie_bps(replace(table, device_s=slow * table.device_s, server_s=load * table.server_s), link)
+            nominal = Trace.of([0.0], [tie])
+            world = World({1: table}, nominal, device_load=Load.constant(slow), load=Load.constant(load))
+            facts = {"rtt_ms": link.rtt_s * 1e3, "fixed_ms": link.fixed_s * 1e3, "device_now": slow, "server_now": load}
+            facts["tie_mbit"] = tie / 1e6
+            if name == STEPS:
+                yield f"{short(model)}/{name}", {**facts, **steps_lag(device, world, link, tie)}
+                continue
+            trace, told = part_of(data / "traces" / name, world, settings.seconds, tie, device.net.goodput)
+            yield f"{short(model)}/{name}", {**facts, **told, **cell(device, opened, world, link, trace)}
+
+
+def short(model: str) -> str:
+    """A network's name without where it comes from."""
+    return model.rpartition(":")[2]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--models", default="zoo:efficientnet_b0,zoo:mobilenet_v2")
-    parser.add_argument("--traces", default=",".join(TRACES))
-    parser.add_argument("--seconds", type=float, default=24.0, help="of each trace, for each policy")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each policy plays it")
-    parser.add_argument("--every-ms", type=float, default=203.0, help="between requests; out of step with a quota")
-    parser.add_argument("--share", type=float, default=0.15, help="of a core, for the device")
-    parser.add_argument("--runs", type=int, default=3, help="of every part, for the profiles")
-    parser.add_argument("--bundles", type=Path, help="a folder with bundles that were packed before, by model name")
+    parser.add_argument("--parts", default=",".join((*TRACES, STEPS)), help="sets of traces, and `steps`")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each trace, for each policy")
+    parser.add_argument("--rounds", type=int, default=3, help="how often dynamic and clairvoyant play it")
+    parser.add_argument("--every-ms", type=float, default=203.0, help="between requests; out of step with the trace")
+    parser.add_argument("--slowdown", type=float, default=6.67, help="of the device, declared in its profile")
+    parser.add_argument("--runs", type=int, default=8, help="of every part, for the profiles")
+    parser.add_argument(
+        "--bundles", type=Path, help="a folder of bundles by model name; those missing are packed there"
+    )
     parser.add_argument("--keep", type=Path, help="keep the journals here, for `isthmus report`")
+    parser.add_argument("--into", type=Path, help="a result to add these cells to; written after each")
     options = parser.parse_args()
     data = os.environ.get("ISTHMUS_DATA")
     if not data:
         raise SystemExit("ISTHMUS_DATA is not set: traces and pictures are needed")
-    settings = Settings(options.seconds, options.rounds, options.every_ms / 1e3, options.share)
-    found = []
+    settings = Settings(options.seconds, options.rounds, options.every_ms / 1e3)
+    result: dict[str, Any] = {"cells": {}}
+    if options.into and options.into.exists():
+        result = json.loads(options.into.read_text())
+    told = {**vars(settings), "slowdown": options.slowdown, "jpeg": JPEG, "down_over_up": DOWN}
     with tempfile.TemporaryDirectory() as scratch:
+        folder = options.bundles or Path(scratch)
         for model in options.models.split(","):
-            keep = (options.keep or Path(scratch)) / model.rpartition(":")[2]
-            given = (model, keep, Path(data), settings, options.traces.split(","))
-            if options.bundles:
-                found.append(measure(model, options.bundles / model.rpartition(":")[2], *given[1:]))
-                continue
-            with packed(model, options.runs, options=PACKING, share=options.share) as bundle:
-                found.append(measure(model, bundle, *given[1:]))
-    result = {"settings": vars(settings), "jpeg": JPEG, "down_over_up": DOWN, "models": found}
+            bundle = folder / short(model)
+            if not bundle.exists():
+                pack_as_used(model, bundle, options.slowdown, options.runs, CODECS, PICTURE)
+            keep = (options.keep or Path(scratch) / "journals") / short(model)
+            parts = [part for part in options.parts.split(",") if part]
+            for name, found in measure(model, parts, bundle, keep, Path(data), settings):
+                result = {"settings": told, "cells": {**result["cells"], name: found}}
+                if options.into:
+                    options.into.write_text(json.dumps(result))
     if options.json:
         print(json.dumps(result))
         return
-    show(found)
+    show(result["cells"])
 
 
-def show(found: Sequence[Any]) -> None:
+def show(cells: dict[str, Any]) -> None:
     """Tables for people."""
-    for one in found:
+    for name, one in cells.items():
         facts = ", ".join(f"{k} {one[k]:.2f}" for k in ("tie_mbit", "rtt_ms", "fixed_ms", "device_now", "server_now"))
-        print(f"{one['model']}: {facts}; requests wrong after a step: {one['steps']['lags']}")
-        for name, cell_ in one["traces"].items():
+        print(f"{name}: {facts}")
+        if "lags" in one:
+            print(f"  requests wrong after a step: {one['lags']}")
+            continue
+        print(
+            f"  {one['file']} × {one['scale']:.4f}, from {one['start_s']:.0f} s, {one['mean_mbit']:.2f} Mbit/s on "
+            f"average, {one['changes']} changes"
+        )
+        for policy, row in one["policies"].items():
             print(
-                f"  {name} {cell_['file']} × {cell_['scale']:.4f}, from {cell_['start_s']:.0f} s, "
-                f"{cell_['mean_mbit']:.2f} Mbit/s on average"
+                f"    {policy:16} {row['requests']:4} requests  mean {row['mean_ms']:7.1f} ms  p99 "
+                f"{row['p99_ms']:7.1f}  simulated/real {row['simulated_over_real']:.3f}  device "
+                f"{row['device_now']:.3f}  {row['cuts']}"
             )
-            for policy, row in cell_["policies"].items():
-                print(
-                    f"    {policy:16} {row['requests']:4} requests  mean {row['mean_ms']:7.1f} ms  p99 "
-                    f"{row['p99_ms']:7.1f}  simulated/real {row['simulated_over_real']:.3f}  {row['cuts']}"
-                )
-            print(
-                f"    regret {cell_['regret']:+.1%} (priced {cell_['regret_priced']:+.1%}), gain {cell_['gain']:+.1%} "
-                f"over {cell_['best_static']} ({cell_['gain_without_jpeg']:+.1%} without JPEG), decision "
-                f"{cell_['decision_us']['warm_us']:.0f} µs ({cell_['decision_us']['cpu_us']:.0f} µs after a pause)"
-            )
+        causes = ", ".join(f"{cause} {ms:+.1f} ms" for cause, ms in one["lost_ms"].items())
+        print(
+            f"    regret {one['regret']:+.1%} (priced {one['regret_priced']:+.1%}; {causes}), gain {one['gain']:+.1%} "
+            f"over {one['best_static']} ({one['gain_without_jpeg']:+.1%} without JPEG), decision "
+            f"{one['decision_us']['warm_us']:.0f} µs ({one['decision_us']['cpu_us']:.0f} µs after a pause)"
+        )
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def played(name: str, path: Path, sets: Sequence[Set], going: Going) -> list[dic
     going.keep.mkdir(parents=True, exist_ok=True)
     inputs = going.keep / "input.npy"
     np.save(inputs, next(iter(load_model(f"zoo:{name}").random_inputs(1, 0).values())))
-    settings = Settings(going.seconds, every_s=EVERY_S, share=1.0, rounds=1, delay_s=DELAY_S)
+    settings = Settings(going.seconds, every_s=EVERY_S, rounds=1, delay_s=DELAY_S)
     rows = []
     with machines(path, inputs, going.keep, settings) as device:
         net = in_use(device, profiled)

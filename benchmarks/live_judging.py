@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from isthmus.plan import CostTable
 from isthmus.record import Seconds, Step
 from isthmus.simulate import World, seconds_of_all
 
 LEAD_S = 1.5
 """At the first rate of the part, not counted: connections and windows open, beliefs settle."""
+GRID_S = 0.01
 Replay = tuple[Sequence[Step], float]
 """The requests of one replay, and when it ended on the trace's clock."""
 
@@ -39,7 +42,33 @@ def priced(world: World, replays: Sequence[Replay]) -> float:
     return over_time(best)
 
 
-def summed(replays: Sequence[Replay], simulated_s: float) -> dict[str, Any]:
+def lost(mine: Sequence[Replay], theirs: Sequence[Replay]) -> dict[str, float]:
+    """Milliseconds of the mean over time by which one policy is slower than another, by what it did at that moment:
+    the same, less was sent than by the other, more. They add up to the difference of the two means."""
+    found = {"same_choice": 0.0, "sent_less": 0.0, "sent_more": 0.0}
+    grid = np.arange(LEAD_S, min(until_s for _, until_s in (*mine, *theirs)), GRID_S)
+    for (one, _), (other, _) in product(mine, theirs):
+        pair = [[s for s in steps if s.kind == "request"] for steps in (one, other)]
+        at = [np.searchsorted([s.t_s for s in steps], grid, side="right") - 1 for steps in pair]
+        for i, k in zip(*at, strict=True):
+            a, b = pair[0][max(0, i)], pair[1][max(0, k)]
+            same = (a.asked or a.cut) == (b.asked or b.cut)
+            cause = "same_choice" if same else "sent_less" if a.up_bytes < b.up_bytes else "sent_more"
+            found[cause] += (a.seconds.total - b.seconds.total) * 1e3
+    return {cause: ms / (len(mine) * len(theirs) * len(grid)) for cause, ms in found.items()}
+
+
+def device_now(steps: Sequence[Step], table: CostTable) -> float:
+    """How many times as long as its profile says the device took; 1 where it did next to nothing."""
+    rows = dict(zip(zip(table.cuts, table.codecs, strict=True), table.device_s.tolist(), strict=True))
+    spent = [
+        (s.seconds.local or s.seconds.head + s.seconds.encode, rows[s.cut, s.codec]) for s in steps if not s.trouble
+    ]
+    told = [took / said for took, said in spent if said > 0.05 * max(rows.values())]
+    return float(np.median(told)) if told else 1.0
+
+
+def summed(replays: Sequence[Replay], simulated_s: float, table: CostTable) -> dict[str, Any]:
     """One policy in numbers; milliseconds."""
     mean_ms = over_time(replays) * 1e3
     steps = [s for found, _ in replays for s in found if s.t_s + s.seconds.total > LEAD_S]
@@ -52,6 +81,7 @@ def summed(replays: Sequence[Replay], simulated_s: float) -> dict[str, Any]:
         "p99_ms": float(np.quantile(total, 0.99)),
         "simulated_ms": simulated_s * 1e3,
         "simulated_over_real": simulated_s * 1e3 / mean_ms,
+        "device_now": device_now(steps, table),
         "cuts": dict(Counter(f"{s.cut}/{s.codec}" for s in steps)),
         "troubles": sum(bool(s.trouble) for s in steps),
     }

@@ -21,13 +21,14 @@ from pathlib import Path
 from isthmus.adapt import Fixed
 from isthmus.bundle import open_bundle
 from isthmus.link import ShapedLink
-from isthmus.link.quota import CpuQuota
 from isthmus.link.testbed import GOODPUT, ShapedNetwork, missing
 from isthmus.record import Choice, Step
 from isthmus.session import connect, ready
 
 PORT = 18031
 WARM_UP = 3
+REST = "12ms"
+"""Before every part that is profiled: a core that has rested has cold caches, as between requests."""
 
 
 @dataclass(frozen=True)
@@ -46,31 +47,34 @@ class Row:
 
 
 @contextmanager
-def packed(model: str, runs: int = 8, *, options: Sequence[str] = (), share: float | None = None) -> Iterator[Path]:
-    """A bundle of this model, profiled here on the first core, both machines as fast as this one; with `share` the
-    device is one that may use that much of its core, and both are profiled as machines that rest between requests."""
+def packed(model: str, runs: int = 8, *, options: Sequence[str] = ()) -> Iterator[Path]:
+    """A bundle of this model, profiled here on the first core, both machines as fast as this one."""
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
-        command = [sys.executable, "-m", "isthmus", "pack", model, "--out", str(bundle), "--slowdown", "1"]
-        if share is not None:
-            for place, core, quota in (("device", 0, share), ("server", 1, 1.0)):
-                file = str(Path(folder) / f"{place}.json")
-                _profile(model, file, runs, core, quota, options)
-                command += [f"--{place}-profile", file]
-        command += ["--runs", str(runs), "--json", *options]
-        subprocess.run([*on_core(0), *command], check=True, stdout=subprocess.DEVNULL)
+        _pack(model, bundle, ["--runs", str(runs), *options])
         yield bundle
 
 
-def _profile(model: str, file: str, runs: int, core: int, share: float, options: Sequence[str]) -> None:
-    """Profile one machine as it will be used: on its core, under its quota, with pauses."""
-    command = [sys.executable, "-m", "isthmus", "profile", model, "--out", file, "--runs", str(runs), "--json"]
-    command += ["--rest", "12ms"]
-    if "--codecs" in options:
-        command += ["--codecs", options[list(options).index("--codecs") + 1]]
-    with CpuQuota(share) as quota:
-        line = [*on_core(core), *command]
-        subprocess.run(quota.wrap(line) if share < 1 else line, check=True, stdout=subprocess.DEVNULL)
+def pack_as_used(model: str, bundle: Path, slowdown: float, runs: int, codecs: str, options: Sequence[str]) -> None:
+    """A bundle whose two profiles are taken as the machines are used: each on its own core, which rests between
+    requests. The device is declared `slowdown` times slower."""
+    with tempfile.TemporaryDirectory() as folder:
+        profiles: list[str] = []
+        for place, core, factor in (("device", 0, slowdown), ("server", 1, 1.0)):
+            file = str(Path(folder) / f"{place}.json")
+            words = ["profile", model, "--out", file, "--runs", str(runs), "--codecs", codecs, "--rest", REST]
+            _isthmus(core, *words, "--slowdown", str(factor), "--json")
+            profiles += [f"--{place}-profile", file]
+        _pack(model, bundle, [*profiles, "--codecs", codecs, *options])
+
+
+def _pack(model: str, bundle: Path, options: Sequence[str]) -> None:
+    _isthmus(0, "pack", model, "--out", str(bundle), "--slowdown", "1", "--json", *options)
+
+
+def _isthmus(core: int, *words: str) -> None:
+    command = [*on_core(core), sys.executable, "-m", "isthmus", *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def on_core(core: int) -> list[str]:
