@@ -15,7 +15,7 @@ import pytest
 from engine_nets import WITH_EXITS, WITH_INPUT, convolutions
 from numpy.typing import NDArray
 
-from isthmus.engine import RUNTIME, Engine, SlowDown, wait_s
+from isthmus.engine import RUNTIME, Engine, SlowDown, profile_clock, wait_s
 from isthmus.engine.slow import work_clock
 from isthmus.errors import BadInput, BadModel
 from isthmus.graph import INPUT, OUTPUT
@@ -238,3 +238,9 @@ def test_only_the_last_pairs_built_on_demand_stay(cache_dir: Path) -> None:
     engine.halves("r1+c2")
     assert engine.halves("c0") is made["c0"], "used last but one: it stays"
     assert engine.halves("c1") is not made["c1"], "used longest ago: it was let go"
+
+
+def test_a_profile_of_a_declared_slow_machine_is_taken_by_what_is_multiplied() -> None:
+    assert profile_clock(1.0, 1) is time.perf_counter
+    for threads in (1, 2):
+        assert profile_clock(5.0, threads) is work_clock(threads)

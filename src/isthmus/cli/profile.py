@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from isthmus.cli.exits import LossOption, RuleOption, judge_exits, show_exits
 from isthmus.cli.labelled import DataOption, FirstClass, SamplesOption, ScaleOption, judge_whole, show_accuracy
 from isthmus.cli.laws import Laws, Shapes, Tables, fit_laws
 from isthmus.cli.planning import codecs_of, slowed, timed_codecs
-from isthmus.engine import Engine
+from isthmus.engine import Engine, profile_clock
 from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json
 from isthmus.model import Model, fused, load_model
@@ -129,7 +128,7 @@ def _measured(model: Model, how: Measuring, threads: int, to: Path, before: Prof
             engine,
             how,
             taken=today(),
-            clock=time.perf_counter,
+            clock=profile_clock(how.slowdown, threads),
             progress=progress,
             resume=before,
             checkpoint=lambda so_far: write_json(to, so_far),

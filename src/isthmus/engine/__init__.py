@@ -5,7 +5,7 @@ from isthmus.engine.few_bits import FewBits, Kept
 from isthmus.engine.instructions import has_vnni
 from isthmus.engine.nodes import kernel_times, node_times, owners
 from isthmus.engine.sessions import RUNTIME
-from isthmus.engine.slow import SlowDown, wait_s
+from isthmus.engine.slow import SlowDown, profile_clock, wait_s
 from isthmus.engine.taps import Taps, tapped
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "kernel_times",
     "node_times",
     "owners",
+    "profile_clock",
     "tapped",
     "wait_s",
 ]

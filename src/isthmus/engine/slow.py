@@ -35,6 +35,11 @@ def work_clock(threads: int) -> Callable[[], float]:
     return time.thread_time if threads == 1 and fine else time.perf_counter
 
 
+def profile_clock(slowdown: float, threads: int) -> Callable[[], float]:
+    """What a machine is profiled by: the time that passes; where it is declared slower, what that multiplies."""
+    return time.perf_counter if slowdown == 1.0 else work_clock(threads)
+
+
 @dataclass(frozen=True)
 class SlowDown:
     """`factor` ≥ 1; 1 is this machine as it is. `clock` and `wait` are arguments so that a test needs no time."""
