@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,8 +14,9 @@ from conftest import Call
 from onnx import TensorProto, helper, numpy_helper
 
 from isthmus.bundle import open_bundle
+from isthmus.bundle.few_bits import FewBits, Wanted, few_bits
 from isthmus.cli.planning import read_profile
-from isthmus.engine import Engine
+from isthmus.engine import Engine, profile_clock
 from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json
 from isthmus.graph import OUTPUT
@@ -51,6 +54,24 @@ class Made:
 @pytest.fixture
 def made(call: Call, tmp_path: Path) -> Made:
     return Made(call, tmp_path)
+
+
+def test_parts_are_timed_by_the_clock_and_with_the_rests_of_the_profile(
+    made: Made, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Callable[[], float], Profile | None]] = []
+
+    def noted(engine: Any, model: Any, wanted: Wanted, *given: Any, clock: Callable[[], float], **more: Any) -> FewBits:
+        seen.append((clock, wanted.profile))
+        return few_bits(engine, model, wanted, *given, clock=clock, **more)
+
+    monkeypatch.setattr("isthmus.cli.pack_bits.few_bits", noted)
+    file = tmp_path / "device.json"
+    code, _, err = call("profile", "zoo:digits", "--fold", "--runs", 1, "--rest", "1ms", "--slowdown", 3, "--out", file)
+    assert code == 0, err
+    words = ("pack", "zoo:digits", "--runs", 1, "--device-profile", file, "--out", made.folder / "bundle")
+    made(*words, "--plan", made.plan, "--distortions", made.tables, "--json")
+    assert seen == [(profile_clock(3.0, 1), read_json(file, Profile))]
 
 
 def test_from_tables_to_answers(made: Made, call: Call) -> None:

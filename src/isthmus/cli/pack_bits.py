@@ -15,6 +15,7 @@ from isthmus.bundle.pack import Contents
 from isthmus.cli.bits import BitOptions
 from isthmus.cli.common import out, progress_bar
 from isthmus.cli.planning import Machines
+from isthmus.engine import profile_clock
 from isthmus.errors import BadInput
 from isthmus.files import read_json
 from isthmus.graph import INPUT, OUTPUT, graph_of
@@ -96,8 +97,9 @@ def parts_of(machines: Machines, asked: BitsAsked, plan: Plan, link: Link, sampl
         whole_loss=None if whole is None else whole.loss,
         profile=machines.device,
     )
+    clock = profile_clock(machines.device.machine.slowdown, machines.engine.threads)
     with progress_bar("quantising") as progress:
-        return few_bits(machines.engine, machines.model, wanted, samples, progress=progress)
+        return few_bits(machines.engine, machines.model, wanted, samples, clock=clock, progress=progress)
 
 
 def with_parts(contents: Contents, parts: FewBits, names: Sequence[str]) -> Contents:
