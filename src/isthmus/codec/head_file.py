@@ -116,7 +116,7 @@ def read_head(path: Path, *, signed: bool = False) -> QuantisedHead:
     _fill(stored, notes, path)
     if signed:
         _sign(proto, stored, {name for name, weight in notes.weights.items() if weight.unsigned})
-    model = model_from_proto(proto, notes.name, copy=False)
+    model = model_from_proto(proto, notes.name, copy=False, part=True)
     given = {s.name for s in model.outputs}
     if missing := sorted({*(row.output for row in notes.levels.values()), *notes.plain} - given):
         raise BadModel(f"{path} names the output {missing[0]!r}, which its graph does not make")

@@ -40,8 +40,10 @@ def model_from_proto(
     blocks: tuple[str, ...] = (),
     shapes: InputShapes | None = None,
     copy: bool = True,
+    part: bool = False,
 ) -> Model:
-    """The same for a model in memory; `blocks` names its block outputs.
+    """The same for a model in memory; `blocks` names its block outputs. A `part` of a network may end where several
+    rows belong to one sample, or where the batch is no dimension 0.
 
     Initializers without data make it a shape-only model.
     `copy=False` takes the proto over: the caller must not use it any more.
@@ -49,7 +51,7 @@ def model_from_proto(
     if copy:
         given, proto = proto, onnx.ModelProto()
         proto.CopyFrom(given)
-    return _model(proto, name, None, weights=True, shapes=shapes or {}, blocks=blocks)
+    return _model(proto, name, None, weights=True, shapes=shapes or {}, blocks=blocks, part=part)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -74,6 +76,7 @@ def _model(
     weights: bool,
     shapes: InputShapes,
     blocks: tuple[str, ...] = (),
+    part: bool = False,
 ) -> Model:
     vet_size(proto)
     drop_initializer_inputs(proto.graph)
@@ -89,7 +92,7 @@ def _model(
     name_nodes(light.graph)
     take_over(proto, light)
     forget_remarks(proto.graph)
-    inputs, outputs = _signatures(proto)
+    inputs, outputs = _signatures(proto, part=part)
     bare = any(is_bare(t) for t in proto.graph.initializer)
     if blocks:
         write_blocks(proto, blocks)
@@ -152,7 +155,7 @@ def _converted(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _signatures(proto: onnx.ModelProto) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
+def _signatures(proto: onnx.ModelProto, *, part: bool) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
     """Inputs and outputs. The batch is found by comparing two batch sizes; the shapes are written into the graph."""
     graph = proto.graph
     one, two = shapes_at(proto, 1), shapes_at(proto, 2)
@@ -164,7 +167,7 @@ def _signatures(proto: onnx.ModelProto) -> tuple[tuple[Signature, ...], tuple[Si
     made = [name for node in graph.node for name in node.output if name and name not in declared]
     graph.value_info.extend(_value(name, one, two) for name in made)
     vet_values(graph.output, "output")
-    return tuple(map(_signature, graph.input)), tuple(map(_signature, graph.output))
+    return tuple(map(_signature, graph.input)), tuple(_signature(value, anywhere=part) for value in graph.output)
 
 
 def _value(name: str, one: Shapes, two: Shapes) -> onnx.ValueInfoProto:
@@ -177,13 +180,14 @@ def _value(name: str, one: Shapes, two: Shapes) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, elem, shape)
 
 
-def _signature(value: onnx.ValueInfoProto) -> Signature:
+def _signature(value: onnx.ValueInfoProto, *, anywhere: bool = False) -> Signature:
     dims = value.type.tensor_type.shape.dim
     for place, dim in enumerate(dims):
-        if dim.dim_param and (place > 0 or dim.dim_param != BATCH):
+        if not anywhere and dim.dim_param and (place > 0 or dim.dim_param != BATCH):
             raise BadModel(
                 f"dimension {place} of output {value.name!r} is {dim.dim_param}; only dimension 0 may be the batch: "
                 "fix the batch with shapes={...}"
             )
-    shape = tuple(None if d.dim_param else d.dim_value for d in dims)
+    times = (d.dim_param.removesuffix(BATCH) for d in dims)
+    shape = tuple((-int(k) if k else None) if d.dim_param else d.dim_value for k, d in zip(times, dims, strict=True))
     return Signature(value.name, shape, helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name)

@@ -18,7 +18,8 @@ IR_VERSION = 10
 
 @dataclass(frozen=True)
 class Signature:
-    """One input or output: its name, shape (None where the batch goes) and numpy dtype name."""
+    """One input or output: its name, shape (None where the batch goes; where a part of a network ends, also −k for k
+    times the batch) and numpy dtype name."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -26,7 +27,7 @@ class Signature:
 
     def at(self, batch: int) -> tuple[int, ...]:
         """The shape with the batch filled in."""
-        return tuple(batch if d is None else d for d in self.shape)
+        return tuple(batch if d is None else d if d >= 0 else -d * batch for d in self.shape)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from isthmus.model import Model
 from isthmus.profile.accuracy import Samples, answers_of
 from isthmus.quant import BitPlan, Distortions, QuantisedHead, Steps, quantised_head
 
+Places = NDArray[np.intp]
 Progress = Callable[[int, int, str], None]
 Sent = Callable[[str, str, Array, QuantisedHead | None], Array]
 """What arrives of a crossing tensor: (its name, codec, value, the head that made it) → value."""
@@ -47,6 +48,21 @@ class HeadLoss:
     labelled: bool
     sample_bytes: float | None = None
 
+    def hopeless(self, most: float) -> bool:
+        """Whether the loss over these samples cannot come down to `most` but by odd chance."""
+        least = self.loss - HOPELESS_SIGMAS * max(self.give_or_take, 1 / self.samples)
+        return self.samples >= FEWEST and least > most
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Some samples that went through a head: their places among all, which answers are right, and the bytes that
+    crossed, of each, where their number depends on what is written."""
+
+    places: Places
+    right: NDArray[np.bool_]
+    sizes: list[int]
+
 
 @dataclass(frozen=True)
 class HeadJudge:
@@ -67,19 +83,26 @@ class HeadJudge:
         object.__setattr__(self, "engine", Engine.open(self.net, threads=self.threads, cuts="none"))
 
     @cached_property
-    def order(self) -> NDArray[np.intp]:
+    def order(self) -> Places:
         """The samples' places in an order drawn by chance, so that the first of them stand for all."""
         return np.random.default_rng(0).permutation(len(self.samples))
 
     @cached_property
     def whole(self) -> Array:
         """Answers of the whole network."""
-        return np.concatenate([self._answers(self.engine.whole(part)) for part in self._parts()])
+        every = np.arange(len(self.samples))
+        return np.concatenate([self._answers(self.engine.whole(part)) for _, part in self._parts(every)])
+
+    @cached_property
+    def base(self) -> NDArray[np.bool_]:
+        """Which of those are right; all without labels."""
+        right: NDArray[np.bool_] = self.whole == self._truth
+        return right
 
     @property
     def score(self) -> float:
         """Share of right answers of the whole network; 1 without labels."""
-        return float(np.mean(self.whole == self._truth))
+        return float(np.mean(self.base))
 
     def loss(
         self,
@@ -94,26 +117,28 @@ class HeadJudge:
         """The loss of a head up to `cut` with these widths (None: floating point). It is given up as soon as it can
         hardly be `most`, a share of 1. `sent` takes the place of what crossing tensors go through. Raises BadInput as
         `quantised_head` and the codec do."""
+        right, sizes = np.empty(0, bool), []
+        for part in self.outcomes(cut, codec, bits, self.order, sent=sent):
+            right = np.append(right, part.right)
+            sizes += part.sizes
+            if progress is not None:
+                progress(len(right), len(self.samples), cut)
+            found = head_loss(self.base[self.order[: len(right)]], right, self.samples, sizes)
+            if most is not None and found.hopeless(most):
+                break
+        return found
+
+    def outcomes(
+        self, cut: str, codec: str, bits: BitPlan | None, places: Places, *, sent: Sent | None = None
+    ) -> Iterator[Outcome]:
+        """Samples of these places through a head, batch by batch; otherwise as `loss`."""
         with tempfile.TemporaryDirectory() as folder:
             sizes: list[int] = []
             run = self._runner(cut, codec, bits, Path(folder), sent or partial(self._arrived, sizes))
-            right = np.empty(0, bool)
-            base = self.whole == self._truth
-            for part in self._parts():
-                answers = run(part)
-                right = np.append(right, answers == self._truth[len(right) : len(right) + len(answers)])
-                if progress is not None:
-                    progress(len(right), len(self.samples), cut)
-                found = self._found(base[: len(right)], right)
-                if most is not None and len(right) >= FEWEST and _hopeless(found, most):
-                    break
-        return replace(found, sample_bytes=sum(sizes) / found.samples if sizes else None)
-
-    def _found(self, base: Array, right: Array) -> HeadLoss:
-        apart = base.astype(np.float64) - right.astype(np.float64)
-        give_or_take = float(apart.std() / math.sqrt(len(apart)))
-        labelled = self.samples.labels is not None
-        return HeadLoss(float(apart.mean()), give_or_take, len(apart), len(self.samples), labelled)
+            for some, part in self._parts(places):
+                right = run(part) == self._truth[some]
+                yield Outcome(some, right, _by_sample(sizes, len(some)))
+                sizes.clear()
 
     def _runner(
         self, cut: str, codec: str, bits: BitPlan | None, folder: Path, sent: Sent
@@ -148,7 +173,8 @@ class HeadJudge:
             return value
         chosen = codec_for(codec, "float32", head.steps[name].clip) if head and levels else None
         chosen = chosen or self.codec_at(name, codec, value)
-        parts = np.split(value, len(value))
+        rows = self.engine.graph.tensors[name].shape[0] if value.ndim else 1  # of one sample
+        parts = np.split(value, len(value) // rows)
         payloads = [memoryview(chosen.dump(part)).cast("B") for part in parts]
         if length_varies(codec):
             sizes += [payload.nbytes for payload in payloads]
@@ -171,15 +197,28 @@ class HeadJudge:
 
     @cached_property
     def _truth(self) -> Array:
-        return self.whole if self.samples.labels is None else np.asarray(self.samples.labels)[self.order]
+        return self.whole if self.samples.labels is None else np.asarray(self.samples.labels)
 
-    def _parts(self) -> Iterator[dict[str, Array]]:
+    def _parts(self, places: Places) -> Iterator[tuple[Places, dict[str, Array]]]:
         step = self.batch if self.net.dynamic_batch else 1
-        for first in range(0, len(self.samples), step):
-            places = self.order[first : first + step]
-            yield {name: np.ascontiguousarray(value[places]) for name, value in self.samples.inputs.items()}
+        for first in range(0, len(places), step):
+            some = places[first : first + step]
+            yield some, {name: np.ascontiguousarray(value[some]) for name, value in self.samples.inputs.items()}
 
 
-def _hopeless(found: HeadLoss, most: float) -> bool:
-    """Whether the loss over these samples cannot come down to `most` but by odd chance."""
-    return found.loss - HOPELESS_SIGMAS * max(found.give_or_take, 1 / found.samples) > most
+def head_loss(
+    base: NDArray[np.bool_], right: NDArray[np.bool_], samples: Samples, sizes: Sequence[int] = ()
+) -> HeadLoss:
+    """The loss where the whole network (`base`) and a head were right on the same samples, some of `samples`."""
+    apart = base.astype(np.float64) - right.astype(np.float64)
+    give_or_take = float(apart.std() / math.sqrt(len(apart)))
+    labelled, crossed = samples.labels is not None, sum(sizes) / len(apart) if len(sizes) else None
+    return HeadLoss(float(apart.mean()), give_or_take, len(apart), len(samples), labelled, crossed)
+
+
+def _by_sample(sizes: Sequence[int], count: int) -> list[int]:
+    """Bytes of each sample, from those of the crossing tensors one after the other; equal parts of the whole where the
+    samples of one of them do not lie one after the other."""
+    if len(sizes) % count:
+        return [round(sum(sizes) / count)] * count
+    return np.array(sizes, np.int64).reshape(-1, count).sum(axis=0).tolist() if sizes else []

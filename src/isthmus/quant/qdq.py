@@ -164,7 +164,7 @@ class _Writer:
         proto.graph.initializer.extend(t for name, t in constants.items() if name in read)
         proto.graph.output.extend(_declared(name, TensorProto.UINT8) for name in levels.values())
         proto.graph.output.extend(_declared(name, self._type(name)) for name in plain)
-        model = model_from_proto(proto, f"{self.net.name} head", copy=False)
+        model = model_from_proto(proto, f"{self.net.name} head", copy=False, part=True)
         steps = {name: self.steps[name] for name in levels}
         return QuantisedHead(model, levels, steps, plain, {w: b for w, b in self.weight_bits.items() if w in read})
 
