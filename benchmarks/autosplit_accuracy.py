@@ -1,15 +1,17 @@
 """Does the recommended solution lose what it promises, and no more than a point?
 
-Trained networks on labelled pictures: those of the folder that ISTHMUS_DATA names (CIFAR-10 ResNet-20 and -56,
-MLPerf-Tiny's ResNet-8, MobileNetV1 and V2 on a part of ImageNet's validation set) and zoo:digits. Eyeriss and TPU
-simulated, a device that holds `--memory` times the weights at 8 bits, one row an uplink. Distortion tables come from
-other pictures than those judged (`--calibrate` of them).
+Trained networks on labelled pictures: those of the folder that ISTHMUS_DATA names (CIFAR-10 ResNet-20 and -56, the
+last exit of a ResNet-20 with ten, MLPerf-Tiny's ResNet-8, MobileNetV1 and V2 on a part of ImageNet's validation set,
+a small network for MNIST) and zoo:digits. Eyeriss and TPU simulated, a device that holds `--memory` times the weights
+at 8 bits, one row an uplink. Distortion tables come from other pictures than those judged (`--calibrate` of them).
 
-promised: the loss measured for the plan, on all pictures to judge by. wire: the same solution once more, every picture
-by itself, the crossing tensors as the packed bytes that travel; `sent` are their bytes over the plan's. held out
-(`--held-out`, twice as much work again): the plan is made on one half of the pictures and its loss measured on the
-other, both ways, all answers counted together: what a choice by measured losses is worth on pictures it has not seen.
-estimated: what the distortion alone would say. `u8`, `webp:75`: losses of those baselines on the same pictures.
+promised: the loss measured for the plan, on all pictures to judge by, and its standard error. wire: the same solution
+once more, every picture by itself, the crossing tensors as the packed bytes that travel; `sent` are their bytes over
+the plan's. held out (`--held-out N`): the plan is made on one half of the pictures and its loss measured on the other,
+both ways, for N divisions by chance, all answers counted together: what a choice by measured losses is worth on
+pictures it has not seen. estimated: what the distortion alone would say. `u8`, `webp:75`: losses of those baselines on
+the same pictures. `--tables DIR` keeps tables and what every picture came to through every head, so that a run that
+was broken off goes on, and other uplinks or limits run only heads that are new.
 """
 
 from __future__ import annotations
@@ -25,19 +27,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from autosplit_outcomes import Outcomes, SomeJudge
 
 from isthmus.cli.labelled import labelled_samples, undivided
-from isthmus.cli.losses import LossRow
 from isthmus.cli.measuring import Book, picture_of
-from isthmus.codec import codec_for
 from isthmus.files import read_json, write_json
-from isthmus.graph import INPUT, OUTPUT, cut_at, graph_of
+from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.link import Link
 from isthmus.model import Model, fused, load_model
-from isthmus.plan import PLANNERS, Limits, Plan, Problem, problem_for
+from isthmus.model.onnx_file import model_from_proto
+from isthmus.plan import PLANNERS, Limits, Problem, problem_for
 from isthmus.plan.baselines import baselines
 from isthmus.plan.joint import joint
 from isthmus.plan.solution import Solution
+from isthmus.plan.types import USUAL_ERRORS
 from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import spread
 from isthmus.profile.devices import computed_profile, shipped
@@ -59,12 +63,16 @@ class Net:
     data: str
     scale: str = ""
     first_class: int = 0
+    output: str = ""
+    """the only one to keep, where the network has several"""
 
 
 NETS = {
     "digits": Net("zoo:digits", "digits"),
+    "mnist": Net("mnist", "mnist", "bytes"),
     "resnet8": Net("mlperf_tiny_resnet8", "cifar10", "bytes"),
     "resnet20": Net("cifar10_resnet20", "cifar10", "imagenet"),
+    "resnet20_exit10": Net("portend_resnet20_10exits_joint", "cifar10", "0/1", output="exit10"),
     "resnet56": Net("cifar10_resnet56", "cifar10", "imagenet"),
     "mobilenet_v1": Net("mobilenet_v1_0.5_160", "imagenet", "centred", 1),
     "mobilenet_v2": Net("mobilenet_v2_1.0_224", "imagenet", "centred", 1),
@@ -73,10 +81,10 @@ NETS = {
 
 @dataclass(frozen=True)
 class World:
-    """One network with everything that plans for it need; `judge` holds the pictures to judge by."""
+    """One network with everything that plans for it need; `outcomes` holds the pictures to judge by."""
 
     name: str
-    judge: HeadJudge
+    outcomes: Outcomes
     problem: Problem
 
 
@@ -90,7 +98,10 @@ def main() -> None:
     parser.add_argument("--calibrate", type=int, default=64, help="pictures for the distortion tables")
     parser.add_argument("--samples", type=int, default=2000, help="pictures to judge by, at most")
     parser.add_argument("--tables", type=Path, help="folder that keeps tables and losses between runs")
-    parser.add_argument("--held-out", action="store_true", help="also plan on either half and judge on the other")
+    parser.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="also plan on either half and judge on the other, N times"
+    )
+    parser.add_argument("--loss-errors", type=float, default=USUAL_ERRORS, help="as isthmus plan has it")
     asked = parser.parse_args()
     if not os.environ.get("ISTHMUS_DATA") and asked.networks != "digits":
         sys.exit("set ISTHMUS_DATA to a folder with models/ and images/, or ask for --networks digits")
@@ -98,7 +109,7 @@ def main() -> None:
     for name in asked.networks.split(","):
         world = made(name, asked)
         for rate in [float(r) for r in asked.rates_mbit.split(",")]:
-            rows.append(row_of(world, rate, asked.tables, halves=asked.held_out))
+            rows.append(row_of(world, rate, asked.held_out))
             print(line_of(rows[-1]), file=sys.stderr, flush=True)
     answer = {"rows": rows, "most": MOST, "worst": max(r["promised"] for r in rows)}
     print(json.dumps(answer) if asked.json else table(rows))
@@ -108,7 +119,8 @@ def made(name: str, asked: argparse.Namespace) -> World:
     """The network fused, its tables, its pictures, and the simulated pair."""
     net = NETS[name]
     folder = Path(os.environ.get("ISTHMUS_DATA", "."))
-    model = fused(load_model(net.model if ":" in net.model else str(folder / "models" / f"{net.model}.onnx")))
+    whole = load_model(net.model if ":" in net.model else str(folder / "models" / f"{net.model}.onnx"))
+    model = fused(only(whole, net.output) if net.output else whole)
     picture = picture_of(model, net.scale or "0/1")
     samples, early, source = parted(model, net, asked.calibrate, asked.samples)
     tables = tables_of(model, early, source, asked.tables, picture)
@@ -118,10 +130,21 @@ def made(name: str, asked: argparse.Namespace) -> World:
     device, server = shipped()["eyeriss"], shipped()["tpu"]
     home, away = (computed_profile(d, [graph], model.fingerprint, taken="computed") for d in (device, server))
     memory = int(asked.memory * sum(layer.weight_elements for layer in tables.layers))
-    problem = problem_for(graph, home, away, Link(1e6, 1e6), limits=Limits(home_memory_bytes=memory, loss=MOST))
+    limits = Limits(home_memory_bytes=memory, loss=MOST, loss_errors=asked.loss_errors)
+    problem = problem_for(graph, home, away, Link(1e6, 1e6), limits=limits)
     machines = (replace(problem.machines[0], work=WidthWork(device, graph)), problem.machines[1])
     problem = replace(problem, machines=machines, distortions=tables)
-    return World(name, HeadJudge(model, tables, samples, picture), problem)
+    return World(name, Outcomes.open(HeadJudge(model, tables, samples, picture), asked.tables), problem)
+
+
+def only(model: Model, output: str) -> Model:
+    """The network of one of its outputs."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    kept = [value for value in proto.graph.output if value.name == output]
+    del proto.graph.output[:]
+    proto.graph.output.extend(kept)
+    return model_from_proto(proto, model.name)
 
 
 def parted(model: Model, net: Net, calibrate: int, most: int) -> tuple[Samples, Samples, str]:
@@ -149,78 +172,60 @@ def tables_of(model: Model, early: Samples, source: str, folder: Path | None, pi
     return found
 
 
-def row_of(world: World, rate: float, folder: Path | None, *, halves: bool) -> dict[str, Any]:
-    """The recommended solution at one uplink: promised, on the wire, with `halves` held out as well."""
+def row_of(world: World, rate: float, divisions: int) -> dict[str, Any]:
+    """The recommended solution at one uplink: promised, on the wire, with `divisions` held out as well."""
     began = time.perf_counter()
     problem = replace(world.problem, links=(Link(rate * 1e6, rate * 1e6),))
-    plan, book = planned(problem, world.judge, folder, "all")
-    pick = picked(plan)
+    judge = SomeJudge(world.outcomes, world.outcomes.judge.order)
+    pick, book = picked(problem, judge)
     known = book.complete(problem, with_baselines=True)
     others = {r.name: r.loss for r in baselines(known) if r.name in SHOWN}
-    losses = book.losses.rows.get(pick.name, LossRow(loss=0.0, give_or_take=0.0, samples=len(world.judge.samples)))
-    wire, sent = on_the_wire(world.judge, pick)
-    guessed = joint(problem).estimates.judged(pick)
+    promised = judge.loss(pick.cut, pick.codec, pick.bits)
+    wire = judge.loss(pick.cut, pick.codec, pick.bits, wire=True)
+    sent = wire.sample_bytes if pick.sent_bytes else None
+    unseen = held_out(problem, world.outcomes, divisions) if divisions else None
     return {
-        "network": world.name, "rate_mbit": rate, "samples": len(world.judge.samples), "score": world.judge.score,
+        "network": world.name, "rate_mbit": rate, "samples": len(judge.samples), "score": judge.score,
         "solution": pick.name, "cut": pick.cut, "ms": pick.total_s * 1e3, "weight_bits": pick.weight_bits,
         "activation_bits": pick.activation_bits, "codec": pick.codec if pick.sent_bytes else "",
         "memory_bytes": pick.memory_bytes, "sent_bytes": pick.sent_bytes,
-        "promised": losses.loss, "give_or_take": losses.give_or_take, "wire": wire, "difference": wire - losses.loss,
-        "sent": sent / pick.sent_bytes if pick.sent_bytes else None,
-        "held_out": held_out(problem, world.judge, folder) if halves else None, "measured": len(book.losses.rows),
-        "estimated": guessed.loss,
+        "promised": promised.loss, "give_or_take": promised.give_or_take, "wire": wire.loss,
+        "difference": wire.loss - promised.loss, "sent": sent / pick.sent_bytes if sent else None,
+        **(unseen or {"held_out": None}), "measured": len(book.losses.rows),
+        "estimated": joint(problem).estimates.judged(pick).loss,
         "baselines": others, "took_s": time.perf_counter() - began,
     }  # fmt: skip
 
 
-def planned(problem: Problem, judge: HeadJudge, folder: Path | None, which: str) -> tuple[Plan, Book]:
-    """The plan by measured losses, and those."""
-    kind = which if problem.distortions and problem.distortions.uploads else f"{which}, tensors"
-    path = None if folder is None else folder / f"{judge.net.name}, {len(judge.samples)}, {kind}.losses.json"
-    book = Book.open(path, judge, which)
-    return PLANNERS["autosplit"](book.complete(problem, with_baselines=False)), book
+def picked(problem: Problem, judge: SomeJudge) -> tuple[Solution, Book]:
+    """The plan by measured losses, its own among its solutions, and those losses."""
+    book = Book.open(None, judge, "pictures")
+    plan = PLANNERS["autosplit"](book.complete(problem, with_baselines=False))
+    own = (s for s in plan.solutions if (s.cut, s.bits, s.codec) == (plan.cuts[0], plan.bits, plan.codec))
+    return next(own), book
 
 
-def picked(plan: Plan) -> Solution:
-    """The plan's own among its solutions."""
-    return next(s for s in plan.solutions if s.cut == plan.cuts[0] and s.bits == plan.bits and s.codec == plan.codec)
-
-
-def on_the_wire(judge: HeadJudge, pick: Solution) -> tuple[float, float]:
-    """Loss where every picture goes by itself and what crosses is packed, and the mean of its bytes."""
-    one = replace(judge, batch=1)
-    sizes: list[int] = []
-
-    def packed(name: str, codec: str, values: Any, head: Any) -> Any:
-        if head is not None and name in head.levels:
-            written = codec_for(codec, "float32", head.steps[name].clip)
-        else:
-            written = judge.codec_at(name, codec, values)
-        payload = memoryview(written.dump(values)).cast("B")
-        sizes.append(payload.nbytes)
-        return written.load(payload, values.shape, values.dtype.name)
-
-    found = one.loss(pick.cut, pick.codec, pick.bits, sent=packed)
-    crossing = 0 if pick.cut == OUTPUT else len(cut_at(judge.engine.graph, pick.cut).crossing)
-    return found.loss, crossing * float(np.mean(sizes)) if sizes else 0.0
-
-
-def held_out(problem: Problem, judge: HeadJudge, folder: Path | None) -> float:
-    """Loss on the half that the plan was not made on, both ways."""
-    count = len(judge.samples)
-    halves = [judge.samples.pick(np.arange(first, count, 2)) for first in (0, 1)]
-    lost = 0.0
-    for k, (seen, unseen) in enumerate((halves, halves[::-1])):
-        plan, _ = planned(problem, replace(judge, samples=seen), folder, f"half {k}")
-        pick = picked(plan)
-        found = replace(judge, samples=unseen).loss(pick.cut, pick.codec, pick.bits)
-        lost += found.loss * len(unseen)
-    return lost / count
+def held_out(problem: Problem, outcomes: Outcomes, divisions: int) -> dict[str, Any]:
+    """Loss on the half that the plan was not made on, both ways, over so many divisions by chance."""
+    count = len(outcomes.judge.samples)
+    lost, picks = np.zeros((divisions, count)), []
+    for division in range(divisions):
+        order = np.random.default_rng(1 + division).permutation(count)
+        for seen, unseen in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+            pick, _ = picked(problem, SomeJudge(outcomes, seen))
+            right = np.concatenate([p.right for p in outcomes.at(pick.cut, pick.codec, pick.bits, unseen)])
+            lost[division, unseen] = outcomes.base[unseen].astype(float) - right
+            picks.append(
+                {"solution": pick.name, "ms": pick.total_s * 1e3, "loss": float(lost[division, unseen].mean())}
+            )
+    each = lost.mean(axis=0)
+    spread = float(each.std() / np.sqrt(count))
+    return {"held_out": float(each.mean()), "held_out_give_or_take": spread, "picks": picks}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     heads = (
-        f"{'network':14}{'Mbit/s':>7}  {'recommended':36}{'ms':>8}{'promised':>10}{'wire':>8}{'held out':>10}"
+        f"{'network':14}{'Mbit/s':>7}  {'recommended':36}{'ms':>8}{'promised':>18}{'wire':>8}{'held out':>18}"
         f"{'u8':>8}{'webp:75':>9}"
     )
     return "\n".join([heads, *map(line_of, rows)])
@@ -230,13 +235,17 @@ def line_of(row: dict[str, Any]) -> str:
     def percent(value: float | None) -> str:
         return "" if value is None else f"{value:.2%}"
 
+    def spread(value: float | None, error: float | None) -> str:
+        return "" if value is None else f"{value:.2%} ± {error or 0.0:.2%}"
+
     found = row["baselines"]
     what = {INPUT: "upload", OUTPUT: "device"}.get(row["cut"], row["cut"])
     bits = f" W{row['weight_bits']:.1f} A{row['activation_bits']:.1f}" if row["weight_bits"] else ""
     said = f"{what}{bits} {row['codec']}"
     return (
         f"{row['network']:14}{row['rate_mbit']:>7g}  {said:36}{row['ms']:>8.2f}"
-        f"{percent(row['promised']):>10}{percent(row['wire']):>8}{percent(row['held_out']):>10}"
+        f"{spread(row['promised'], row['give_or_take']):>18}{percent(row['wire']):>8}"
+        f"{spread(row['held_out'], row.get('held_out_give_or_take')):>18}"
         f"{percent(found.get('u8')):>8}{percent(found.get('webp:75')):>9}"
     )
 

@@ -276,6 +276,20 @@ def test_a_head_too_large_leaves_the_server_and_names_the_nearest() -> None:
         PLANNERS["autosplit"](private)
 
 
+def test_the_nearest_is_a_head_that_memory_alone_stands_in_the_way_of() -> None:
+    """What sends more than the input is no candidate however much memory there is."""
+    rng = random.Random(2)
+    of = graph([Op("wide", ("x",), 90_000), Op("n1", ("wide",), 40)], {"x": 3000}, ["n1"])
+    of = weighted(of, {"wide": (60, 4, 9), "n1": (40, 40, 90)})
+    problem = replace(bit_problem(of, rng), limits=Limits(home_memory_bytes=10, private=True))
+    assert problem.distortions is not None
+    assert {"wide", OUTPUT} <= {cut.id for cut in Storage.of(of, problem.distortions, BITS).cuts}
+    with pytest.raises(
+        NoPlan, match=r"1 send more than the input .* the smallest head, up to @output, needs \d+ bytes"
+    ):
+        PLANNERS["autosplit"](problem)
+
+
 def test_no_distortion_at_all_is_floating_point_or_the_nearest_miss() -> None:
     rng = random.Random(2)
     free = bit_problem(chain(rng, 4), rng, up_bps=1e5)

@@ -9,6 +9,7 @@ import pytest
 from bit_worlds import bit_problem, branched, chain, tables, weighted
 from plan_worlds import Op, graph
 
+from isthmus.errors import BadInput
 from isthmus.graph import INPUT, cut_at
 from isthmus.plan import PLANNERS, Limits, Problem, price, problem_for
 from isthmus.plan.baselines import baselines
@@ -232,3 +233,38 @@ def test_every_picture_faster_than_the_pick_is_measured() -> None:
     assert "@input/webp:75" in losses
     assert "@input/jpeg:95" not in losses
     assert PLANNERS["autosplit"](replace(of, losses=losses)).codec == "jpeg:75"
+
+
+def test_a_measured_loss_is_judged_with_its_standard_errors_on_top() -> None:
+    of = replace(problem(), limits=Limits(loss=0.01), losses={"a": 0.008, "b": 0.004}, give_or_take={"a": 0.005})
+    rows = [solution("a", 1, 4.0), solution("b", 2, 2.0), solution("c", 3, 5.0), solution("d", 4, 1.0)]
+    found = {s.name: s for s in map(Estimates.of(of, 1.0, rows).judged, rows)}
+    assert (found["a"].loss, found["a"].give_or_take) == (0.008, 0.005)
+    assert found["a"].judged_loss == pytest.approx(0.013)
+    assert (found["b"].loss, found["b"].give_or_take, found["b"].judged_loss) == (0.004, None, 0.004)
+    assert found["c"].judged_loss == pytest.approx(0.5 * 0.05)  # more distortion than `a`: by its own estimate
+    assert found["d"].judged_loss == 0.004
+    plain = replace(of, limits=Limits(loss=0.01, loss_errors=0))
+    assert Estimates.of(plain, 1.0, rows).judged(rows[0]).judged_loss == 0.008
+    with pytest.raises(BadInput, match=r"standard errors on top of a loss are a number from 0 up, not -1"):
+        Limits(loss_errors=-1)
+
+
+def test_a_loss_that_is_badly_known_is_not_picked_nor_what_distorts_more() -> None:
+    """Losses that keep the limit by themselves, and do not with one standard error on top."""
+    others = 0
+    for seed in range(12):
+        asked = replace(problem(seed), limits=Limits(loss=0.02, loss_errors=0))
+        losses = {s.name: 0.015 for s in joint(asked).solutions if s.bits}
+        spread = dict.fromkeys(losses, 0.01)
+        told = replace(asked, losses=losses, give_or_take=spread)
+        trusting = PLANNERS["autosplit"](told)
+        careful = PLANNERS["autosplit"](replace(told, limits=Limits(loss=0.02, loss_errors=1)))
+        picked = next(s for s in careful.solutions if s.cut == careful.cuts[0] and s.bits == careful.bits)
+        assert picked.name not in losses
+        others += trusting.cost.total_s < careful.cost.total_s
+        again = joint(replace(told, limits=Limits(loss=0.02, loss_errors=1)))
+        assert all(s.name not in losses for s in to_measure(again.solutions, 0.02))
+        twice = replace(told, limits=Limits(loss=0.02, loss_errors=0.5))
+        assert PLANNERS["autosplit"](twice).cost.total_s == trusting.cost.total_s
+    assert others >= 4

@@ -13,6 +13,7 @@ from isthmus.cli.losses import Losses, read_losses
 from isthmus.errors import BadInput
 from isthmus.files import read_json
 from isthmus.plan import Limits, Problem
+from isthmus.plan.types import USUAL_ERRORS
 from isthmus.profile.devices import find_device
 from isthmus.profile.devices.widths import WidthWork
 from isthmus.profile.regression import is_regression
@@ -23,6 +24,12 @@ DistortionTables = Annotated[
 ]
 MaxLoss = Annotated[
     str | None, typer.Option(help="Accuracy that fewer bits may cost, as 1% or 0.01; 1% where nothing is said.")
+]
+LossErrors = Annotated[
+    float,
+    typer.Option(
+        help="Standard errors that a measured loss must keep away from --max-loss; 0 takes it as it was measured."
+    ),
 ]
 MaxDistortion = Annotated[float | None, typer.Option(min=0, help="Greatest sum of distortions.")]
 LossFile = Annotated[
@@ -50,8 +57,10 @@ class BitOptions:
     tables: Distortions | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
     agreed: frozenset[str] = frozenset()
+    give_or_take: Mapping[str, float] = field(default_factory=dict)
     sample_bytes: Mapping[tuple[str, str], float] = field(default_factory=dict)
     loss: float | None = None
+    loss_errors: float = USUAL_ERRORS
     distortion: float | None = None
     literal: bool = False
     narrow: float = 1.0
@@ -60,7 +69,7 @@ class BitOptions:
 
     def limits(self, limits: Limits) -> Limits:
         """With what may be lost."""
-        return replace(limits, loss=self.loss, distortion=self.distortion)
+        return replace(limits, loss=self.loss, loss_errors=self.loss_errors, distortion=self.distortion)
 
     def problem(self, problem: Problem) -> Problem:
         """With the tables, and with a device that can be asked for its seconds at any width."""
@@ -82,6 +91,7 @@ class BitOptions:
             distortions=self.tables,
             losses=self.losses,
             agreed=self.agreed,
+            give_or_take=self.give_or_take,
             sample_bytes={**problem.sample_bytes, **self.sample_bytes},
             literal=self.literal,
             arrivals_hz=self.arrivals_hz,
@@ -97,8 +107,12 @@ def bit_options(
     literal: bool,
     arrivals: float | None,
     device: str | None,
+    *,
+    loss_errors: float = USUAL_ERRORS,
 ) -> BitOptions:
     """The options, each read and checked."""
+    if not 0 <= loss_errors < float("inf"):
+        raise BadInput(f"--loss-errors is a number from 0 up, not {loss_errors:g}")
     for name, value in (("--narrow", narrow), ("--arrivals", arrivals)):
         if value is not None and not 0 < value < float("inf"):
             raise BadInput(f"{name} is a number above zero, not {value:g}")
@@ -108,8 +122,10 @@ def bit_options(
         tables=read,
         losses=known.shares,
         agreed=known.agreed,
+        give_or_take=known.give_or_take,
         sample_bytes=known.sample_bytes,
         loss=None if max_loss is None else share(max_loss),
+        loss_errors=loss_errors,
         distortion=max_distortion,
         literal=literal,
         narrow=narrow,

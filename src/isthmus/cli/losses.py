@@ -24,6 +24,11 @@ class Losses(RootModel[dict[str, _Share]]):
         return self.root
 
     @property
+    def give_or_take(self) -> dict[str, float]:
+        """Nobody said."""
+        return {}
+
+    @property
     def sample_bytes(self) -> dict[tuple[str, str], float]:
         """None is known."""
         return {}
@@ -70,6 +75,11 @@ class MeasuredLosses(BaseModel):
     def shares(self) -> dict[str, float]:
         """Losses by name."""
         return {name: row.loss for name, row in self.rows.items()}
+
+    @property
+    def give_or_take(self) -> dict[str, float]:
+        """Their standard errors."""
+        return {name: row.give_or_take for name, row in self.rows.items()}
 
     @property
     def sample_bytes(self) -> dict[tuple[str, str], float]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 import typer
@@ -25,8 +25,9 @@ from isthmus.plan.planners.autosplit import USUAL_LOSS
 from isthmus.plan.solution import Solution
 from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import spread
-from isthmus.profile.heads import HeadJudge
-from isthmus.quant import Distortions
+from isthmus.profile.distortion import need_alike, need_better_than_chance
+from isthmus.profile.heads import HeadJudge, HeadLoss, Progress
+from isthmus.quant import BitPlan, Distortions
 
 PlanData = Annotated[
     str,
@@ -58,7 +59,11 @@ class Measuring:
             raise BadInput("--data measures what quantised heads lose; give their tables with --distortions too")
         samples, label = judging_samples(net, tables, self)
         picture = picture_of(net, "" if self.data.endswith(".npz") else self.scale or "0/1")
+        need_alike(tables, samples)
         judge = HeadJudge(net, tables, samples, picture, threads=self.threads)
+        classes = net.outputs[-1].at(1)[-1] if len(net.outputs[-1].shape) == 2 else 1
+        if samples.labels is not None and classes > 1:
+            need_better_than_chance(net, samples, int(judge.base.sum()), classes)
         book = Book.open(self.keep, judge, label)
         known = len(book.losses.rows)
         with progress_bar("measuring losses") as progress:
@@ -91,16 +96,32 @@ def picture_of(net: Model, scale: str) -> PictureScale | None:
     return scale_of(scale, shape[1]) if is_picture else None
 
 
+class Judge(Protocol):
+    """Whoever says what a head loses on the same samples, as `HeadJudge` does."""
+
+    @property
+    def net(self) -> Model: ...
+    @property
+    def tables(self) -> Distortions: ...
+    @property
+    def samples(self) -> Samples: ...
+    @property
+    def score(self) -> float: ...
+    def loss(
+        self, cut: str, codec: str, bits: BitPlan | None, *, most: float | None = None, progress: Progress | None = None
+    ) -> HeadLoss: ...
+
+
 @dataclass
 class Book:
     """Losses as they become known, in a file where one is kept."""
 
-    judge: HeadJudge
+    judge: Judge
     losses: MeasuredLosses
     path: Path | None
 
     @classmethod
-    def open(cls, path: Path | None, judge: HeadJudge, label: str) -> Book:
+    def open(cls, path: Path | None, judge: Judge, label: str) -> Book:
         """With what is known already. Raises BadInput for a file of other losses."""
         fresh = MeasuredLosses(
             model=judge.net.name,
@@ -123,9 +144,7 @@ class Book:
             )
         return cls(judge, found, path)
 
-    def complete(
-        self, problem: Problem, *, with_baselines: bool, progress: Callable[[int, int, str], None] | None = None
-    ) -> Problem:
+    def complete(self, problem: Problem, *, with_baselines: bool, progress: Progress | None = None) -> Problem:
         """The problem with all losses that its answer hangs on."""
         limits = problem.limits
         most = USUAL_LOSS if limits.loss is None else limits.loss
@@ -153,7 +172,7 @@ class Book:
         rows: Iterable[Solution] = baselines(self._known(problem), found, named=False)
         yield from (row for row in rows if measurable(row) and row.name not in self.losses.rows)
 
-    def _measure(self, row: Solution, most: float, progress: Callable[[int, int, str], None] | None) -> None:
+    def _measure(self, row: Solution, most: float, progress: Progress | None) -> None:
         found = self.judge.loss(row.cut, row.codec, row.bits, most=most, progress=progress)
         made = LossRow(loss=found.loss, give_or_take=found.give_or_take, samples=found.samples)
         if found.sample_bytes is not None:
@@ -168,5 +187,6 @@ class Book:
             problem,
             losses={**problem.losses, **self.losses.shares},
             agreed=self.losses.agreed,
+            give_or_take={**problem.give_or_take, **self.losses.give_or_take},
             sample_bytes={**problem.sample_bytes, **self.losses.sample_bytes},
         )

@@ -13,7 +13,7 @@ from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
 from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.accuracy import Judged, judge
-from isthmus.cli.bits import DistortionTables, LossFile, MaxLoss, bit_options
+from isthmus.cli.bits import DistortionTables, LossErrors, LossFile, MaxLoss, bit_options
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.edgent import ServerFirst
 from isthmus.cli.labelled import FirstClass, given_samples, scale_of
@@ -44,6 +44,7 @@ from isthmus.files import read_json
 from isthmus.graph import INPUT
 from isthmus.link import Link
 from isthmus.plan import Plan
+from isthmus.plan.types import USUAL_ERRORS
 from isthmus.profile import ExitTable, Profile
 from isthmus.profile.exit_file import exits_beside
 from isthmus.units import show_bytes, show_seconds
@@ -93,6 +94,7 @@ def pack(
     server_first: ServerFirst = False,
     distortions: DistortionTables = None,
     max_loss: MaxLoss = None,
+    loss_errors: LossErrors = USUAL_ERRORS,
     losses: LossFile = None,
     narrow: PackNarrow = None,
     memory: Memory = None,
@@ -106,7 +108,9 @@ def pack(
 
     With few bits on the device: isthmus pack zoo:digits --plan plan.json --distortions distortions.json
     """
-    options = bit_options(distortions, max_loss, None, losses, narrow or 1.0, False, None, None)
+    options = bit_options(
+        distortions, max_loss, None, losses, narrow or 1.0, False, None, None, loss_errors=loss_errors
+    )
     limits = options.limits(limits_of(private, None, memory, private_until))
     link, names = link_of(up, down, rtt), codecs_of(codecs)
     bits = bits_asked(plan_file, options, narrow, limits)

@@ -12,6 +12,7 @@ from isthmus.cli.bits import (
     Compare,
     DistortionTables,
     Literally,
+    LossErrors,
     LossFile,
     MaxDistortion,
     MaxLoss,
@@ -54,6 +55,7 @@ from isthmus.errors import BadInput
 from isthmus.files import write_json
 from isthmus.graph import graph_of
 from isthmus.plan import plan_json, retime, show_plan
+from isthmus.plan.types import USUAL_ERRORS
 
 
 def plan(
@@ -86,6 +88,7 @@ def plan(
     server_first: ServerFirst = False,
     distortions: DistortionTables = None,
     max_loss: MaxLoss = None,
+    loss_errors: LossErrors = USUAL_ERRORS,
     max_distortion: MaxDistortion = None,
     losses: LossFile = None,
     data: PlanData = "",
@@ -126,7 +129,9 @@ def plan(
         if planner != "autosplit":
             raise BadInput(f"--data measures what solutions of autosplit lose, not of {planner}; leave it out")
         losses = losses if losses is not None and losses.exists() else None
-    bits = bit_options(distortions, max_loss, max_distortion, losses, narrow, literal, arrivals, device)
+    bits = bit_options(
+        distortions, max_loss, max_distortion, losses, narrow, literal, arrivals, device, loss_errors=loss_errors
+    )
     limits = bits.limits(limits_of(private, deadline, memory, private_until, sure))
     sizes = batches_of(batches) if batches else ()
     if not 0 < load < float("inf"):

@@ -22,10 +22,11 @@ from isthmus.graph import INPUT, graph_of, tensors_before
 from isthmus.link import Link
 from isthmus.model import Model, fused, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, planner_called, problem_for
-from isthmus.plan.baselines import baselines
+from isthmus.plan.baselines import QUANTISED, baselines
 from isthmus.plan.types import Exit
 from isthmus.profile import AccuracyRow, Profile
 from isthmus.profile.measure import CODECS, Measuring, measure
+from isthmus.quant import need_quantisable
 from isthmus.record import Lateness
 from isthmus.units import rate_bps, seconds, size_bytes
 
@@ -34,6 +35,9 @@ DEFAULT_SLOWDOWN = 4.0
 
 DEFAULT_SURE = 0.95
 """Share of requests that keep a deadline where nobody asks for another."""
+
+CHOOSE_BITS = ("autosplit", *QUANTISED)
+"""Planners that give layers few bits."""
 
 DeviceProfile = Annotated[Path | None, typer.Option(help="Profile of the device; measured here where absent.")]
 ServerProfile = Annotated[Path | None, typer.Option(help="Profile of the server; measured here where absent.")]
@@ -150,14 +154,17 @@ def machines_of(
 ) -> Machines:
     """Load the model, read the profiles that are given, compute those of the devices that are named (`names`: device,
     server), and measure the others here, at `batch` and at `batches`; `codecs` are timed besides the usual ones,
-    with `exits` what each exit needs, and with `fold` the network without its normalisations. What the model does not
-    allow (a batch, a node that `limits` name) is refused before anything is measured."""
+    with `exits` what each exit needs, and with `fold`, for few bits, the network without its normalisations. What the
+    model does not allow (a batch, a node that `limits` name, few bits) is refused before anything is measured."""
     paths = {"device": device, "server": server}
     named = {which: text for which, text in zip(paths, names, strict=True) if text is not None}
     for which in named:
         if paths[which] is not None:
             raise BadInput(f"give --{which} or --{which}-profile, not both")
-    model = fused(load_model(name)) if fold else load_model(name)
+    model = load_model(name)
+    if fold:
+        need_quantisable(model)
+        model = fused(model)
     at = tuple(sorted({batch, *batches}))
     for graph in [graph_of(model, size) for size in at]:
         if limits is not None and limits.private_until is not None:
@@ -236,6 +243,8 @@ def make_plan(
     `server_first`: the server runs the first part, home stays the device; `bits`: for planners that choose widths;
     `compare` adds the baselines to the plan's solutions; `measuring` finds out what solutions lose; `accuracy`: what
     was measured of codecs, as in `problem_for`."""
+    if planner in CHOOSE_BITS:
+        need_quantisable(machines.model)
     problem = problem_for(
         graph_of(machines.model, batch),
         machines.device,

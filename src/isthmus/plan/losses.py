@@ -21,7 +21,8 @@ CIFAR-10's ResNet-8, -20 and -56, most often 3 to 9 times."""
 
 @dataclass(frozen=True)
 class Estimates:
-    """Losses of solutions. `reference`: what all at the highest width distorts.
+    """Losses of solutions, measured ones with their standard errors on top (`Limits.loss_errors`). `reference`: what
+    all at the highest width distorts.
 
     A quantised head is estimated in proportion to its distortion, by what networks like the paper's lose; but no better
     than any measured one that distorts less, and no worse than any that distorts more. So a faster solution that was
@@ -41,7 +42,8 @@ class Estimates:
     @classmethod
     def of(cls, problem: Problem, reference: float, solutions: Iterable[Solution]) -> Estimates:
         """From the solutions whose loss the problem knows."""
-        known = [(s.distortion, loss) for s in solutions if s.bits and (loss := _measured(problem, s)) is not None]
+        judged = ((s, _measured(problem, s)) for s in solutions if s.bits)
+        known = [(s.distortion, row["sure_loss"]) for s, row in judged if row is not None]
         points = sorted((d, loss) for d, loss in known if d is not None)
         losses = [loss for _, loss in points]
         return cls(
@@ -58,7 +60,7 @@ class Estimates:
         known = _measured(self.problem, solution)
         if known is not None:
             agreed = solution.name in self.problem.agreed
-            return solution.model_copy(update={"loss": known, "measured": not agreed, "agreed": agreed})
+            return solution.model_copy(update={**known, "measured": not agreed, "agreed": agreed})
         distortion = solution.distortion
         if distortion is None or (not self.reference and distortion):
             return solution
@@ -96,7 +98,7 @@ def to_measure(solutions: Iterable[Solution], most: float, within_s: float | Non
         if within_s is not None and solution.total_s > within_s:
             return
         known = solution.measured or solution.agreed
-        if known and solution.loss is not None and solution.loss <= most:
+        if known and solution.judged_loss is not None and solution.judged_loss <= most:
             return
         if (solution.front or ":" in solution.codec) and measurable(solution):
             yield solution
@@ -107,15 +109,18 @@ def measurable(solution: Solution) -> bool:
     return not (solution.measured or solution.agreed or (solution.distortion == 0.0 and solution.loss == 0.0))
 
 
-def _measured(problem: Problem, solution: Solution) -> float | None:
-    """The loss by the solution's own name; of an upload also by its codec's, of a baseline also by the planner's."""
+def _measured(problem: Problem, solution: Solution) -> dict[str, float] | None:
+    """What is known of a loss by the solution's own name; of an upload also by its codec's, of a baseline also by the
+    planner's."""
     for name in (solution.name, solution.codec if ":" in solution.codec else solution.planner):
         if name in problem.losses:
-            return problem.losses[name]
+            loss, error = problem.losses[name], problem.give_or_take.get(name)
+            told = {} if error is None else {"give_or_take": error}
+            return {"loss": loss, "sure_loss": loss + problem.limits.loss_errors * (error or 0.0), **told}
     return None
 
 
 def _lost(solution: Solution) -> tuple[float, float]:
-    """Loss, then distortion."""
-    loss, distortion = solution.loss, solution.distortion
+    """Loss as it is judged, then distortion."""
+    loss, distortion = solution.judged_loss, solution.distortion
     return (float("inf") if loss is None else loss, float("inf") if distortion is None else distortion)

@@ -30,8 +30,9 @@ _SAID = {
 
 @dataclass(frozen=True)
 class Potential:
-    """`steps`: how many layers each candidate head has, rising. `nearest`: the head that needs least among those that
-    run anything here, and what it needs at the lowest width (None where there is none)."""
+    """`steps`: how many layers each candidate head has, rising. `nearest`: the head that needs least memory among those
+    that run anything here and are no candidates for want of it at most, and what it needs at the lowest width (None
+    where there is none)."""
 
     steps: tuple[int, ...]
     dropped: tuple[Dropped, ...]
@@ -65,16 +66,17 @@ def potential(problem: Problem, storage: Storage) -> Potential:
     for step, cut in enumerate(storage.cuts):
         weights = int(storage.weights.sizes[storage.weights_in(step)].sum()) * bits + storage.plain_bits[step]
         need = -(-(weights + int(peaks[step])) // 8) if step else 0
-        if step:
-            needs[cut.id] = need
         if not keeps_private(problem, [cut]):
             dropped.append(Dropped(cut=cut.id, reason="private", bytes=sent[step] // 8))
         elif sent[step] > raw and cut.id != INPUT:
             dropped.append(Dropped(cut=cut.id, reason="sends more", bytes=sent[step] // 8))
-        elif memory is not None and need > memory:
-            dropped.append(Dropped(cut=cut.id, reason="does not fit", bytes=need))
         else:
-            steps.append(step)
+            if step:
+                needs[cut.id] = need
+            if memory is not None and need > memory:
+                dropped.append(Dropped(cut=cut.id, reason="does not fit", bytes=need))
+            else:
+                steps.append(step)
     nearest = min(needs.items(), key=lambda pair: pair[1], default=None)
     return Potential(tuple(steps), tuple(dropped), nearest, bits)
 

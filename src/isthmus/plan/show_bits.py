@@ -44,6 +44,7 @@ def _cells(row: Solution, *, own: bool, planner: str) -> tuple[str, ...]:
     where = {INPUT: "all on the server", OUTPUT: "all on the device"}.get(row.cut, row.cut)
     named = where if row.planner == planner else f"{row.planner}: {where}"
     loss = "?" if row.loss is None else f"{'' if row.measured else '~'}{min(row.loss, 1.0):.2%}"
+    loss += "" if row.give_or_take is None else f" ± {row.give_or_take:.2%}"
     memory = show_bytes(row.memory_bytes) if row.memory_bytes else ""
     return (
         "►" if own else "",

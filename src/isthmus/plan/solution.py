@@ -25,7 +25,8 @@ class Solution(BaseModel):
     planner: who proposed it. weight_bits, activation_bits: means over the elements; wire_bits: of what crosses (0:
     nothing does). distortion: Σ D_i, None where it is not known (a picture codec). loss: accuracy given up, in shares
     of 1: `measured` on labelled data, or by the answers that differ from the whole network's (`agreed`), or estimated.
-    fits: within the memory limit. front: no other that fits is as fast and as true.
+    give_or_take: the standard error of a measured one, where it is known. sure_loss: with as many of these on top as
+    the limits ask for. fits: within the memory limit. front: no other that fits is as fast and as true.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,9 +49,16 @@ class Solution(BaseModel):
     loss: float | None = None
     measured: bool = False
     agreed: bool = False
+    give_or_take: NonNegativeFloat | None = None
+    sure_loss: float | None = None
     fits: bool = True
     front: bool = False
     bits: BitPlan | None = None
+
+    @property
+    def judged_loss(self) -> float | None:
+        """The loss that is held against a limit."""
+        return self.loss if self.sure_loss is None else self.sure_loss
 
     @property
     def memory_bytes(self) -> int:

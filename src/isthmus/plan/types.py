@@ -21,6 +21,9 @@ from isthmus.profile.times import Times
 from isthmus.profile.types import lateness
 from isthmus.quant.types import BitPlan, Distortions
 
+USUAL_ERRORS = 1.0
+"""Standard errors that a measured loss must keep away from its limit."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -30,7 +33,8 @@ class Limits:
 
     `sure`: the share of requests that must keep `latency_s` (0.5 to below 1). A choice is then in time where the
     seconds that this share of requests keeps are, by the spread that the profiles and the link tell
-    (`Problem.surely`). None: its typical seconds, as in the papers. Raises BadInput for a share outside."""
+    (`Problem.surely`). None: its typical seconds, as in the papers. `loss_errors`: a measured loss keeps `loss` where
+    it does with so many of its standard errors on top. Raises BadInput for a share outside."""
 
     latency_s: float | None = None
     home_memory_bytes: int | None = None
@@ -39,11 +43,14 @@ class Limits:
     sure: float | None = 0.95
     distortion: float | None = None
     loss: float | None = None
+    loss_errors: float = USUAL_ERRORS
 
     def __post_init__(self) -> None:
         for name, value in (("distortion", self.distortion), ("accuracy loss", self.loss)):
             if value is not None and not 0 <= value < float("inf"):
                 raise BadInput(f"a limit of {name} is a number from 0 up, not {value:g}")
+        if not 0 <= self.loss_errors < float("inf"):
+            raise BadInput(f"standard errors on top of a loss are a number from 0 up, not {self.loss_errors:g}")
         if self.sure is not None and not 0.5 <= self.sure < 1:
             raise BadInput(
                 f"the share of requests that keep a deadline lies between 0.5 and below 1 (0.95 is usual), not "
@@ -75,9 +82,9 @@ class Problem:
     state. batches: the same network at other batch sizes to prepare for; planners that make switch tables make one
     for each. whole: the network that this is one exit of. distortions: what fewer bits do to each layer, for
     planners that choose widths. losses: name of a `Solution` → the accuracy it was measured to lose (shares of 1);
-    those in `agreed` by how often it disagrees with the whole network. sample_bytes: (cut id, codec) → bytes of a
-    sample, measured. literal: what Auto-Split prints where isthmus departs. arrivals_hz: how often an input comes,
-    for planners that look at the rate and not at one request.
+    those in `agreed` by how often it disagrees with the whole network. give_or_take: standard errors of losses, by the
+    same names. sample_bytes: (cut id, codec) → bytes of a sample, measured. literal: what Auto-Split prints where
+    isthmus departs. arrivals_hz: how often an input comes, for planners that look at the rate and not at one request.
     """
 
     graph: Graph
@@ -96,6 +103,7 @@ class Problem:
     distortions: Distortions | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
     agreed: frozenset[str] = frozenset()
+    give_or_take: Mapping[str, float] = field(default_factory=dict)
     sample_bytes: Mapping[tuple[str, str], float] = field(default_factory=dict)
     literal: bool = False
     arrivals_hz: float | None = None

@@ -69,7 +69,8 @@ def load_samples(path: Path, model: Model) -> Samples:
     for name, value in arrays.items():
         shape = wanted[name].at(len(value)) if value.ndim else ()
         if value.dtype.name != wanted[name].dtype or value.shape[1:] != shape[1:]:
-            raise BadInput(f"{path}: {name} is {value.dtype} {value.shape}, not {wanted[name].dtype} (N, {shape[1:]})")
+            takes = ", ".join(map(str, ("N", *shape[1:])))
+            raise BadInput(f"{path}: {name} is {value.dtype} {value.shape}, not {wanted[name].dtype} ({takes})")
     if labels is not None and labels.dtype.kind not in "iu":
         raise BadInput(f"{path}: labels must be whole numbers, not {labels.dtype}")
     return Samples(arrays, labels)

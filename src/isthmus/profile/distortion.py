@@ -43,6 +43,8 @@ BITS = (2, 4, 6, 8)
 RANDOM = "random data"
 """The `source` of samples that are nobody's."""
 _CHANCE_SIGMAS = 3.0
+_ALIKE = 4.0
+"""Samples whose root mean square is this many times another's, or a part of it, are of another scale."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,22 @@ def _weight_row(net: Model, node: Node, weights: Mapping[str, tuple[str, int]], 
     return {"weight_elements": count, "weights": tuple(e / count for e in errors), "weight_power": power / count}
 
 
+def need_alike(tables: Distortions, samples: Samples) -> None:
+    """Raise BadInput for samples of quite another size of numbers than those that the tables were measured on."""
+    for row in tables.inputs:
+        value = samples.inputs.get(row.name)
+        power = 0.0 if value is None else float(np.mean(np.square(value, dtype=np.float64)))
+        if value is None or not (power > 0 and row.power > 0 and row.limits):
+            continue
+        times = math.sqrt(power / row.power)
+        if not 1 / _ALIKE <= times <= _ALIKE:
+            low, high = row.limits[-1]
+            raise BadInput(
+                f"values of {row.name} from {float(value.min()):g} to {float(value.max()):g} are {times:.3g} times as "
+                f"large (rms) as those the distortions were measured on, {low:.3g} to {high:.3g}: scale both alike"
+            )
+
+
 def _vet(net: Model, samples: Samples) -> None:
     """Refuse samples that the network does not take or that say nothing of it."""
     for name, value in samples.inputs.items():
@@ -238,8 +256,12 @@ def _vet_answers(net: Model, samples: Samples, labels: Array, answers: Array) ->
     classes = net.outputs[-1].at(1)[-1] if net.outputs[-1].shape else 1
     if classes < 2 or answers.shape[1] != 1 or labels.ndim != 1:
         return
-    count, chance = len(labels), 1 / classes
-    right = int((answers[:, 0] == labels).sum())
+    need_better_than_chance(net, samples, int((answers[:, 0] == labels).sum()), classes)
+
+
+def need_better_than_chance(net: Model, samples: Samples, right: int, classes: int) -> None:
+    """Raise BadInput where `right` answers on labelled samples are no more than chance among so many classes gives."""
+    count, chance = len(samples), 1 / classes
     luck = count * chance + _CHANCE_SIGMAS * math.sqrt(count * chance * (1 - chance))
     if right <= luck < count:
         first = next(iter(samples.inputs.values()))

@@ -30,7 +30,7 @@ def need_quantisable(model: Model) -> None:
         if np.dtype(signature.dtype).kind != "f":
             raise BadInput(
                 f"input {signature.name} of {model.name} is {signature.dtype}; only a network that takes numbers of "
-                "floating point can be quantised: export it from behind its embedding on"
+                "floating point can be quantised: export it from behind its embedding, or its first cast, on"
             )
 
 

@@ -54,7 +54,7 @@ def autosplit(problem: Problem) -> Plan:
 def _keeps(solution: Solution, distortion: float | None, loss: float | None) -> bool:
     if distortion is not None and (solution.distortion is None or solution.distortion > distortion):
         return False
-    return loss is None or (solution.loss is not None and solution.loss <= loss)
+    return loss is None or (solution.judged_loss is not None and solution.judged_loss <= loss)
 
 
 def _fastest(problem: Problem, true: Sequence[Solution]) -> tuple[Solution, Priced]:
@@ -104,12 +104,13 @@ def _note(problem: Problem, found: Joint, best: Solution, distortion: float | No
         )
     how = "answers unlike the whole network's" if best.agreed else "estimated from the distortion"
     how = "measured" if best.measured else how
+    spread = "" if best.give_or_take is None else f" ± {best.give_or_take:.2%}"
     allowed = [
         f"{loss:.2%}" if loss is not None else "",
         f"distortion {distortion:.3g}" if distortion is not None else "",
     ]
     said.append(
-        f"loses {best.loss or 0.0:.2%} ({how}, distortion {best.distortion or 0.0:.3g}; allowed "
+        f"loses {best.loss or 0.0:.2%}{spread} ({how}, distortion {best.distortion or 0.0:.3g}; allowed "
         f"{' and '.join(a for a in allowed if a)})"
     )
     said.append(found.places.summary(problem.limits.home_memory_bytes))

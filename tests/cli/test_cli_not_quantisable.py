@@ -1,0 +1,141 @@
+"""Models that cannot be given few bits, on the command line: quantised already, fed whole numbers, fed text.
+
+Each verb says so in one sentence before it measures anything. Without few bits they are packed and run as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from conftest import Call
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+PAIR = ("--device", "eyeriss", "--server", "tpu", "--uplink", "3Mbit")
+QUANTISED = "is quantised already ({0}); give the floating-point model it was made from"
+WHOLE = "only a network that takes numbers of floating point can be quantised"
+TEXT = "has elements of type STRING; numbers of 8 to 64 bits can be taken"
+
+
+def _saved(
+    path: Path, nodes: list[onnx.NodeProto], inputs: Mapping[str, tuple[int, Sequence[int | str]]], out: int
+) -> None:
+    rng = np.random.default_rng(0)
+    stored: dict[str, NDArray[Any]] = {
+        "w": rng.standard_normal((4, 3, 3, 3)).astype(np.float32),
+        "levels": rng.integers(-100, 100, (4, 3, 3, 3)).astype(np.int8),
+        "table": rng.standard_normal((20, 8)).astype(np.float32),
+        "scale": np.array(0.05, np.float32),
+        "middle": np.array(128, np.uint8),
+        "zero": np.array(0, np.int8),
+    }
+    read = {name for node in nodes for name in node.input}
+    ends = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()]
+    answer = helper.make_tensor_value_info("y", out, None)
+    weights = [numpy_helper.from_array(v, name) for name, v in stored.items() if name in read]
+    graph = helper.make_graph(nodes, path.stem, ends, [answer], weights)
+    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+
+
+def _made(folder: Path, what: str) -> Path:
+    """A model of a few nodes that nobody can quantise."""
+    path, node = folder / f"{what}.onnx", helper.make_node
+    picture: dict[str, tuple[int, Sequence[int | str]]] = {"x": (TensorProto.FLOAT, ["N", 3, 8, 8])}
+    if what == "levels":  # QuantizeLinear and DequantizeLinear around a convolution
+        nodes = [
+            node("QuantizeLinear", ["x", "scale", "middle"], ["xq"]),
+            node("DequantizeLinear", ["xq", "scale", "middle"], ["xd"]),
+            node("DequantizeLinear", ["levels", "scale", "zero"], ["wd"]),
+            node("Conv", ["xd", "wd"], ["y"]),
+        ]
+        _saved(path, nodes, picture, TensorProto.FLOAT)
+    elif what == "integers":  # a convolution of integers
+        nodes = [
+            node("QuantizeLinear", ["x", "scale", "middle"], ["xq"]),
+            node(
+                "QLinearConv", ["xq", "scale", "middle", "levels", "scale", "zero", "scale", "middle"], ["c"], name="c"
+            ),
+            node("DequantizeLinear", ["c", "scale", "middle"], ["y"]),
+        ]
+        _saved(path, nodes, picture, TensorProto.FLOAT)
+    elif what == "weights":  # weights alone
+        nodes = [node("DequantizeLinear", ["levels", "scale", "zero"], ["wd"]), node("Conv", ["x", "wd"], ["y"])]
+        _saved(path, nodes, picture, TensorProto.FLOAT)
+    elif what == "tokens":
+        nodes = [node("Gather", ["table", "ids"], ["y"])]
+        _saved(path, nodes, {"ids": (TensorProto.INT64, ["N", 6])}, TensorProto.FLOAT)
+    elif what == "bytes":
+        nodes = [node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), node("Conv", ["f", "w"], ["y"])]
+        _saved(path, nodes, {"x": (TensorProto.UINT8, ["N", 3, 8, 8])}, TensorProto.FLOAT)
+    elif what == "mixed":  # one input of floats, one of whole numbers
+        nodes = [
+            node("Conv", ["x", "w"], ["c"]),
+            node("Cast", ["k"], ["f"], to=TensorProto.FLOAT),
+            node("Add", ["c", "f"], ["y"]),
+        ]
+        _saved(path, nodes, {**picture, "k": (TensorProto.INT64, ["N", 4, 1, 1])}, TensorProto.FLOAT)
+    else:
+        nodes = [node("Identity", ["s"], ["y"])]
+        _saved(path, nodes, {"s": (TensorProto.STRING, [4])}, TensorProto.STRING)
+    return path
+
+
+REFUSED = [
+    ("levels", 3, QUANTISED.format("QuantizeLinear makes xq")),
+    ("integers", 3, QUANTISED.format("QuantizeLinear makes xq")),
+    ("weights", 3, QUANTISED.format("DequantizeLinear makes wd")),
+    ("tokens", 2, f"input ids of tokens is int64; {WHOLE}"),
+    ("bytes", 2, f"input x of bytes is uint8; {WHOLE}"),
+    ("mixed", 2, f"input k of mixed is int64; {WHOLE}"),
+    ("text", 3, TEXT),
+]
+
+
+@pytest.mark.parametrize(("what", "code", "said"), REFUSED)
+def test_few_bits_are_refused_in_one_sentence(what: str, code: int, said: str, call: Call, tmp_path: Path) -> None:
+    model = _made(tmp_path, what)
+    tables, plan = tmp_path / "tables.json", tmp_path / "plan.json"
+    before: tuple[tuple[object, ...], ...] = (
+        ("quantize", "zoo:tiny", "--random", "--samples", 1, "--out", tables),
+        ("plan", "zoo:tiny", "--planner", "autosplit", *PAIR, "--distortions", tables, "--out", plan),
+    )
+    for words in before:
+        assert call(*words, "--json")[0] == 0
+    to = ("--out", tmp_path / "made", "--json")
+    verbs: tuple[tuple[object, ...], ...] = (
+        ("quantize", model, "--random", "--samples", 1, *to),
+        ("quantize", model, "--data", "digits", *to),
+        ("plan", model, "--planner", "autosplit", *PAIR, *to),
+        ("plan", model, "--planner", "autosplit", *PAIR, "--distortions", tables, *to),
+        ("plan", model, "--planner", "u8", *PAIR, *to),
+        ("pack", model, "--plan", plan, "--distortions", tables, *to),
+        ("pack", model, "--planner", "autosplit", "--distortions", tables, *to),
+    )
+    for words in verbs:
+        found, out, err = call(*words)
+        assert found == code, (words, out, err)
+        assert not out
+        sentence = " ".join(err.split())
+        assert sentence.startswith("isthmus: ")
+        assert said in sentence, words
+        assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("what", [what for what, *_ in REFUSED if what != "text"])
+def test_without_few_bits_they_are_packed_by_a_plan_and_run(what: str, call: Call, tmp_path: Path) -> None:
+    model, plan, bundle = _made(tmp_path, what), tmp_path / "plan.json", tmp_path / "bundle"
+    for words in (
+        ("plan", model, "--planner", "neurosurgeon", *PAIR, "--out", plan, "--json"),
+        ("pack", model, "--plan", plan, "--out", bundle, "--runs", 1, "--json"),
+        ("run", bundle, "--to", "127.0.0.1:1", "--mode", "only_on_device", "--requests", 2, "--verify", "--json"),
+    ):
+        code, out, err = call(*words)
+        assert code == 0, err
+    told = json.loads(out)
+    assert (told["answered"], told["wrong"], told["verified"]) == (2, 0, 2)
