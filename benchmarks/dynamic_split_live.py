@@ -317,10 +317,10 @@ def main() -> None:
     parser.add_argument("--models", default="zoo:efficientnet_b0,zoo:mobilenet_v2")
     parser.add_argument("--parts", default=",".join((*TRACES, STEPS)), help="sets of traces, and `steps`")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each trace, for each policy")
-    parser.add_argument("--rounds", type=int, default=3, help="how often dynamic and clairvoyant play it")
+    parser.add_argument("--rounds", type=int, default=2, help="how often dynamic and clairvoyant play it")
     parser.add_argument("--every-ms", type=float, default=203.0, help="between requests; out of step with the trace")
     parser.add_argument("--slowdown", type=float, default=6.67, help="of the device, declared in its profile")
-    parser.add_argument("--runs", type=int, default=8, help="of every part, for the profiles")
+    parser.add_argument("--runs", type=int, default=5, help="of every part, for the profiles")
     parser.add_argument(
         "--bundles", type=Path, help="a folder of bundles by model name; those missing are packed there"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def packed(model: str, runs: int = 8, *, options: Sequence[str] = ()) -> Iterato
 
 def pack_as_used(model: str, bundle: Path, slowdown: float, runs: int, codecs: str, options: Sequence[str]) -> None:
     """A bundle whose two profiles are taken as the machines are used: each on its own core, which rests between
-    requests. The device is declared `slowdown` times slower."""
+    requests. The device is declared `slowdown` times slower. It is there when it is whole."""
     with tempfile.TemporaryDirectory() as folder:
         profiles: list[str] = []
         for place, core, factor in (("device", 0, slowdown), ("server", 1, 1.0)):
@@ -65,7 +66,10 @@ def pack_as_used(model: str, bundle: Path, slowdown: float, runs: int, codecs: s
             words = ["profile", model, "--out", file, "--runs", str(runs), "--codecs", codecs, "--rest", REST]
             _isthmus(core, *words, "--slowdown", str(factor), "--json")
             profiles += [f"--{place}-profile", file]
-        _pack(model, bundle, [*profiles, "--codecs", codecs, *options])
+        made = Path(folder) / "bundle"
+        _pack(model, made, [*profiles, "--codecs", codecs, *options])
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made, bundle)
 
 
 def _pack(model: str, bundle: Path, options: Sequence[str]) -> None:
