@@ -1,20 +1,21 @@
-"""On a real slow device and a shaped link: is the recommended split with its bit widths what the plan says?
+"""On a slow device and a shaped link: is the recommended split with its bit widths what the plan says?
 
-The device is a process with a share of one core, the server has the other core, between them lie two namespaces and a
-shaped link (root). The picture may not leave the device (`--private`): else an upload as WebP, of a few kilobytes, is
-hard to beat, and nothing would be split. Everything is done by the verbs a person types: distortion tables (`isthmus
-quantize`), profiles of both machines, a plan with losses measured on labelled pictures, bundles. How
-much longer or shorter the device takes with few bits is measured when a bundle is packed, and planned with again until
-it comes out the same.
+The device is a process on a core of its own that is declared slow (`isthmus.engine.slow`), the server has the other
+core, between them lie two namespaces and a shaped link (root). The picture may not leave the device (`--private`): else
+an upload as WebP, of a few kilobytes, is hard to beat, and nothing would be split. Everything is done by the verbs a
+person types: distortion tables (`isthmus quantize`), profiles of both machines, a plan with losses measured on labelled
+pictures, bundles. How much longer or shorter the device takes with few bits is measured when a bundle is packed, and
+planned with again until it comes out the same.
 
-Asked: measured latency over predicted (within 10 %; `ratio_now` takes the machines as slow beside their profiles as the
-floating-point network alone was on each in the race: under a quota that wanders by a third from minute to minute);
-faster than the float split and than all at 8 bits on the device where the plan says so; bytes on the wire and on the
-disk over planned (within 10 %), and memory: that of the process over what the plan counts, and over what it counts in a
-runtime whose numbers have 8 bits at least; accuracy of the answers that came over the wire against the accuracy that
-was promised (within half a point on 500 pictures).
+Asked: measured latency over predicted, in all and by cause (within 10 %); faster than the float split and than all at 8
+bits on the device where the plan says so; bytes on the wire and on the disk over planned (within 10 %), and memory:
+that of the process over what the plan counts, and over what it counts in a runtime whose numbers have 8 bits at least;
+accuracy of the answers that came over the wire against the accuracy that was promised (within half a point on 500
+pictures).
 
-Without --model: MobileNetV2 of the data folder (environment variable ISTHMUS_DATA).
+Trained networks and pictures are those of the data folder (environment variable ISTHMUS_DATA); ResNet-50 and GoogLeNet
+are the zoo's, whose weights are drawn: their plans estimate losses, and nothing is said of accuracy. Link, memory limit
+and, with `--slowdown`, the device are such that a split is the plan.
 """
 
 from __future__ import annotations
@@ -22,112 +23,168 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import onnx
-from shaped_runs import PORT, on_core, serving
+from autosplit_race import CAUSES, race, ways
+from autosplit_tables import measured_tables
+from shaped_runs import on_core
 
 from isthmus.adapt import Fixed
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.files import read_json
-from isthmus.graph import INPUT, OUTPUT
 from isthmus.link.testbed import ShapedNetwork, goodput
 from isthmus.model import fused, load_model
 from isthmus.plan import Plan
-from isthmus.record import Choice, Step
-from isthmus.session import connect, ready, table_of
+from isthmus.record import Choice
+from isthmus.session import connect, ready
 
-MOBILENET = ("models/mobilenet_v2_1.0_224.onnx", "centred", 1)
-MTU = 1500
-WARM_UP = 1
-ROUNDS = 3
-METHODS = {"ours": ("autosplit",), "u8": ("u8",), "float": ("float", "float_int8", "cloud", "device")}
-"""By bundle. The last two are what the machines' speeds in the race are known by."""
-MOST_PASSES = 2
+MTU = 576
+"""So that what passes at once after a pause, two packets, is a small part of what is sent."""
+ROUNDS = 6
+MOST_PASSES = 3
 _BEGUN = time.monotonic()
 AGREE = 0.05
 """A ratio that was planned with and one that was measured this near to it are the same."""
 
 
+@dataclass(frozen=True)
+class Network:
+    """A model of the data folder with labelled pictures and how they become its inputs, or one of the zoo's, whose
+    weights are drawn; and the link and memory limit that it is raced with."""
+
+    model: str
+    data: str = ""
+    scale: str = ""
+    first_class: int = 0
+    uplink_mbit: float = 8.0
+    memory: str = "2MiB"
+
+    @property
+    def path(self) -> str:
+        """What `isthmus` is given."""
+        return str(Path(os.environ.get("ISTHMUS_DATA", "")) / self.model) if self.data else self.model
+
+    @property
+    def pictures(self) -> list[str]:
+        """What the verbs are told of the pictures."""
+        first = ["--first-class", str(self.first_class)] if self.first_class else []
+        return ["--data", self.data, "--scale", self.scale, *first]
+
+
+NETWORKS = {
+    "mobilenet_v2": Network("models/mobilenet_v2_1.0_224.onnx", "imagenet", "centred", 1),
+    "resnet56": Network("models/cifar10_resnet56.onnx", "cifar10", "imagenet", uplink_mbit=1.0, memory="512KiB"),
+    "resnet50": Network("zoo:resnet50", uplink_mbit=40.0, memory="4MiB"),
+    "googlenet": Network("zoo:googlenet", uplink_mbit=20.0, memory="4MiB"),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--model", default="", help="a model without labelled pictures; MobileNetV2 without")
-    parser.add_argument("--uplink-mbit", type=float, default=8.0)
+    parser.add_argument("--network", default="mobilenet_v2", choices=NETWORKS)
+    parser.add_argument("--uplink-mbit", type=float, help="instead of the network's own")
     parser.add_argument("--delay-ms", type=float, default=5.0, help="one way")
-    parser.add_argument("--share", type=float, default=0.15, help="of one core, for the device")
-    parser.add_argument("--memory", default="2MiB", help="of the device, for its part; 0: no limit")
-    parser.add_argument("--requests", type=int, default=12)
+    parser.add_argument("--slowdown", type=float, default=6.67, help="of the device")
+    parser.add_argument("--memory", help="of the device, for its part, instead of the network's own; 0: no limit")
+    parser.add_argument("--requests", type=int, default=24, help="of each method, in all")
     parser.add_argument("--pictures", type=int, default=500, help="to judge accuracy by, where there are labels")
-    parser.add_argument("--keep", type=Path, help="folder for tables, profiles and losses; those there are used again")
-    parser.add_argument("--runs", type=int, default=5, help="runs of every part in a profile")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for all files; tables, profiles and losses there are used again"
+    )
+    parser.add_argument("--runs", type=int, default=6, help="runs of every part in a profile")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        kept = Path(folder) if asked.keep is None else asked.keep
-        kept.mkdir(parents=True, exist_ok=True)
-        result = live(asked, Path(folder), kept)
+    network = NETWORKS[asked.network]
+    network = replace(
+        network, uplink_mbit=asked.uplink_mbit or network.uplink_mbit, memory=asked.memory or network.memory
+    )
+    if not os.environ.get("ISTHMUS_DATA"):
+        raise SystemExit("set ISTHMUS_DATA to a folder with models/ and images/")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = asked.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        result = live(network, asked, folder)
     print(json.dumps(result)) if asked.json else show(result)
 
 
-def live(asked: argparse.Namespace, folder: Path, kept: Path) -> dict[str, Any]:
-    """Everything, in order."""
-    name, data = prepared(asked, folder)
-    tables = quantised(name, data, kept / "tables.json")
-    profiles = [profiled(name, place, kept, asked) for place in ("device", "server")]
-    common = [name, *profiles[0], *profiles[1], "--distortions", str(tables), *link_options(asked), "--private"]
-    narrow = float(verb("pack", *common, "--planner", "u8", "--out", str(folder / "u8"), "--json")["ratio"])
-    losses = ["--losses", str(kept / "losses.json"), *data, "--samples", str(asked.pictures)] if data else []
-    plan_file, bundle = folder / "plan.json", folder / "ours"
-    for _ in range(MOST_PASSES):
-        limit = [] if asked.memory == "0" else ["--memory", asked.memory]
-        verb("plan", *common, "--planner", "autosplit", "--narrow", f"{narrow:.4f}", *limit, *losses, "--out",
-             str(plan_file), "--json")  # fmt: skip
-        packed = verb("pack", *common, "--plan", str(plan_file), "--out", str(bundle), "--json", "--force")
-        if abs(packed["ratio"] / narrow - 1) <= AGREE:
-            break
-        narrow = packed["ratio"]
-    verb("pack", name, *profiles[0], *profiles[1], *link_options(asked), "--planner", "mincut", "--codecs",
-         "float32,int8", "--out", str(folder / "float"), "--json")  # fmt: skip
-    rows = raced(folder, asked)
-    own = open_bundle(bundle)
+def live(network: Network, asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Everything, in order; all files in `folder`."""
+    name = prepared(network, folder)
+    tables = quantised(network, name, folder)
+    profiles = [option for place in ("device", "server") for option in profiled(name, place, folder, asked)]
+    link = link_options(network, asked.delay_ms)
+    planned, narrow = packed(network, name, tables, [*profiles, *link], folder, asked.pictures)
+    rate = f"{network.uplink_mbit}Mbit"
+    with ShapedNetwork(rate, delay_s=asked.delay_ms / 1e3, mtu=MTU) as net:
+        rows = race(folder, ways(folder, planned), net, rounds=ROUNDS, requests=max(1, asked.requests // ROUNDS))
+    show_rows(rows, sys.stderr)
+    own = open_bundle(folder / "ours")
     return {
         "model": Path(name).stem,
-        "uplink_mbit": asked.uplink_mbit,
-        "share": asked.share,
+        "uplink_mbit": network.uplink_mbit,
+        "memory": network.memory,
+        "slowdown": asked.slowdown,
         "narrow": narrow,
         "rows": rows,
         **sizes(own, rows[0]),
-        **(accuracy(own, data, tables, asked) if data else {}),
+        **(accuracy(own, network, tables, asked.pictures) if network.data else {}),
     }
 
 
-def prepared(asked: argparse.Namespace, folder: Path) -> tuple[str, list[str]]:
-    """The network as it is cut (normalisations folded) in a file of its own, and the options of its labelled data."""
-    data: list[str] = []
-    name = asked.model
-    if not name:
-        root = os.environ.get("ISTHMUS_DATA", "")
-        name, scale, first = str(Path(root) / MOBILENET[0]), MOBILENET[1], str(MOBILENET[2])
-        if not Path(name).is_file():
-            raise SystemExit("ISTHMUS_DATA names no folder with MobileNetV2; give --model zoo:resnet50 or another")
-        data = ["--data", "imagenet", "--scale", scale, "--first-class", first]
-    path = folder / f"{Path(name).stem.rpartition(':')[2]}.onnx"
-    onnx.save_model(fused(load_model(name)).proto, path)
-    return str(path), data
+def packed(
+    network: Network, name: str, tables: Path, machines: Sequence[str], folder: Path, pictures: int
+) -> tuple[Plan, float]:
+    """The bundles `ours`, `u8` and `float` in the folder; the plan of ours, and how long few bits take beside floating
+    point, as it was planned with."""
+    few = [name, *machines, "--distortions", str(tables), "--private"]
+    narrow = float(verb("pack", *few, "--planner", "u8", "--out", str(folder / "u8"), "--json", "--force")["ratio"])
+    limit = [] if network.memory == "0" else ["--memory", network.memory]
+    losses = ["--losses", str(folder / "losses.json"), *network.pictures, "--samples", str(pictures)]
+    joint = ["--planner", "autosplit", *limit, *(losses if network.data else ())]
+    plan = str(folder / "plan.json")
+    for _ in range(MOST_PASSES):
+        verb("plan", *few, *joint, "--narrow", f"{narrow:.4f}", "--out", plan, "--json")
+        ratio = verb("pack", *few, "--plan", plan, "--out", str(folder / "ours"), "--json", "--force")["ratio"]
+        if abs(ratio / narrow - 1) <= AGREE:
+            break
+        narrow = ratio
+    plain = ["--planner", "mincut", "--codecs", "float32,int8", "--out", str(folder / "float"), "--json", "--force"]
+    verb("pack", name, *machines, *plain)
+    return read_json(Path(plan), Plan), narrow
+
+
+def prepared(network: Network, folder: Path) -> str:
+    """The network as it is cut (normalisations folded) in a file of its own."""
+    path = folder / f"{Path(network.model).stem.rpartition(':')[2]}.onnx"
+    onnx.save_model(fused(load_model(network.path)).proto, path)
+    return str(path)
+
+
+def quantised(network: Network, name: str, folder: Path) -> Path:
+    """Distortion tables on pictures, made unless they are in the folder."""
+    if not network.data:
+        zoo = network.model.partition(":")[2]
+        measured_tables(zoo, folder)
+        return folder / f"{zoo}.json"
+    tables = folder / "tables.json"
+    if not tables.exists():
+        verb("quantize", name, *network.pictures, "--samples", "16", "--out", str(tables), "--json")
+    return tables
 
 
 def verb(*words: str) -> dict[str, Any]:
-    """What `isthmus …` says; for a bundle, how long its part takes beside floating point (`ratio`)."""
+    """What `isthmus …` says on the device's core; of a bundle, also what its part takes beside floating point."""
     done = subprocess.run(
-        [*on_core(1), sys.executable, "-m", "isthmus", *words], capture_output=True, text=True, check=False
+        [*on_core(0), sys.executable, "-m", "isthmus", *words], capture_output=True, text=True, check=False
     )
     print(f"{time.monotonic() - _BEGUN:5.0f} s  {words[0]}", file=sys.stderr)
     if done.returncode:
@@ -139,21 +196,12 @@ def verb(*words: str) -> dict[str, Any]:
     return found
 
 
-def quantised(name: str, data: Sequence[str], to: Path) -> Path:
-    """Distortion tables on pictures, on random inputs where there are none."""
-    if not to.exists():
-        verb("quantize", name, *(data or ["--random"]), "--samples", "16", "--out", str(to), "--json")
-    return to
-
-
 def profiled(name: str, place: str, folder: Path, asked: argparse.Namespace) -> list[str]:
-    """The option that names a machine's profile, taken on its core; the device's is declared as slow as its share is.
+    """The option that names a machine's profile, taken on its core; the device's is declared slow.
 
-    With a rest before each run: in use, too, a part does not follow upon itself, and its caches are cold.
-    Not under the quota: the kernel notices at its tick that a quota is used up, so a part of some milliseconds runs
-    through unhindered after a rest (3.7 ms where it takes 22 in a run of requests) and its successor pays."""
+    With a rest before each run: in use, too, a part does not follow upon itself, and its caches are cold."""
     file = str(folder / f"{place}.json")
-    slow = 1 / asked.share if place == "device" else 1.0
+    slow = asked.slowdown if place == "device" else 1.0
     words = ["profile", name, "--out", file, "--runs", str(asked.runs), "--rest", "12ms", "--slowdown", f"{slow:.4f}"]
     line = [*on_core(0 if place == "device" else 1), sys.executable, "-m", "isthmus", *words]
     if not Path(file).exists():
@@ -161,100 +209,10 @@ def profiled(name: str, place: str, folder: Path, asked: argparse.Namespace) -> 
     return [f"--{place}-profile", file]
 
 
-def link_options(asked: argparse.Namespace) -> list[str]:
+def link_options(network: Network, delay_ms: float) -> list[str]:
     """The link as plans know it: what of its rate is left for payload."""
-    rate_bps = asked.uplink_mbit * 1e6 * goodput(MTU)
-    return ["--uplink", f"{rate_bps / 1e6:.6f}Mbit", "--rtt", f"{2 * asked.delay_ms}ms"]
-
-
-def raced(folder: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
-    """Our plan, all at 8 bits on the device, float splits, the server alone and the device alone, over the link, in
-    turns: a machine under a quota wanders from minute to minute, and no method shall meet another machine."""
-    plan = read_json(folder / "plan.json", Plan)
-    wanted = {name: [chosen(m, plan, folder / name) for m in methods] for name, methods in METHODS.items()}
-    found: dict[str, list[dict[str, Any]]] = {}
-    with ShapedNetwork(f"{asked.uplink_mbit}Mbit", delay_s=asked.delay_ms / 1e3, mtu=MTU) as net:
-        players = {name: Player(net, folder / name, PORT + at, asked.share) for at, name in enumerate(METHODS)}
-        for _ in range(ROUNDS):
-            for name, player in players.items():
-                for choice in wanted[name]:
-                    row = player.play(choice, max(2, asked.requests // ROUNDS))
-                    found.setdefault(choice["method"], []).append(row)
-    rows = []
-    for name in METHODS:
-        for choice in wanted[name]:
-            own = found[choice["method"]]
-            rows.append({**choice, **{key: statistics.median(r[key] for r in own) for key in own[0]}})
-    device, server = loads(rows)
-    for row in rows:
-        table = table_of(open_bundle(folder / row.pop("bundle")))
-        at = list(zip(table.cuts, table.codecs, strict=True)).index((row["cut"], row["codec"]))
-        link = table.link
-        now = table.latency_s(link.up_bps, link.down_bps, link.rtt_s, server, device)
-        row |= {"predicted_now_ms": float(now[at]) * 1e3, "device_load": device, "server_load": server}
-        row["ratio"] = row["measured_ms"] / row["predicted_ms"]
-        row["ratio_now"] = row["measured_ms"] / row["predicted_now_ms"]
-        print(f"{time.monotonic() - _BEGUN:5.0f} s  {row}", file=sys.stderr)
-    return rows
-
-
-def loads(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """How slow (device, server) were in the race beside their profiles, by the floating-point network alone on each."""
-    by = {row["method"]: row for row in rows}
-    return by["device"]["measured_ms"] / by["device"]["device_ms"], by["cloud"]["tail_ms"] / by["cloud"]["server_ms"]
-
-
-class Player:
-    """A bundle between both sides: a server for it, and a device's process that plays what it is told."""
-
-    def __init__(self, net: ShapedNetwork, path: Path, port: int, share: float) -> None:
-        host = net.address("server")
-        words = serving(path, host)
-        words[words.index("--port") + 1] = str(port)
-        server = net.start("server", [*on_core(1), *words], stdout=subprocess.PIPE)
-        assert server.stdout is not None
-        server.stdout.readline()
-        line = [*on_core(0), sys.executable, __file__, str(path), f"{host}:{port}"]
-        process = net.start("device", line, cpu_share=share, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._orders, self._answers = process.stdin, process.stdout
-
-    def play(self, choice: dict[str, Any], requests: int) -> dict[str, Any]:
-        self._orders.write(json.dumps([choice["cut"], choice["codec"], requests]) + "\n")
-        self._orders.flush()
-        line = self._answers.readline()
-        if not line:
-            raise SystemExit(f"the device's process ended at {choice['method']}")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-
-def chosen(method: str, plan: Plan, path: Path) -> dict[str, Any]:
-    """Where a method cuts, and how long it should take by the profiles."""
-    table = table_of(open_bundle(path))
-    seconds = table.latency_s(table.link.up_bps, table.link.down_bps, table.link.rtt_s)
-    every = list(zip(table.cuts, table.codecs, strict=True))
-    inner = [k for k, (cut, _) in enumerate(every) if cut not in (INPUT, OUTPUT)]
-    allowed = {
-        "autosplit": [k for k, pair in enumerate(every) if pair == (plan.cuts[0], plan.codec)],
-        "u8": [k for k, (cut, _) in enumerate(every) if cut == OUTPUT],
-        "device": [k for k, (cut, _) in enumerate(every) if cut == OUTPUT],
-        "float": [k for k in inner if every[k][1] == "float32"],
-        "float_int8": [k for k in inner if every[k][1] == "int8"],
-        "cloud": [k for k, pair in enumerate(every) if pair == (INPUT, "int8")],
-    }[method]
-    best = min(allowed, key=lambda k: float(seconds[k]))
-    predicted_s = plan.cost.total_s if method == "autosplit" else float(seconds[best])
-    return {
-        "method": method,
-        "bundle": path.name,
-        "cut": every[best][0],
-        "codec": every[best][1],
-        "predicted_ms": predicted_s * 1e3,
-        "device_ms": float(table.device_s[best]) * 1e3,
-        "server_ms": float(table.server_s[best]) * 1e3,
-    }
+    rate_bps = network.uplink_mbit * 1e6 * goodput(MTU)
+    return ["--uplink", f"{rate_bps / 1e6:.6f}Mbit", "--rtt", f"{2 * delay_ms}ms"]
 
 
 def sizes(own: Bundle, row: dict[str, Any]) -> dict[str, Any]:
@@ -288,7 +246,7 @@ def own_solution(plan: Plan) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def accuracy(own: Bundle, data: Sequence[str], measured_on: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def accuracy(own: Bundle, network: Network, measured_on: Path, pictures: int) -> dict[str, Any]:
     """Right answers of the bundle over the wire (without the slow link), of the whole network, and what was promised.
 
     The pictures are those that the promise was measured on."""
@@ -297,10 +255,9 @@ def accuracy(own: Bundle, data: Sequence[str], measured_on: Path, asked: argpars
     from isthmus.quant import Distortions
     from isthmus.run import serve
 
-    words = dict(zip(data[::2], data[1::2], strict=True))
     model = own.model()
     tables = read_json(measured_on, Distortions)
-    how = Measuring(words["--data"], words["--scale"], asked.pictures, int(words["--first-class"]))
+    how = Measuring(network.data, network.scale, pictures, network.first_class)
     samples, _ = judging_samples(model, tables, how)
     engine = Engine.open(model, cuts="none")
     last = engine.graph.outputs[-1]
@@ -333,37 +290,9 @@ def accuracy(own: Bundle, data: Sequence[str], measured_on: Path, asked: argpars
     }
 
 
-def device(path: Path, address: str) -> None:
-    """Runs in the device's process: an order a line, (cut, codec, requests); an answer a line, medians."""
-    here = ready(open_bundle(path), slowdown=1.0)  # the quota makes it slow
-    inputs = here.engine.model.random_inputs(1)
-    for line in sys.stdin:
-        cut, codec, requests = json.loads(line)
-        with connect(here, address, chooser=Fixed(Choice(cut=cut, codec=codec)), deadline_s=60) as session:
-            session.wait_connected(20)
-            steps = [session.infer(inputs).step for _ in range(requests + WARM_UP)][WARM_UP:]
-        if any(s.trouble or s.cut != cut for s in steps):
-            raise SystemExit(f"{cut} was not what ran: {steps[-1].trouble}")
-        row = {"bytes": steps[0].up_bytes, "measured_ms": middle_ms(steps, "total"), **by_cause(steps)}
-        print(json.dumps(row), flush=True)
-
-
-def by_cause(steps: Sequence[Step]) -> dict[str, float]:
-    return {f"{name}_ms": middle_ms(steps, name) for name in ("head", "encode", "up", "queue", "tail", "down")}
-
-
-def middle_ms(steps: Sequence[Step], name: str) -> float:
-    return float(statistics.median(getattr(s.seconds, name) for s in steps)) * 1e3
-
-
 def show(result: dict[str, Any]) -> None:
-    print(f"{result['model']}, {result['uplink_mbit']:g} Mbit/s, device with {result['share']:.0%} of a core")
-    for row in result["rows"]:
-        print(
-            f"  {row['method']:10} {row['cut']:14} {row['codec']:8} {row['measured_ms']:8.1f} ms measured "
-            f"{row['predicted_ms']:8.1f} predicted ({row['ratio']:.2f}), {row['predicted_now_ms']:8.1f} for machines "
-            f"as they were ({row['ratio_now']:.2f})  {row['bytes']:8.0f} B"
-        )
+    print(f"{result['model']}, {result['uplink_mbit']:g} Mbit/s, device {result['slowdown']:g} times as slow")
+    show_rows(result["rows"], sys.stdout)
     for name in ("narrow", "wire_over_plan", "disk_over_plan", "held_over_plan", "held_over_containers"):
         if name in result:
             print(f"  {name}: {result[name]:.3f}")
@@ -374,8 +303,17 @@ def show(result: dict[str, Any]) -> None:
         )
 
 
+def show_rows(rows: Sequence[dict[str, Any]], to: TextIO) -> None:
+    for row in rows:
+        print(
+            f"  {row['method']:10} {row['cut']:14} {row['codec']:8} {row['measured_ms']:8.1f} ms measured "
+            f"{row['planned_ms']:8.1f} planned ({row['ratio']:.2f})  {row['bytes']:8.0f} B",
+            file=to,
+        )
+        both = [(row["measured_by_cause_ms"][name], row["planned_by_cause_ms"][name]) for name in CAUSES]
+        causes = zip(CAUSES, both, strict=True)
+        print("     " + ", ".join(f"{name} {m:.1f} / {p:.1f}" for name, (m, p) in causes if m >= 0.05 or p), file=to)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and Path(sys.argv[1]).is_dir():
-        device(Path(sys.argv[1]), sys.argv[2])
-    else:
-        main()
+    main()
