@@ -54,7 +54,7 @@ class FewBits:
         """The parts' files, and the network without its weights."""
         for name, head in self.heads.items():
             write_head(folder / name, head)
-        write_whole(folder / SHAPES_FILE, _bare(model).SerializeToString(deterministic=True))
+        write_whole(folder / SHAPES_FILE, bare(model).SerializeToString(deterministic=True))
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _made(model: Model, cut: Cut, bits: BitPlan, tables: Distortions) -> Quantis
 
 
 def _written(made: Mapping[str, QuantisedHead], model: Model, folder: Path) -> None:
-    write_whole(folder / SHAPES_FILE, _bare(model).SerializeToString())
+    write_whole(folder / SHAPES_FILE, bare(model).SerializeToString())
     for name, head in made.items():
         write_head(folder / name, head)
         again = read_head(folder / name).model.proto.graph
@@ -254,7 +254,7 @@ def _batches(inputs: Mapping[str, Array], size: int) -> Sequence[dict[str, Array
     return [{k: v[at : at + size] for k, v in inputs.items()} for at in range(0, count, size)]
 
 
-def _bare(model: Model) -> onnx.ModelProto:
+def bare(model: Model) -> onnx.ModelProto:
     """The network without its large weights: their names, types and shapes only."""
     bare = onnx.ModelProto()
     graph = model.proto.graph

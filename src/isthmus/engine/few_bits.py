@@ -19,10 +19,12 @@ from isthmus.codec.head_file import read_head
 from isthmus.codec.types import Array
 from isthmus.engine.check import Shapes, shapes_of
 from isthmus.engine.engine import Engine, Finish
+from isthmus.engine.heap import give_back
 from isthmus.engine.instructions import has_vnni
 from isthmus.engine.sessions import RUNTIME, Part, finished_session, optimise
 from isthmus.engine.slow import SlowDown, wait_s, work_clock
 from isthmus.engine.store import cpu, default_folder, entry, key_of
+from isthmus.engine.weights import externalise
 from isthmus.errors import BadInput
 from isthmus.files import sha256_of
 from isthmus.graph.cuts import cut_at
@@ -32,6 +34,7 @@ from isthmus.model.types import Model
 from isthmus.quant import QuantisedHead, Steps
 
 _CORE = "core.onnx"
+_GIVEN = "given.bin"
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def ready_part(file: Path, cache: Path, threads: int) -> ReadyPart:
     key = key_of({"part": sha256_of(file), "runtime": RUNTIME, "cpu": cpu()})
     folder, notes = entry(cache, key, lambda folder: _optimised(file, folder))
     session = finished_session((folder / _CORE).read_bytes(), folder, threads, prepack=True)
+    give_back()
     steps = {name: Steps(*row) for name, row in notes["steps"].items()}
     nothing = Model("", onnx.ModelProto(), (), ())
     ends = QuantisedHead(nothing, notes["levels"], steps, tuple(notes["plain"]), {})
@@ -177,8 +181,19 @@ def ready_part(file: Path, cache: Path, threads: int) -> ReadyPart:
 
 
 def _optimised(file: Path, folder: Path) -> dict[str, Any]:
+    """Optimise a part into `folder`; notes about its ends. Its weights stand in a file meanwhile, so that they are in
+    memory once and not four times."""
     head = read_head(file, signed=has_vnni())
-    optimise(head.model.proto.SerializeToString(), folder / _CORE)
+    notes = _notes(head)
+    model = externalise(head.model.proto, folder / _GIVEN).SerializeToString()
+    del head
+    give_back()
+    optimise(model, folder / _CORE)
+    (folder / _GIVEN).unlink()
+    return notes
+
+
+def _notes(head: QuantisedHead) -> dict[str, Any]:
     return {
         "takes": [s.name for s in head.model.inputs],
         "gives": [s.name for s in head.model.outputs],

@@ -1,8 +1,10 @@
 """How much memory a part of few bits takes in the process that runs it, by Linux's count.
 
-Measured in a process of its own, for memory that was given back is not always returned to the system. What Python and
-onnxruntime take without any network is not counted; what its kernels need besides weights and tensors is: integer
-kernels keep a layer's sums in 32 bits.
+Counted is the most that the process has resident while it loads the part and runs it, above what it had before: private
+memory and the pages of the weights' file, but not program code (pages of libraries come from files, are shared by
+processes and can be dropped at any time). The input belongs to it. Measured in a process of its own that has loaded
+onnxruntime and run a network of one node before, with free memory given back to the system first: what Python and
+onnxruntime take without any network is not counted.
 """
 
 from __future__ import annotations
@@ -12,26 +14,31 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
 
+from isthmus.codec.types import Array
 from isthmus.engine.few_bits import ready_part
+from isthmus.engine.heap import give_back
 from isthmus.engine.sessions import plain_session
 from isthmus.engine.store import default_folder
 from isthmus.errors import BadInput
 from isthmus.model.onnx_file import model_from_proto
 
-_STATUS, _PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS, _PEAK, _MAPS = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/self/smaps")
 _RUNS = 3
+_CODE = (".so", "/bin/")
+"""What the paths of mapped programs and libraries have in them."""
 
 
 def held_bytes(part: Path, shapes: Path, threads: int = 1) -> int | None:
-    """The most that a process needs more while it runs a part than before it was loaded; None where the system does
-    not tell. `shapes`: the network without weights, for its inputs. The part was run here before, so that it is in the
+    """The most that a process needs more while it loads and runs a part (see above); None where the system does not
+    tell. `shapes`: the network without weights, for its inputs. The part was run here before, so that it is in the
     cache: optimising it takes more. Raises BadInput where the part does not run."""
-    if not os.access(_PEAK, os.W_OK):
+    if not os.access(_PEAK, os.W_OK) or not os.access(_MAPS, os.R_OK):
         return None
     paths = os.pathsep.join(path for path in sys.path if path)
     line = [sys.executable, "-m", "isthmus.engine.footprint", str(part), str(shapes), str(threads)]
@@ -42,22 +49,37 @@ def held_bytes(part: Path, shapes: Path, threads: int = 1) -> int | None:
     return int(json.loads(done.stdout)["held_bytes"])
 
 
+def measured(load: Callable[[], Callable[[], object]], inputs: Mapping[str, Array]) -> int:
+    """Bytes that this process needs more at most while `load()` makes what runs and that runs on `inputs`, theirs
+    among them (see above). To be called once in a process, with little else in it."""
+    warm_up()
+    _code_kilobytes()
+    gc.collect()
+    give_back()
+    before = _kilobytes("VmRSS") - _code_kilobytes()
+    peaks = []
+    _PEAK.write_text("5")  # forgets the greatest size so far
+    run = load()
+    peaks.append(_kilobytes("VmHWM") - _code_kilobytes())
+    for _ in range(_RUNS):
+        _PEAK.write_text("5")
+        run()
+        peaks.append(_kilobytes("VmHWM") - _code_kilobytes())
+    return max(0, max(peaks) - before) * 1024 + sum(values.nbytes for values in inputs.values())
+
+
 def _measure(part: Path, shapes: Path, threads: int) -> int:
-    """What this process needs more at most, once loading is over."""
     model = model_from_proto(onnx.load(shapes, load_external_data=False), "part", copy=False)
     inputs = model.random_inputs(1)
-    _warm_up()
-    gc.collect()
-    before = _kilobytes("VmRSS")
-    ready = ready_part(part, default_folder(), threads)
-    gc.collect()
-    _PEAK.write_text("5")  # forgets the greatest size so far
-    for _ in range(_RUNS):
-        ready.run(inputs)
-    return max(0, _kilobytes("VmHWM") - before) * 1024
+
+    def load() -> Callable[[], object]:
+        ready = ready_part(part, default_folder(), threads)
+        return lambda: ready.run(inputs)
+
+    return measured(load, inputs)
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """A network of one node: what comes with the runtime is there from here on."""
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "one", ends[:1], ends[1:])
@@ -65,6 +87,21 @@ def _warm_up() -> None:
     model = model_from_proto(proto, "one", copy=False)
     session = plain_session(model.proto.SerializeToString(), default_folder(), 1)
     session.run(None, model.random_inputs(1))
+
+
+def _code_kilobytes() -> int:
+    """Resident pages of programs and libraries that are as they are in their files."""
+    total, counting = 0, False
+    with _MAPS.open() as lines:
+        for line in lines:
+            words = line.split()
+            if "-" in words[0] and not words[0].endswith(":"):
+                counting = any(mark in words[-1] for mark in _CODE)
+            elif counting and words[0] == "Rss:":
+                total += int(words[1])
+            elif counting and words[0] == "Anonymous:":
+                total -= int(words[1])
+    return total
 
 
 def _kilobytes(name: str) -> int:

@@ -22,7 +22,8 @@ RUNTIME = f"onnxruntime {ort.__version__}"
 """What profiles and manifests write down."""
 
 _ERRORS_ONLY = 3
-_NO_LIMIT, _AS_REQUESTED, _DEFAULT = 0, 1, -1
+_NO_LIMIT, _DOUBLING, _SPLIT_ALWAYS = 0, 0, 1
+_REGION_BYTES = 1 << 28
 _arena_lock = threading.Lock()
 
 
@@ -124,10 +125,12 @@ def _made(model: bytes, folder: Path, options: ort.SessionOptions) -> ort.Infere
 def _share_arena() -> None:
     """One arena for activations in this process. Without it each of a hundred sessions keeps its own (1–2 GB).
 
-    It grows by what is asked for, not by doubling: measured 10 MB less on ResNet-50 with 20 cuts ready.
+    It is one region of address space that takes memory where it is first written to, and blocks are split however
+    little is left. Regions as large as what is asked for cannot be joined: 2.7 MB more on MobileNetV2 at 8 bits (15.4
+    against 12.7), 5.1 on the first quarter of ResNet-50 (17.4 against 12.3), at the same speed.
     """
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(info, ort.OrtArenaCfg(_NO_LIMIT, _AS_REQUESTED, _DEFAULT, _DEFAULT))
+    ort.create_and_register_allocator(info, ort.OrtArenaCfg(_NO_LIMIT, _DOUBLING, _REGION_BYTES, _SPLIT_ALWAYS))
 
 
 def _first_line(error: Exception) -> str:

@@ -28,7 +28,9 @@ class Levelled(np.ndarray[Any, np.dtype[np.float32]]):
 
 def levelled(levels: NDArray[np.uint8], steps: Steps) -> Levelled:
     """The numbers that these levels stand for, of their shape."""
-    values = (levels.astype(np.float32) - np.float32(steps.zero_point)) * np.float32(steps.scale)
+    values = levels.astype(np.float32)
+    values -= np.float32(steps.zero_point)  # in place: a device has no room for three copies
+    values *= np.float32(steps.scale)
     made = values.view(Levelled)
     made.levels, made.steps = levels, steps
     made.flags.writeable = False
