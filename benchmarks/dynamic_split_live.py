@@ -24,8 +24,8 @@ simulation know of machines and link at that hour comes from a dozen requests be
 regret comes from.
 
 A cell is a network and a set of traces, or a network and `steps`. Each takes less than four minutes and stands on its
-own, so that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that
-the file holds, `--bundles DIR` keeps the packed networks.
+own, so that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that the file
+holds, `--bundles DIR` keeps the packed networks (`--parts ''` only packs, `--models ''` only shows what the file holds).
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from typing import Any
 import numpy as np
 from live_judging import GRID_S, LEAD_S, Replay, judged, lost, over_time, priced, summed
 from live_parts import DOWN, part_of, tie_bps
+from live_tables import markdown
 from shaped_runs import PORT, on_core, pack_as_used, serving
 
 from isthmus.adapt import Fixed, Habits, TableChooser
@@ -326,6 +327,7 @@ def main() -> None:
     )
     parser.add_argument("--keep", type=Path, help="keep the journals here, for `isthmus report`")
     parser.add_argument("--into", type=Path, help="a result to add these cells to; written after each")
+    parser.add_argument("--markdown", type=Path, help="write the documentation's table here")
     options = parser.parse_args()
     data = os.environ.get("ISTHMUS_DATA")
     if not data:
@@ -337,16 +339,18 @@ def main() -> None:
     told = {**vars(settings), "slowdown": options.slowdown, "jpeg": JPEG, "down_over_up": DOWN}
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.bundles or Path(scratch)
-        for model in options.models.split(","):
+        for model in filter(None, options.models.split(",")):
             bundle = folder / short(model)
             if not bundle.exists():
                 pack_as_used(model, bundle, options.slowdown, options.runs, CODECS, PICTURE)
             keep = (options.keep or Path(scratch) / "journals") / short(model)
-            parts = [part for part in options.parts.split(",") if part]
-            for name, found in measure(model, parts, bundle, keep, Path(data), settings):
+            parts = list(filter(None, options.parts.split(",")))
+            for name, found in measure(model, parts, bundle, keep, Path(data), settings) if parts else ():
                 result = {"settings": told, "cells": {**result["cells"], name: found}}
                 if options.into:
                     options.into.write_text(json.dumps(result))
+    if options.markdown:
+        options.markdown.write_text(markdown(result["cells"]))
     if options.json:
         print(json.dumps(result))
         return
