@@ -24,8 +24,8 @@ simulation know of machines and link at that hour comes from a dozen requests be
 regret comes from.
 
 A cell is a network and a set of traces, or a network and `steps`. Each takes less than four minutes and stands on its
-own, so that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that the file
-holds, `--bundles DIR` keeps the packed networks (`--parts ''` only packs, `--models ''` only shows what the file holds).
+own, so that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that
+the file holds, `--bundles DIR` keeps the packed networks. `--parts ''` only packs, `--models ''` only shows the file.
 """
 
 from __future__ import annotations
