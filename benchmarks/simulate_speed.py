@@ -57,11 +57,14 @@ def seconds_of(world: World, asked: Requests, name: str) -> float:
     return time.process_time() - begun
 
 
-def made_up() -> CostTable:
-    """A device twenty times as slow as its server; what is timed here does not depend on the numbers."""
-    graph = graph_of(load_model("zoo:efficientnet_b0", weights=False))
+def made_up(
+    net: str = "efficientnet_b0", device_s: float = 0.4, server_s: float = 0.02, codecs: tuple[str, ...] = CODECS
+) -> CostTable:
+    """A network's ready cuts on machines that take so long for all of it, its nodes in proportion to their
+    multiplications. What is timed here does not depend on the numbers: a device twenty times as slow as its server."""
+    graph = graph_of(load_model(f"zoo:{net}", weights=False))
     profiles = []
-    for whole_s in (0.4, 0.02):
+    for whole_s in (device_s, server_s):
         whole = Timing(low_s=whole_s, median_s=whole_s, high_s=whole_s, runs=1)
         nodes = {n.name: whole_s * n.macs / graph.macs for n in graph.nodes}
         machine = Machine(name="m", cpu="c", system="s", runtime="r", threads=1)
@@ -70,7 +73,7 @@ def made_up() -> CostTable:
     cuts = [c.id for c in narrow_cuts(graph)][:60]
     phone, box = profiles
     link = Link(20e6, 20e6, 0.01)
-    problem = problem_for(graph, phone, box, link, default_codecs=CODECS, ready=[*cuts, "@output"])
+    problem = problem_for(graph, phone, box, link, default_codecs=codecs, ready=[*cuts, "@output"])
     return CostTable.of(problem, candidates_for(problem))
 
 
