@@ -16,49 +16,20 @@ Program code is not counted: it comes from files, and processes share it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
-
 from isthmus.graph import Cut, Graph, Node, fused_graph
-from isthmus.graph.fuse import VIEWS
 from isthmus.plan.arena import Arena
+from isthmus.plan.kernels import FLOAT_BYTES, WHOLE_BITS, Layer
+from isthmus.profile.types import RuntimeMemory
 from isthmus.quant.types import MOST_BITS, BitPlan
 
-_FLOAT, _POINTER = 4, 8
-_WHOLE_BITS = 8
-_INTEGER = frozenset({"Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool"})
-"""Layers that have a kernel on levels,"""
-_MOVES = VIEWS | {"MaxPool", "Transpose", "Slice", "Gather"}
-"""and those whose result are levels of their input, of the same width."""
 _ELEMENTWISE = frozenset({"Add", "Mul", "Concat"})
-_IMPLIED = VIEWS | {"Relu", "Clip", "BatchNormalization", "Add"}
-"""What levels do by themselves behind a product; with anything else behind it a product is made in floating point."""
-_ZEROS_BYTES = 5_000
-"""What a layer with unsigned weights has more: its zero points, and sums of its columns."""
 _WITH_HALVES = 1.35
 """A network with both halves of one cut ready, over the network alone."""
-_LINES, _COLUMNS, _DEPTH = 16, 8, 4
-"""Symmetric kernels: lines of output channels in packed weights, and what channels must be multiples of."""
 
-
-class RuntimeMemory(BaseModel):
-    """What a machine's runtime keeps besides weights and tensors: bytes of a session, of a kernel with weights (its
-    node, its constants, their names) and of one without. signed: 8-bit weights stay signed there, so that kernels add
-    up without room for 32-bit sums (`isthmus.engine.has_vnni`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    session_bytes: PositiveInt
-    product_bytes: PositiveInt
-    other_bytes: PositiveInt
-    signed: bool = False
-
-
-USUAL = RuntimeMemory(session_bytes=30_000, product_bytes=25_000, other_bytes=10_000)
-"""onnxruntime 1.31 on 64-bit Linux, fitted on ResNet-18, ResNet-56 and MobileNetV1 (`benchmarks/held_memory.py`)."""
+USUAL = RuntimeMemory()
 
 
 @dataclass(frozen=True)
@@ -79,125 +50,36 @@ class Held:
 def held(graph: Graph, cut: Cut, bits: BitPlan | None, runtime: RuntimeMemory = USUAL) -> Held:
     """Of the part of the network `graph` (not fused) before a cut, at its batch, with these widths; None: all of it in
     floating point, the input too, as the engine runs it."""
-    floats = bits is None
-    if bits is None:
-        bits = BitPlan(outputs=dict.fromkeys(graph.inputs, MOST_BITS))
-    whole = fused_graph(graph)
-    index = {node.name: i for i, node in enumerate(graph.nodes)}
-    layers = [node for node in whole.nodes if any(index[part] in cut.head for part in node.whole)]
-    ops = {node.name: node.op for node in graph.nodes}
-    walk = _Walk(whole, layers, [_Layer.of(whole, node, ops, bits, runtime) for node in layers], bits)
-    if layers:
+    return Holding(graph, runtime).of(cut, bits)
+
+
+class Holding:
+    """`held` for many parts of one network."""
+
+    def __init__(self, graph: Graph, runtime: RuntimeMemory = USUAL) -> None:
+        self._whole = fused_graph(graph)
+        self._runtime = runtime
+        self._ops = {node.name: node.op for node in graph.nodes}
+        self._index = {node.name: i for i, node in enumerate(graph.nodes)}
+
+    def of(self, cut: Cut, bits: BitPlan | None) -> Held:
+        """What the part before a cut holds."""
+        widths = bits if bits is not None else BitPlan(outputs=dict.fromkeys(self._whole.inputs, MOST_BITS))
+        nodes = [n for n in self._whole.nodes if any(self._index[part] in cut.head for part in n.whole)]
+        if not nodes:
+            return Held(0, 0, 0, 0)
+        walk = _Walk(self._whole, nodes, self._layers(nodes, widths), widths)
         walk.load()
         walk.run()
-    session = sum(layer.session_bytes(runtime) for layer in walk.found) + runtime.session_bytes
-    if floats:  # the engine has the whole network ready, and the halves of a cut besides
-        every = sum(_Layer.of(whole, node, ops, bits, runtime).session_bytes(runtime) for node in whole.nodes)
-        session = runtime.session_bytes + (every if len(layers) == len(whole.nodes) else int(every * _WITH_HALVES))
-    return Held(walk.mapped_bytes, walk.arena.high_bytes, session if layers else 0, walk.ends_bytes())
+        session = sum(layer.session_bytes(self._runtime) for layer in walk.found)
+        if bits is None:  # the engine has the whole network ready, and the halves of a cut besides
+            every = sum(layer.session_bytes(self._runtime) for layer in self._layers(self._whole.nodes, widths))
+            session = every if len(nodes) == len(self._whole.nodes) else int(every * _WITH_HALVES)
+        session += self._runtime.session_bytes
+        return Held(walk.mapped_bytes, walk.arena.high_bytes, session, walk.ends_bytes())
 
-
-@dataclass(frozen=True)
-class _Layer:
-    """A layer as the runtime computes it. kind: `levels` by a kernel for levels, `moves` levels, `wide` in floating
-    point between levels, `float` in floating point, `view` not at all."""
-
-    node: Node
-    kind: str
-    symmetric: bool
-    signed: bool
-    gated: bool
-    clamped: bool
-    """its result has fewer than 8 bits: held down to its levels by a node of its own"""
-    weight_bits: int
-
-    @classmethod
-    def of(cls, graph: Graph, node: Node, ops: dict[str, str], bits: BitPlan, runtime: RuntimeMemory) -> _Layer:
-        made = bits.outputs.get(node.outputs[0], MOST_BITS)
-        narrow = [bits.outputs.get(t, _WHOLE_BITS if t in graph.inputs else MOST_BITS) for t in node.inputs]
-        weight = bits.weights.get(node.name, MOST_BITS) if node.product is not None else _WHOLE_BITS
-        rest = {ops[part] for part in node.whole[1:]}
-        gated = not rest <= _IMPLIED
-        levels = bool(narrow) and max(narrow) < MOST_BITS
-        moves = all(ops[part] in _MOVES for part in node.whole) and len(node.outputs) == 1
-        if all(ops[part] in VIEWS for part in node.whole):
-            kind = "view"
-        elif moves and levels and narrow[0] <= made:
-            kind = "moves"
-        elif levels and max(made, weight) < MOST_BITS and not gated and node.op in _INTEGER:
-            kind = "levels"
-        else:
-            kind = "wide" if levels or made < MOST_BITS else "float"
-        signed = runtime.signed or weight < _WHOLE_BITS
-        clamped = made < _WHOLE_BITS and kind in ("levels", "wide")
-        return cls(node, kind, kind == "levels" and signed and _fits_symmetric(node), signed, gated, clamped, weight)
-
-    @property
-    def weights(self) -> int:
-        """Numbers in its weights."""
-        product = self.node.product
-        return product.columns * product.depth * product.count if product is not None and self.node.parameters else 0
-
-    @property
-    def packed_bytes(self) -> int:
-        """Its weights as a kernel for levels repacks them."""
-        product = self.node.product
-        if product is None or not self.weights:
-            return 0
-        if self.depthwise:
-            return self.weights
-        if self.symmetric:
-            return _up(product.columns, _LINES) * product.depth
-        return product.count * (_up(product.columns, _LINES) * (_up(product.depth, _DEPTH) + _FLOAT))
-
-    @property
-    def depthwise(self) -> bool:
-        product = self.node.product
-        return product is not None and product.count > 1 and product.columns == 1 and product.depth == self.window
-
-    @property
-    def window(self) -> int:
-        return math.prod(self.node.kernel)
-
-    @property
-    def scratch_bytes(self) -> tuple[int, int]:
-        """(of sums, of the windows laid out) while it runs."""
-        product = self.node.product
-        if self.kind != "levels" or product is None:
-            return 0, 0
-        places = product.rows
-        sums = 0 if self.symmetric else _FLOAT * places * product.columns * product.count
-        if self.depthwise:
-            return sums, _POINTER * self.window * places
-        if self.window <= 1 and all(s == 1 for s in self.node.strides):
-            return sums, 0
-        return sums, (_POINTER * self.window if self.symmetric else product.depth) * places
-
-    def session_bytes(self, runtime: RuntimeMemory) -> int:
-        """What the runtime keeps about it, its biases and scales among that."""
-        if self.kind == "view":
-            return 0
-        others = int(self.clamped) + int(self.gated) + (2 if self.kind == "wide" else 0)
-        product = self.node.product
-        if product is None or not self.weights:
-            return (1 + others) * runtime.other_bytes
-        constants = 0 if self.kind == "float" else 3 * _FLOAT * product.columns * product.count
-        zeros = _ZEROS_BYTES if self.kind == "levels" and not self.signed else 0
-        return runtime.product_bytes + others * runtime.other_bytes + constants + zeros
-
-
-def _fits_symmetric(node: Node) -> bool:
-    product = node.product
-    if product is None or node.op != "Conv" or not node.kernel:
-        return False
-    if product.count > 1:
-        return product.columns == 1 and product.depth == math.prod(node.kernel) and product.count % _LINES == 0
-    channels = product.depth // max(1, math.prod(node.kernel))
-    return product.columns >= _LINES and product.columns % _COLUMNS == 0 and channels % _DEPTH == 0
-
-
-def _up(number: int, step: int) -> int:
-    return -(-number // step) * step
+    def _layers(self, nodes: Sequence[Node], bits: BitPlan) -> list[Layer]:
+        return [Layer.of(self._whole, node, self._ops, bits, self._runtime) for node in nodes]
 
 
 @dataclass
@@ -206,7 +88,7 @@ class _Walk:
 
     graph: Graph
     layers: Sequence[Node]
-    found: Sequence[_Layer]
+    found: Sequence[Layer]
     bits: BitPlan
     arena: Arena = field(default_factory=Arena)
     mapped_bytes: int = 0
@@ -245,7 +127,7 @@ class _Walk:
             if not layer.weights:
                 continue
             if layer.kind != "levels":
-                self.mapped_bytes += layer.weights * (1 if layer.weight_bits <= _WHOLE_BITS else _FLOAT)
+                self.mapped_bytes += layer.weights * (1 if layer.weight_bits <= WHOLE_BITS else FLOAT_BYTES)
                 continue
             self.arena.take(f"packed {at}", layer.packed_bytes)
             if not layer.symmetric and not layer.depthwise:
@@ -273,7 +155,7 @@ class _Walk:
         taken = sum(tensors[name].bytes for name in self._given)
         return taken + sum(tensors[name].bytes for name in self._leaving if self._levels(name))
 
-    def _direct(self, at: int, layer: _Layer) -> None:
+    def _direct(self, at: int, layer: Layer) -> None:
         """A layer that reads what is there and writes its result beside it."""
         node = layer.node
         windowed = bool(node.kernel) and layer.kind in ("levels", "moves")
@@ -295,7 +177,7 @@ class _Walk:
         self.arena.give(["windows", "sums"])
         self._clamped(layer)
 
-    def _in_place(self, at: int, layer: _Layer) -> bool:
+    def _in_place(self, at: int, layer: Layer) -> bool:
         """Whether a layer in floating point writes over an operand that nobody reads after it; and a convolution whose
         result is only added to such a one, over that one, which saves a tensor."""
         node = layer.node
@@ -320,28 +202,28 @@ class _Walk:
     def _alike(self, name: str, other: str) -> bool:
         return self.graph.tensors[name].bytes == self.graph.tensors[other].bytes
 
-    def _wide(self, at: int, layer: _Layer) -> None:
+    def _wide(self, at: int, layer: Layer) -> None:
         """A layer in floating point: levels are widened before it, and its result made levels behind it."""
         node = layer.node
         made = sum(self.graph.tensors[t].elements for t in node.outputs)
         for k, name in enumerate(node.inputs):
             if self._levels(name):
                 self._turned(name, at, last=False)
-                self.arena.take(f"restored {k}", _FLOAT * self.graph.tensors[name].elements)
+                self.arena.take(f"restored {k}", FLOAT_BYTES * self.graph.tensors[name].elements)
                 self._bury(name, at)
         if layer.weight_bits < MOST_BITS:
-            self.arena.take("weights", _FLOAT * layer.weights)
-        self.arena.take("made", _FLOAT * made)
+            self.arena.take("weights", FLOAT_BYTES * layer.weights)
+        self.arena.take("made", FLOAT_BYTES * made)
         self.arena.give(["weights", *(f"restored {k}" for k in range(len(node.inputs)))])
         if layer.gated:
-            self.arena.take("gated", _FLOAT * made)
+            self.arena.take("gated", FLOAT_BYTES * made)
             self.arena.give(["made"])
         for name in node.outputs:
             self._put(name, name)
         self.arena.give(["made", "gated"])
         self._clamped(layer)
 
-    def _clamped(self, layer: _Layer) -> None:
+    def _clamped(self, layer: Layer) -> None:
         """Held down to its levels: a second tensor, then the first is given back."""
         name = layer.node.outputs[0]
         if layer.clamped:
@@ -374,7 +256,7 @@ class _Walk:
             self._channels_last.add(name)
 
     def _levels(self, name: str) -> bool:
-        usual = _WHOLE_BITS if name in self.graph.inputs else MOST_BITS
+        usual = WHOLE_BITS if name in self.graph.inputs else MOST_BITS
         return self.graph.tensors[name].dtype == "float32" and self.bits.outputs.get(name, usual) < MOST_BITS
 
     def _of(self, name: str) -> str:

@@ -3,7 +3,17 @@ imported by their own names, so that planning does not need onnxruntime."""
 
 from isthmus.profile.exits import ExitRow, ExitTable, cascade, leaves
 from isthmus.profile.times import Times
-from isthmus.profile.types import AccuracyRow, BatchProfile, CodecTiming, Fit, Machine, MachineKind, Profile, Timing
+from isthmus.profile.types import (
+    AccuracyRow,
+    BatchProfile,
+    CodecTiming,
+    Fit,
+    Machine,
+    MachineKind,
+    Profile,
+    RuntimeMemory,
+    Timing,
+)
 
 __all__ = [
     "AccuracyRow",
@@ -15,6 +25,7 @@ __all__ = [
     "Machine",
     "MachineKind",
     "Profile",
+    "RuntimeMemory",
     "Times",
     "Timing",
     "cascade",

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 
 class _Strict(BaseModel):
@@ -97,6 +97,20 @@ class Machine(_Strict):
     kind: MachineKind = "measured"
 
 
+class RuntimeMemory(_Strict):
+    """What a machine's runtime keeps in memory besides weights and tensors: bytes of a session, of a kernel with
+    weights (its node, its constants, their names) and of one without. signed: 8-bit weights stay signed there, so that
+    kernels need no room for 32-bit sums (`isthmus.engine.has_vnni`).
+
+    As it is made: onnxruntime 1.31 on 64-bit Linux, fitted on ResNet-18, ResNet-56 and MobileNetV1 (`--fit` of
+    benchmarks/held_memory.py)."""
+
+    session_bytes: NonNegativeInt = 30_000
+    product_bytes: NonNegativeInt = 25_000
+    other_bytes: NonNegativeInt = 10_000
+    signed: bool = False
+
+
 class Profile(_Strict):
     """One model on one machine. `slowdown` > 1 declares a slower machine of the same kind: every time is multiplied
     when it is read (`isthmus.profile.Times`), never in the file."""
@@ -114,6 +128,8 @@ class Profile(_Strict):
     complete: bool = True
     rest_s: NonNegativeFloat = 0.0
     """the machine rested so long before every measured part; 0: one part after the other"""
+    memory: RuntimeMemory | None = None
+    """where it was measured too; plans take the usual figures without"""
 
     def typical_s(self, timing: Timing) -> float:
         """The seconds to trust: the low quantile, for what is slower was somebody else's doing. Of a machine that
