@@ -11,7 +11,7 @@ from run_rig import Told
 
 from isthmus.engine import Engine
 from isthmus.model import load_model
-from isthmus.run import client as client_file
+from isthmus.run import connect as client_file
 from isthmus.run import connect_engine, serve
 from isthmus.run import server as server_file
 from isthmus.run.codecs import Codecs

@@ -30,6 +30,14 @@ def test_frames_join_to_the_payload(pieces: list[bytes], rate_bps: float | None)
     assert max(len(f.body) for f in frames) <= 1.5 * MAX_CHUNK_BYTES
 
 
+@given(st.lists(st.integers(0, 900_000), min_size=1, max_size=3), st.none() | st.floats(1e5, 1e11))
+def test_the_first_frames_and_the_others_are_all_frames(sizes: list[int], rate_bps: float | None) -> None:
+    parcel = Parcel(Kind.ASK, 7, b"head", [bytes([k]) * size for k, size in enumerate(sizes)], rate_bps)
+    first, others = parcel.opening()
+    assert len(first) <= 2
+    assert [b"".join(f) for f in (*first, *others)] == [b"".join(f) for f in parcel.frames()]
+
+
 @pytest.mark.parametrize("rate_bps", [1e6, 5e6, 20e6])
 def test_on_slow_links_frames_are_of_8_to_16_kb(rate_bps: float) -> None:
     frames = list(Parcel(Kind.ASK, 1, b"", [bytes(200_000)], rate_bps).frames())

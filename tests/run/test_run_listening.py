@@ -64,6 +64,28 @@ def test_whoever_waits_may_listen_himself_and_hears_when_the_time_is_up(
         pass
 
 
+def test_an_answer_that_trickles_in_keeps_nobody_beyond_his_time(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    ear = Ear(ours, 1000, lambda: False)
+    assert ear.take_turn()
+    gone = threading.Event()
+
+    def trickle() -> None:
+        for byte in b"\xe8\3\0\0" + bytes(1000):
+            theirs.sendall(bytes([byte]))
+            if gone.wait(0.01):
+                return
+
+    thread = threading.Thread(target=trickle, daemon=True)
+    thread.start()
+    assert ear.hear(0.1) is None
+    gone.set()
+    thread.join(5.0)
+    ear.leave()
+    with ear.last():
+        pass
+
+
 def test_the_standing_thread_makes_way_and_comes_back(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     ear = Ear(ours, 1000, lambda: False)

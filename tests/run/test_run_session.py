@@ -107,7 +107,7 @@ def test_a_server_of_another_model_is_refused(other_engine: Engine, server: Serv
 def test_a_server_of_another_version_is_refused(
     engine: Engine, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isthmus.run.client.PROTOCOL", 99)
+    monkeypatch.setattr("isthmus.run.connect.PROTOCOL", 99)
     with pytest.raises(Refused, match="version"):
         connect_engine(engine, server.address, chooser=Told(INPUT))
 

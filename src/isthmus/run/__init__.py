@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from isthmus.run.batcher import Batcher
-from isthmus.run.client import Session, StepWriter, connect_engine
+from isthmus.run.client import Session, StepWriter
+from isthmus.run.connect import connect_engine
 from isthmus.run.oip_client import infer_remote
 from isthmus.run.probe import LinkReport, ProbeRow, probe
 from isthmus.run.server import Server, serve

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,17 @@ _AS_IT_IS = Raw()
 LONGEST_NAME = 32
 Written = tuple[tuple[Head, ...], Sequence[bytes | memoryview]]
 """Tensors on their way: what is told of each, and its bytes."""
+_KEPT = 512
 OVERHEAD_BYTES = 64 << 10
 """No codec may need more than the tensor's own bytes and this for tables and ranges."""
+
+
+class _Last(NamedTuple):
+    """How a tensor was written last."""
+
+    dtype: np.dtype[Any]
+    writer: Codec
+    head: Head
 
 
 class Codecs:
@@ -44,11 +53,12 @@ class Codecs:
         slowdown: float = 1.0,
         wait: Callable[[float], None] = wait_s,
     ) -> None:
-        self._slow = SlowDown(slowdown, wait, work_clock(1))
+        self._slow, self._prompt = SlowDown(slowdown, wait, work_clock(1)), slowdown == 1
         self._clips, self._pictures = dict(clips or {}), dict(pictures or {})
         self._written = {codec: dict(tensors) for codec, tensors in (written or {}).items()}
         self.digest = _digest(self._clips, self._pictures)
-        self._get = lru_cache(maxsize=512)(self._make)
+        self._get = lru_cache(maxsize=_KEPT)(self._make)
+        self._last: dict[tuple[str, str], _Last] = {}
 
     def get(self, codec: str, tensor: str, dtype: str) -> Codec:
         """The codec that writes a tensor. Raises BadInput for an unknown name, Missing where an extra is not
@@ -62,10 +72,17 @@ class Codecs:
         heads: list[Head] = []
         payloads: list[bytes | memoryview] = []
         for name, array in tensors.items():
-            dtype = dtype_name(array.dtype)
-            writer = self.get(codec, name, dtype)
-            payload = memoryview(self._slow.run(partial(writer.dump, array))).cast("B")
-            heads.append(Head(name, dtype, array.shape, writer.name, len(payload)))
+            last = self._last.get((codec, name))
+            if last is None or last.dtype is not array.dtype:
+                last = self._writer(codec, name, array.dtype)
+            dump = last.writer.dump
+            written = dump(array) if self._prompt else self._slow.run(partial(dump, array))
+            payload = memoryview(written).cast("B")
+            head = last.head
+            if head.payload_bytes != len(payload) or head.shape != array.shape:
+                head = Head(name, head.dtype, array.shape, head.codec, len(payload))
+                self._last[codec, name] = last._replace(head=head)
+            heads.append(head)
             payloads.append(payload)
         return tuple(heads), payloads
 
@@ -76,9 +93,20 @@ class Codecs:
         for head in heads:
             part = payload[at : at + head.payload_bytes]
             at += head.payload_bytes
-            reader = self._get(head.codec[:LONGEST_NAME], head.name, head.dtype)
-            tensors[head.name] = self._slow.run(partial(reader.load, part, head.shape, head.dtype))
+            load = self._get(head.codec[:LONGEST_NAME], head.name, head.dtype).load
+            if self._prompt:
+                tensors[head.name] = load(part, head.shape, head.dtype)
+            else:
+                tensors[head.name] = self._slow.run(partial(load, part, head.shape, head.dtype))
         return tensors
+
+    def _writer(self, codec: str, name: str, dtype: np.dtype[Any]) -> _Last:
+        """What writes a tensor, remembered: a session says the same again and again."""
+        writer = self.get(codec, name, dtype_name(dtype))
+        if len(self._last) >= _KEPT:
+            self._last.clear()
+        last = self._last[codec, name] = _Last(dtype, writer, Head(name, dtype_name(dtype), (), writer.name, -1))
+        return last
 
     def _make(self, codec: str, tensor: str, dtype: str) -> Codec:
         return codec_for(codec, dtype, self._clips.get(tensor), self._pictures.get(tensor))

@@ -20,7 +20,7 @@ from isthmus.run.transport import Transport
 _HEADER_BYTES = 1 << 20
 """A server's headers may be long (many outputs); still bounded."""
 _AT_ONCE = 2
-"""Frames handed over together: the small first one and the next, one system call less."""
+"""Frames handed over together."""
 
 
 class Heard(NamedTuple):
@@ -93,6 +93,8 @@ class Connection:
         transport.watch(self._coming)
         self.welcome = Welcome()
         """what the server said of itself; empty before the greeting"""
+        self._said: tuple[tuple[object, ...], bytes] = (), b""
+        """What the last request announced, and its header: most often those of the next."""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self._begun: Iterator[Parts] | None = None
@@ -111,7 +113,10 @@ class Connection:
     ) -> Ticket:  # fmt: skip
         """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
         total = sum(map(len, payloads))
-        header = request_header(Request(cut, batch, total, tuple(heads)))
+        said, header = self._said
+        if said != (cut, batch, total, heads):
+            header = request_header(Request(cut, batch, total, tuple(heads)))
+            self._said = (cut, batch, total, heads), header
         return self._post(Kind.ASK, header, payloads, rate_bps)
 
     def probe(self, size_bytes: int, rate_bps: float | None) -> Ticket:
@@ -165,8 +170,8 @@ class Connection:
         try:
             if self._begun is not None:
                 return False
-            frames = parcel.frames()
-            while some := list(itertools.islice(frames, _AT_ONCE)):
+            some, frames = parcel.opening()  # together: a system call less
+            while some:
                 taken = self._transport.offer(some)
                 if taken is None:
                     return False
@@ -174,6 +179,7 @@ class Connection:
                     self._begun = frames
                     self._outbox.put(Parcel(Kind.PING, 0, b"", (), dropped=True))  # only to wake the other thread
                     break
+                some = list(itertools.islice(frames, _AT_ONCE))
         finally:
             self._sending.release()
         return True

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 
 from isthmus.errors import IsthmusError, Refused
 from isthmus.run.desk import Desk, Done
-from isthmus.run.frame import Kind, pack
+from isthmus.run.frame import Kind, Parts, pack
 from isthmus.run.intake import Intake, Job, refusal
-from isthmus.run.replies import Said, reply_frame
+from isthmus.run.replies import reply_parts
 from isthmus.run.sockets import Inbox, Message
 from isthmus.run.split_pb2 import Welcome
 
@@ -24,8 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 class Conversation:
-    """`messages` is what the client says, one by one; `say` sends something back and `hang_up` ends it for both sides
-    (`messages` too). Neither raises, and `say` may be called by several threads at once."""
+    """`messages` is what the client says, one by one; `say(*parts)` sends something back (no parts: nothing) and
+    `hang_up` ends it for both sides (`messages` too). Neither raises, and `say` may be called by several threads at
+    once."""
 
     def __init__(
         self,
@@ -33,7 +34,7 @@ class Conversation:
         welcome: Welcome,
         messages: Iterator[Message],
         *,
-        say: Callable[[bytes], None],
+        say: Callable[..., None],
         hang_up: Callable[[], None],
     ) -> None:
         self._desk, self._messages = desk, messages
@@ -95,9 +96,7 @@ class Conversation:
     def _compute(self, first: Job) -> None:
         job: Job | None = first
         while job is not None:
-            answer = self._answer(job)
-            if answer is not None:
-                self._say(answer)
+            self._say(*self._answer(job))
             with self._lock:
                 job = self._line.popleft() if self._line else None
                 self._computing = job is not None
@@ -105,26 +104,28 @@ class Conversation:
         if finished:
             self._hang_up()
 
-    def _answer(self, job: Job) -> bytes | None:
+    def _answer(self, job: Job) -> Parts:
+        """What is to be said, in pieces; none where nobody wants to hear it."""
         try:
             if job.cancelled or self._over:
-                return None
+                return ()
             done = self._desk.run(job.cut, job.heads, job.payload, job.last_s)
             return reply(job, done, self._desk.clock())
         except IsthmusError as e:
             self._desk.count("refused")
-            return refusal(job.id, str(e))
+            return (refusal(job.id, str(e)),)
         except Exception as e:  # noqa: BLE001 - see below
             # A request must never end the stream of a client, whatever the engine thinks of it.
             _log.exception("request %d failed", job.id)
             self._desk.count("failed")
-            return refusal(job.id, str(Refused(f"the server failed on this request: {type(e).__name__}")))
+            return (refusal(job.id, str(Refused(f"the server failed on this request: {type(e).__name__}"))),)
         finally:
             self._intake.finished(job)
 
 
-def reply(job: Job, done: Done, now_s: float) -> bytes:
+def reply(job: Job, done: Done, now_s: float) -> Parts:
     """The answer to a request: outputs, and the server's own times."""
-    residence_s = max(0.0, now_s - job.last_s)
-    said = Said(max(0.0, done.queue_s), done.decode_s, done.compute_s, residence_s, job.came)
-    return reply_frame(job.id, done.outputs, said, done.crossing)
+    outputs, queue_s, decode_s, compute_s, crossing = done
+    after, seconds, total = job.came
+    numbers = max(0.0, queue_s), decode_s, compute_s, max(0.0, now_s - job.last_s), seconds, after, total
+    return reply_parts(job.id, outputs, numbers, crossing)

@@ -38,7 +38,7 @@ class Desk:
         self.places, self.codecs, self.bounds, self.clock = places, codecs, bounds, clock
         self._busy = threading.Lock()
         self._counting = threading.Lock()
-        self._waiting = 0
+        self._waiting = self._requests = 0
         self._unready: set[str] = set()
         self._admitted: dict[bytes, Request] = {}
         self._counts: Counter[str] = Counter()
@@ -84,7 +84,8 @@ class Desk:
             if self._waiting >= self.bounds.waiting:
                 raise Refused(f"the server is busy: {self._waiting} requests are waiting already")
             self._waiting += 1
-        done = False
+        done = 0
+        written: Written = ((), ())
         try:
             with self._busy:
                 begun = self.clock()
@@ -92,13 +93,13 @@ class Desk:
                 decoded = self.clock()
                 outputs, crossing = self.places.run(place, tensors)
                 ended = self.clock()
-                written = self.codecs.dump(place_of(place).back, crossing) if crossing else ((), ())
-                done = True
+                if crossing:
+                    written = self.codecs.dump(place_of(place).back, crossing)
+                done = 1
         finally:
             with self._counting:
                 self._waiting -= 1
-                if done:
-                    self._counts["requests"] += 1
+                self._requests += done
         return Done(outputs, begun - since_s, decoded - begun, ended - decoded, written)
 
     def count(self, what: str) -> None:
@@ -110,7 +111,7 @@ class Desk:
     def counts(self) -> dict[str, int]:
         """How many requests were served, refused and cancelled since the start."""
         with self._counting:
-            return dict(self._counts)
+            return {**self._counts, **({"requests": self._requests} if self._requests else {})}
 
     def _check_way_back(self, place: str, batch: int) -> None:
         """What goes back must be small enough to be sent, and of a codec that can write it."""

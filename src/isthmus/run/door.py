@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
-from isthmus.run.sockets import MAGIC, Inbox, Message, hang_up, send, tune
+from isthmus.run.sockets import MAGIC, Inbox, Message, Octets, hang_up, send, tune
 
 _HTTP2 = b"PRI "
 _FIRST_WORD_S = 10.0
@@ -24,14 +24,15 @@ _log = logging.getLogger(__name__)
 class Door:
     """Listens on `listening` and serves everyone who comes, each in a thread of its own, `most` at a time.
 
-    `converse(messages, say, hang_up)` talks to a client of ours; `inner` opens a connection to gRPC.
+    `converse(messages, say, hang_up)` talks to a client of ours, to whom `say(*parts)` says one message; `inner` opens
+    a connection to gRPC.
     """
 
     def __init__(
         self,
         listening: socket.socket,
         *,
-        converse: Callable[[Iterator[Message], Callable[[bytes], None], Callable[[], None]], None],
+        converse: Callable[[Iterator[Message], Callable[..., None], Callable[[], None]], None],
         inner: Callable[[], socket.socket],
         longest: int,
         most: int,
@@ -94,10 +95,12 @@ class Door:
     def _talk(self, peer: socket.socket) -> None:
         sending = threading.Lock()
 
-        def say(message: bytes) -> None:
+        def say(*parts: Octets) -> None:
+            if not parts:
+                return
             try:
                 with sending:
-                    send(peer, message)
+                    send(peer, *parts)
             except OSError:
                 hang_up(peer)  # the client is gone, and its answers are nobody's
 

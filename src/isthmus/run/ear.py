@@ -14,27 +14,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from isthmus.run.sockets import Inbox, Message
+from isthmus.run.sockets import Inbox, Message, be_patient
 
 _LOOK_S = 0.25
 """So long after the last request the standing thread listens again, and a server that leaves is noticed: in a run of
 requests it need not be sent away each time."""
-_LONGEST_WAIT_S = 3600.0
+_LONGEST_WAIT_S, _SHORTEST_WAIT_S = 3600.0, 1e-6
 
 
 class Ear:
     """`needed()` tells whether somebody waits for an answer without listening himself."""
 
     def __init__(self, peer: socket.socket, longest: int, needed: Callable[[], bool]) -> None:
-        self._inbox, self._needed = Inbox(peer, longest), needed
+        self._inbox, self.needed = Inbox(peer, longest), needed
+        self._socket = peer
         self._turn = threading.Lock()
         """Whoever holds it listens."""
         self._lock = threading.Lock()
         self._gate = threading.Condition(self._lock)
         self._poked, self._poke = socket.socketpair()
         self._poke.setblocking(False)
-        self._peer, self._both = select.poll(), select.poll()
-        self._peer.register(peer, select.POLLIN)
+        self._both = select.poll()
         self._both.register(peer, select.POLLIN)
         self._both.register(self._poked, select.POLLIN)
         self._attending = 0
@@ -60,7 +60,7 @@ class Ear:
         BadFrame."""
         while True:
             with self._gate:
-                while self._expected() and not self._over and (self._turn.locked() or not self._needed()):
+                while self._expected() and not self._over and (self._turn.locked() or not self.needed()):
                     self._gate.wait(_LOOK_S)
             with self._turn:  # kept until the message is delivered: whoever listens next must find it so
                 message = self._stand_once()
@@ -76,20 +76,26 @@ class Ear:
     def hear(self, timeout_s: float) -> Message | None:
         """The next message, None when the time is up. Raises EOFError at the end of the stream, OSError, BadFrame."""
         end = time.monotonic() + timeout_s
+        first: int = socket.MSG_DONTWAIT
         while True:
-            with contextlib.suppress(BlockingIOError):
-                message = self._inbox.take(socket.MSG_DONTWAIT)
-                if message is None:
-                    raise EOFError
-                return message
-            left = min(_LONGEST_WAIT_S, end - time.monotonic())
-            if left <= 0 or not self._peer.poll(left * 1e3):
-                return None
+            try:
+                message = self._inbox.take(socket.MSG_DONTWAIT, first=first)
+            except BlockingIOError:
+                left = min(_LONGEST_WAIT_S, end - time.monotonic())
+                if left < _SHORTEST_WAIT_S:
+                    return None
+                # The receiving itself waits: whoever is woken holds what came, a system call earlier.
+                be_patient(self._socket, left)
+                first = 0
+                continue
+            if message is None:
+                raise EOFError
+            return message
 
     def leave(self) -> None:
         """The caller listens no more; the standing thread does if somebody still waits."""
         self._turn.release()
-        if self._needed():  # whoever found the turn taken was counted before
+        if self.needed():  # whoever found the turn taken was counted before
             with self._gate:
                 self._gate.notify()
 

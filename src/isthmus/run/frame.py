@@ -6,6 +6,7 @@ between their arrivals is what tells the server the rate of the link, so the fir
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ def chunk_bytes(total: int, rate_bps: float | None) -> int:
     return int(min(MAX_CHUNK_BYTES, max(LEAD_BYTES, rate_bps / 8 * CHUNK_S)))
 
 
-@dataclass
+@dataclass(slots=True)
 class Parcel:
     """A payload on its way out: its first frame's kind and header, and the pieces that make the payload."""
 
@@ -121,6 +122,18 @@ class Parcel:
     def total(self) -> int:
         """Payload bytes."""
         return sum(map(len, self.pieces))
+
+    def opening(self) -> tuple[Sequence[Parts], Iterator[Parts]]:
+        """The first frames, two at most, and the others. For a payload in one piece that needs just two, the usual on a
+        fast link, in fewer steps than by `frames`: right after a network has run, every step counts."""
+        if len(self.pieces) == 1:
+            body = memoryview(self.pieces[0])
+            lead, chunk = lead_bytes(len(body)), chunk_bytes(len(body), self.rate_bps)
+            if 0 < len(body) - lead <= chunk + chunk // 2:
+                start = PREAMBLE.pack(self.kind, self.id, len(self.header)) + self.header
+                return ((start, body[:lead]), (PREAMBLE.pack(Kind.CHUNK, self.id, 0), body[lead:])), iter(())
+        frames = self.frames()
+        return list(itertools.islice(frames, 2)), frames
 
     def frames(self) -> Iterator[Parts]:
         """The stream messages, made one by one as the link takes them, each in parts that make it when joined."""

@@ -27,8 +27,10 @@ class Halves:
         self._cuts = {cut.id: cut for cut in engine.cuts}
         self.ready = tuple(self._cuts)
         self._others: dict[str, Cut] = {}
+        self._later: dict[str, tuple[str, ...]] = {}
         self._shapes = shapes_of(engine.model, engine.graph)
         self._grows = any(any(axes) for axes in self._shapes.growth.values())
+        self._outputs = engine.graph.outputs
         self._exits: dict[tuple[str, ...], Halves] = {}
         self._lock = threading.Lock()
 
@@ -141,12 +143,17 @@ class Halves:
 
     def in_order(self, outputs: Arrays) -> dict[str, Array]:
         """Outputs in the model's order. Raises KeyError when one is missing."""
-        return {name: outputs[name] for name in self._engine.graph.outputs}
+        return {name: outputs[name] for name in self._outputs}
 
     def output_names(self, cut_id: str) -> Sequence[str]:
         """Outputs that the tail of this cut makes."""
-        graph, head = self._engine.graph, self.cut(cut_id).head
-        return [name for name in graph.outputs if graph.producer.get(name, -1) not in head or cut_id == INPUT]
+        found = self._later.get(cut_id)
+        if found is None:
+            graph, head = self._engine.graph, self.cut(cut_id).head
+            found = tuple(n for n in graph.outputs if graph.producer.get(n, -1) not in head or cut_id == INPUT)
+            if cut_id in self._cuts:
+                self._later[cut_id] = found
+        return found
 
     def batch_of(self, inputs: Arrays) -> int:
         """The batch size of a whole request. Raises BadInput in one sentence for anything the model does not take."""

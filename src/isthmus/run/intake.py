@@ -24,7 +24,7 @@ from isthmus.run.types import PROTOCOL, Bounds
 _NOTHING = memoryview(b"")
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
     """A payload coming in or complete: a request (with a cut) or a probe (without)."""
 
@@ -42,12 +42,12 @@ class Job:
 
     def add(self, body: memoryview, now_s: float) -> None:
         """The next bytes of the payload. Raises BadFrame when there are more than were announced."""
-        if self.received_bytes + len(body) > self.total_bytes:
+        received = self.received_bytes + len(body)
+        if received > self.total_bytes:
             raise BadFrame(f"more bytes came than the {self.total_bytes} that were announced")
         if self.cut and body is not self._lent:
-            self.payload[self.received_bytes : self.received_bytes + len(body)] = body
-        self.received_bytes += len(body)
-        self.last_s = now_s
+            self.payload[self.received_bytes : received] = body
+        self.received_bytes, self.last_s = received, now_s
 
     def room(self, size: int) -> memoryview | None:
         """Where the next `size` bytes of the payload belong, for `add`; None where they belong nowhere."""
@@ -55,10 +55,6 @@ class Job:
             return None
         self._lent = self.payload[self.received_bytes : self.received_bytes + size]
         return self._lent
-
-    @property
-    def complete(self) -> bool:
-        return self.received_bytes == self.total_bytes
 
     @property
     def came(self) -> Came:
@@ -106,14 +102,15 @@ class Intake:
         self._pending.pop(job.id, None)
 
     def _take(self, frame: Frame, now_s: float) -> list[bytes | Job]:
-        if frame.kind is Kind.HELLO:
-            return [self._greet(frame)]
-        if not self._greeted:
+        kind = frame.kind
+        if not self._greeted and kind is not Kind.HELLO:
             raise Refused("a stream begins with a HELLO frame")
-        if frame.kind in (Kind.ASK, Kind.PROBE):
+        if kind is Kind.CHUNK:
+            return self._more(frame.id, frame.body, now_s)
+        if kind is Kind.ASK or kind is Kind.PROBE:
             return self._begin(frame, now_s)
-        if frame.kind is Kind.CHUNK:
-            return self._more(frame, now_s)
+        if kind is Kind.HELLO:
+            return [self._greet(frame)]
         if frame.kind is Kind.CANCEL:
             return self._cancel(frame)
         if frame.kind is Kind.PING:
@@ -144,9 +141,8 @@ class Intake:
             if not self._may_ask:
                 raise Refused("a client that names no model may probe, not ask")
             ask = self._desk.admit(frame.header)
-            waiting = sum(len(j.payload) for j in self._pending.values()) + ask.total_bytes
-            if frame.id in self._pending or waiting > self._bounds.message_bytes:
-                raise Refused(f"request {frame.id} is one too many: {len(self._pending)} of this stream are waiting")
+            if self._pending:
+                self._need_room(frame.id, ask.total_bytes)
             job = Job(frame.id, ask.cut, ask.heads, ask.total_bytes, now_s)
             # The model's own shapes bound it, and its pages become memory one by one as bytes come.
             job.payload = np.empty(ask.total_bytes, np.uint8).data
@@ -157,14 +153,20 @@ class Intake:
             job = Job(frame.id, "", (), total, now_s)
         job.first_bytes = len(frame.body)
         self._open = job
-        return self._more(frame, now_s)
+        return self._more(frame.id, frame.body, now_s)
 
-    def _more(self, frame: Frame, now_s: float) -> list[bytes | Job]:
+    def _need_room(self, request_id: int, size: int) -> None:
+        """Raises Refused where the requests that wait leave no room for one more."""
+        waiting = sum(len(j.payload) for j in self._pending.values()) + size
+        if request_id in self._pending or waiting > self._bounds.message_bytes:
+            raise Refused(f"request {request_id} is one too many: {len(self._pending)} of this stream are waiting")
+
+    def _more(self, request_id: int, body: memoryview, now_s: float) -> list[bytes | Job]:
         job = self._open
-        if job is None or job.id != frame.id:
+        if job is None or job.id != request_id:
             return []  # the rest of a request that was refused or cancelled
-        job.add(frame.body, now_s)
-        if not job.complete:
+        job.add(body, now_s)
+        if job.received_bytes < job.total_bytes:
             return []
         self._open = None
         if not job.cut:

@@ -15,12 +15,17 @@ from isthmus.codec import make_codec
 from isthmus.errors import BadFrame
 from isthmus.graph import Tensor
 from isthmus.run.codecs import RAW, Codecs, Written, raw_heads
-from isthmus.run.frame import Frame, Kind, pack
+from isthmus.run.frame import PREAMBLE, Frame, Kind, Parts
 from isthmus.run.heads import Head, output_heads, outputs_header
 from isthmus.run.types import Array, Arrays
 
 _NUMBERS = struct.Struct("<5d2Q")
+_NUMBERS_BYTES = _NUMBERS.size
+_START = struct.Struct(PREAMBLE.format + _NUMBERS.format.removeprefix("<"))
+"""A frame's preamble and the numbers, in one."""
 _RAW = make_codec(RAW)
+Numbers = tuple[float, float, float, float, float, int, int]
+"""As they travel: seconds of queue, decode, compute, residence and arrival, bytes after the first frame, bytes."""
 
 
 class Came(NamedTuple):
@@ -41,12 +46,19 @@ class Said(NamedTuple):
     arrival: Came
 
 
-def reply_frame(request_id: int, outputs: Arrays, said: Said, crossing: Written = ((), ())) -> bytes:
-    """The answer to a request: outputs as they are, what goes on to the device, and the server's own times."""
+def reply_parts(request_id: int, outputs: Arrays, numbers: Numbers, crossing: Written = ((), ())) -> Parts:
+    """The answer to a request: outputs as they are, what goes on to the device, and the server's own times. In pieces;
+    those of the outputs are their own memory."""
     heads, parts = raw_heads(outputs)
+    told = outputs_header(heads + crossing[0] if crossing[0] else heads)
+    return (_START.pack(Kind.REPLY, request_id, _NUMBERS_BYTES + len(told), *numbers), told, *parts, *crossing[1])
+
+
+def reply_frame(request_id: int, outputs: Arrays, said: Said, crossing: Written = ((), ())) -> bytes:
+    """The same in one piece."""
     came = said.arrival
-    numbers = _NUMBERS.pack(*said[:4], came.seconds, came.bytes_after_first, came.bytes)
-    return pack(Kind.REPLY, request_id, numbers + outputs_header(heads + crossing[0]), *parts, *crossing[1])
+    numbers = (*said[:4], came.seconds, came.bytes_after_first, came.bytes)
+    return b"".join(reply_parts(request_id, outputs, numbers, crossing))
 
 
 def said_in(frame: Frame) -> Said:
@@ -66,11 +78,11 @@ def outputs_of(frame: Frame, wanted: Sequence[str], *, some: bool = False) -> di
     """The outputs of an answer by name. Raises BadFrame when they are not the `wanted` ones (with `some`: not among
     them), or not what it says."""
     outputs: dict[str, Array] = {}
-    at = 0
-    for head in output_heads(frame.header[_NUMBERS.size :]):
-        outputs[head.name] = _RAW.load(frame.body[at : at + head.payload_bytes], head.shape, head.dtype)
-        at += head.payload_bytes
-    if not (outputs.keys() <= set(wanted) if some else outputs.keys() == set(wanted)):
+    body, at = frame.body, 0
+    for name, dtype, shape, _, size in output_heads(frame.header[_NUMBERS_BYTES:]):
+        outputs[name] = _RAW.load(body[at : at + size], shape, dtype)
+        at += size
+    if (*outputs,) != wanted and not (outputs.keys() <= set(wanted) if some else outputs.keys() == set(wanted)):
         raise BadFrame(f"the server sent {len(outputs)} outputs that are not {', '.join(wanted)}")
     return outputs
 

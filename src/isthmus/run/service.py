@@ -11,7 +11,7 @@ import grpc
 from isthmus.run.conversation import Conversation
 from isthmus.run.desk import Desk
 from isthmus.run.intake import refusal
-from isthmus.run.sockets import Message
+from isthmus.run.sockets import Message, Octets
 from isthmus.run.split_pb2 import Welcome
 from isthmus.run.types import STREAM_METHOD
 
@@ -32,7 +32,7 @@ class SplitService:
             service, {method: grpc.stream_stream_rpc_method_handler(self._over_grpc)}
         )
 
-    def converse(self, messages: Iterator[Message], say: Callable[[bytes], None], hang_up: Callable[[], None]) -> None:
+    def converse(self, messages: Iterator[Message], say: Callable[..., None], hang_up: Callable[[], None]) -> None:
         """One client from greeting to end; see `Conversation`."""
         conversation = Conversation(self._desk, self._welcome, messages, say=say, hang_up=hang_up)
         with self._lock:
@@ -59,8 +59,12 @@ class SplitService:
     def _over_grpc(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
+        def say(*parts: Octets) -> None:
+            if parts:
+                outbox.put(b"".join(parts))
+
         def talk() -> None:
-            self.converse(messages, outbox.put, lambda: outbox.put(None))
+            self.converse(messages, say, lambda: outbox.put(None))
             outbox.put(None)
 
         threading.Thread(target=talk, daemon=True, name="isthmus-stream").start()

@@ -27,6 +27,9 @@ may stay in one piece."""
 MAGIC = b"ISTM"
 """What a client says first, so that one port can serve this and gRPC (which begins with "PRI ")."""
 _LENGTH = struct.Struct("<I")
+_LENGTH_BYTES = _LENGTH.size
+_PATIENCE = struct.Struct("@ll")
+"""A `timeval`."""
 _NEAR = 32 << 10
 """Short messages are read several at a time; the first frame of a payload (8 kB) is one."""
 _PIECE = 1 << 20
@@ -65,11 +68,19 @@ def tune(peer: socket.socket) -> None:
                 peer.setsockopt(level, option, value)
 
 
+def be_patient(peer: socket.socket, seconds: float) -> None:
+    """So long a receive may wait from now on, where it waits; then it raises BlockingIOError. At least 1 µs: none would
+    be for ever."""
+    whole, rest = divmod(max(1, int(seconds * 1e6)), 1_000_000)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE.pack(whole, rest))
+
+
 def send(peer: socket.socket, *parts: Octets) -> None:
     """One message, given in parts, whole. Raises OSError when the peer is gone."""
-    whole = [_LENGTH.pack(sum(map(len, parts))), *parts]  # gathered by the system call, without a copy of ours
+    size = sum(map(len, parts))
+    whole = [_LENGTH.pack(size), *parts]  # gathered by the system call, without a copy of ours
     sent = peer.sendmsg(whole)
-    if sent < sum(map(len, whole)):
+    if sent < size + _LENGTH_BYTES:
         peer.sendall(memoryview(b"".join(whole))[sent:])
 
 
@@ -77,13 +88,16 @@ def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memor
     """As much of these messages as goes without waiting; the bytes that are left. Raises OSError when the peer is
     gone."""
     whole: list[Octets] = []
+    total = 0
     for message in messages:
-        whole += (_LENGTH.pack(sum(map(len, message))), *message)
+        size = sum(map(len, message))
+        total += _LENGTH_BYTES + size
+        whole += (_LENGTH.pack(size), *message)
     try:
         sent = peer.sendmsg(whole, (), socket.MSG_DONTWAIT)
     except BlockingIOError:
         sent = 0
-    return _NOTHING if sent == sum(map(len, whole)) else memoryview(b"".join(whole))[sent:]
+    return _NOTHING if sent == total else memoryview(b"".join(whole))[sent:]
 
 
 class Inbox:
@@ -104,16 +118,19 @@ class Inbox:
         self._filled = self._missing = 0
         self._head = b""
 
-    def take(self, flags: int = 0) -> Message | None:
+    def take(self, flags: int = 0, *, first: int | None = None) -> Message | None:
         """The next message, None when there are no more. Raises BadFrame for one longer than `longest`, OSError when
-        the connection breaks, and BlockingIOError where `flags` forbid to wait and it is not whole yet."""
+        the connection breaks, and BlockingIOError where `flags` (for the first piece that is received, `first`) forbid
+        to wait, or the socket's patience is over, and it is not whole yet."""
+        now = flags if first is None else first
         while True:
             if not self._pieces and (message := self._next_near()) is not None:
                 return message
-            if not (self._receive_far(flags) if self._pieces else self._receive_near(flags)):
+            if not (self._receive_far(now) if self._pieces else self._receive_near(now)):
                 return None
             if self._pieces and not self._missing:
                 return self._far()
+            now = flags
 
     def __iter__(self) -> Self:
         return self
@@ -126,16 +143,16 @@ class Inbox:
 
     def _next_near(self) -> Message | None:
         """A message that is in the near buffer wholly. One that does not fit there becomes pieces."""
-        have = self._end - self._at - _LENGTH.size
+        begin = self._at + _LENGTH_BYTES
+        have = self._end - begin
         if have < 0:
             return None
         (size,) = _LENGTH.unpack_from(self._near, self._at)
         if size > self._longest:
             raise BadFrame(f"a message of {size} bytes is announced; at most {self._longest} are taken")
-        begin = self._at + _LENGTH.size
         if have >= size:
             self._at, self._begun = begin + size, False
-            return bytes(self._near[begin : self._at])
+            return self._near[begin : self._at].tobytes()
         if not self._begun:
             self._begun = True
             self.coming(have)
@@ -161,6 +178,10 @@ class Inbox:
     def _receive_near(self, flags: int) -> int:
         """More into the near buffer, whose unread part moves to the front."""
         left = self._end - self._at
+        if not left:
+            self._at = self._end = 0
+            got = self._end = self._peer.recv_into(self._near, 0, flags)
+            return got
         if self._at:
             self._near[:left] = bytes(self._near[self._at : self._end])
             self._at, self._end = 0, left

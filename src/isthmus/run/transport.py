@@ -96,8 +96,7 @@ class TcpTransport:
         self._socket.settimeout(None)
         tune(self._socket)
         self._rest = memoryview(b"")
-        self._needed: Callable[[], bool] = lambda: False
-        self._ear = Ear(self._socket, message_bytes, lambda: self._needed())
+        self._ear = Ear(self._socket, message_bytes, lambda: False)
 
     def watch(self, coming: Callable[[int], None]) -> None:
         """See `Transport`."""
@@ -105,7 +104,7 @@ class TcpTransport:
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """See `Transport`."""
-        self._needed = needed
+        self._ear.needed = needed
         threading.Thread(target=self._send, args=(outgoing,), daemon=True, name="isthmus-send").start()
         try:
             yield from self._ear.stand()
