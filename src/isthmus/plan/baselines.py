@@ -12,12 +12,13 @@ from dataclasses import replace
 
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import INPUT, cut_at
+from isthmus.plan.held import Holding
 from isthmus.plan.joint import Joint, splits_for, upload, writable_pictures
 from isthmus.plan.losses import Estimates
 from isthmus.plan.planners import PLANNERS
 from isthmus.plan.planners.qdmp import in_floats
 from isthmus.plan.solution import Solution
-from isthmus.plan.splits import Splits, priced_solution, without_memory
+from isthmus.plan.splits import Splits, in_memory, priced_solution, without_memory
 from isthmus.plan.types import Plan, Problem
 from isthmus.quant.types import MOST_BITS
 
@@ -47,6 +48,7 @@ def _uploads(problem: Problem, splits: Splits) -> Iterator[Solution]:
 
 def _floats(problem: Problem) -> Iterator[Solution]:
     asked = in_floats(problem)
+    holding = Holding.at_home(problem) if problem.limits.memory_of == "runtime" else None
     for name in IN_FLOATS:
         plan = _tried(asked, name)
         if plan is None:
@@ -57,16 +59,15 @@ def _floats(problem: Problem) -> Iterator[Solution]:
         weights, activations = own.memory(whole) if head.head else (0, 0)
         row = priced_solution(
             asked, name, head, plan.codec, None, weight_bytes=-(-weights // 8), activation_bytes=-(-activations // 8),
+            held_bytes=holding.of(head, None).total_bytes if holding is not None else None,
             widths=(16.0, 16.0, 16.0) if head.head else (0.0, 0.0, 8.0),
             distortion=0.0 if head.head else own.storage.input_error(8),
         )  # fmt: skip
-        memory = problem.limits.home_memory_bytes
-        yield row.model_copy(update={"fits": memory is None or row.memory_bytes <= memory})
+        yield row.model_copy(update={"fits": in_memory(problem, row)})
 
 
 def _quantised(problem: Problem) -> Iterator[Solution]:
     free = without_memory(problem)
-    memory = problem.limits.home_memory_bytes
     for name in QUANTISED:
         plan = _tried(free, name)
         if plan is None:
@@ -77,7 +78,7 @@ def _quantised(problem: Problem) -> Iterator[Solution]:
             cut = cut_at(problem.graph, plan.cuts[0])
             error = splits_for(problem, name).storage.input_error(8)
             row = priced_solution(problem, name, cut, plan.codec, None, widths=(0.0, 0.0, 8.0), distortion=error)
-        yield row.model_copy(update={"fits": memory is None or row.memory_bytes <= memory})
+        yield row.model_copy(update={"fits": in_memory(problem, row)})
 
 
 def _tried(problem: Problem, name: str) -> Plan | None:

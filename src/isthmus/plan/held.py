@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from isthmus.graph import Cut, Graph, Node, fused_graph
 from isthmus.plan.arena import Arena
 from isthmus.plan.kernels import FLOAT_BYTES, WHOLE_BITS, Layer
+from isthmus.plan.types import Problem
 from isthmus.profile.types import RuntimeMemory
 from isthmus.quant.types import MOST_BITS, BitPlan
 
@@ -54,7 +55,11 @@ def held(graph: Graph, cut: Cut, bits: BitPlan | None, runtime: RuntimeMemory = 
 
 
 class Holding:
-    """`held` for many parts of one network."""
+    """`held` for many parts of one network; `at_home` for those of a problem's home, as its profile tells."""
+
+    @classmethod
+    def at_home(cls, problem: Problem) -> Holding:
+        return cls(problem.graph, problem.machines[problem.home].profile.memory or USUAL)
 
     def __init__(self, graph: Graph, runtime: RuntimeMemory = USUAL) -> None:
         self._whole = fused_graph(graph)

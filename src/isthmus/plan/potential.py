@@ -15,10 +15,12 @@ import numpy as np
 
 from isthmus.codec import codec_names
 from isthmus.graph import INPUT
+from isthmus.plan.held import Holding
 from isthmus.plan.limits import keeps_private
 from isthmus.plan.solution import Dropped
 from isthmus.plan.storage import INPUT_BITS, Storage
 from isthmus.plan.types import Problem
+from isthmus.quant.types import BitPlan
 from isthmus.units import show_bytes
 
 _SAID = {
@@ -63,6 +65,7 @@ def potential(problem: Problem, storage: Storage) -> Potential:
     peaks = np.maximum.accumulate([0, *storage.lives.alive_bits(storage.lives.uniform(bits)).tolist()])
     steps, dropped = [], []
     needs: dict[str, int] = {}
+    holding = Holding.at_home(problem) if problem.limits.memory_of == "runtime" else None
     for step, cut in enumerate(storage.cuts):
         weights = int(storage.weights.sizes[storage.weights_in(step)].sum()) * bits + storage.plain_bits[step]
         need = -(-(weights + int(peaks[step])) // 8) if step else 0
@@ -71,6 +74,8 @@ def potential(problem: Problem, storage: Storage) -> Potential:
         elif sent[step] > raw and cut.id != INPUT:
             dropped.append(Dropped(cut=cut.id, reason="sends more", bytes=sent[step] // 8))
         else:
+            if step and holding is not None:
+                need = holding.of(cut, _least_held(storage, step)).total_bytes
             if step:
                 needs[cut.id] = need
             if memory is not None and need > memory:
@@ -79,6 +84,13 @@ def potential(problem: Problem, storage: Storage) -> Potential:
                 steps.append(step)
     nearest = min(needs.items(), key=lambda pair: pair[1], default=None)
     return Potential(tuple(steps), tuple(dropped), nearest, bits)
+
+
+def _least_held(storage: Storage, step: int) -> BitPlan:
+    """The widths that a runtime holds least for: narrow weights, and levels that need no holding down."""
+    bits = storage.weights.bits
+    born = [w if storage.lives.born[k] < step else 0 for k, w in enumerate(storage.lives.uniform(bits[-1]))]
+    return storage.bit_plan(step, [bits[0]] * len(storage.weights_in(step)), born)
 
 
 def _sent_bits(storage: Storage, step: int, bits: int) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from isthmus.quant.types import BitPlan
+
+MemoryOf: TypeAlias = Literal["accelerator", "runtime"]
+"""Which memory a limit is meant for: that of a machine made for few bits, which keeps every number at its own width, or
+what a process holds that runs the part in onnxruntime (`isthmus.plan.held`)."""
 
 
 class Dropped(BaseModel):
@@ -25,6 +29,7 @@ class Solution(BaseModel):
     planner: who proposed it. weight_bits, activation_bits: means over the elements; wire_bits: of what crosses (0:
     nothing does). distortion: Σ D_i, None where it is not known (a picture codec). loss: accuracy given up, in shares
     of 1: `measured` on labelled data, or by the answers that differ from the whole network's (`agreed`), or estimated.
+    held_bytes: what a process that runs the device's part in onnxruntime holds for it, where that was planned.
     give_or_take: the standard error of a measured one, where it is known. sure_loss: with as many of these on top as
     the limits ask for. fits: within the memory limit. front: no other that fits is as fast and as true.
     """
@@ -41,6 +46,7 @@ class Solution(BaseModel):
     server_s: NonNegativeFloat
     weight_bytes: NonNegativeInt
     activation_bytes: NonNegativeInt
+    held_bytes: NonNegativeInt | None = None
     sent_bytes: NonNegativeInt
     weight_bits: float = Field(ge=0, le=32)
     activation_bits: float = Field(ge=0, le=64)
@@ -62,5 +68,11 @@ class Solution(BaseModel):
 
     @property
     def memory_bytes(self) -> int:
-        """What the device needs for it."""
+        """What the device needs for it, at its widths."""
         return self.weight_bytes + self.activation_bytes
+
+    def need_bytes(self, memory_of: MemoryOf) -> int:
+        """What is held against a limit of this memory."""
+        if memory_of == "runtime" and self.held_bytes is not None:
+            return self.held_bytes
+        return self.memory_bytes

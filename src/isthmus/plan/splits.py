@@ -9,7 +9,7 @@ priced by the one cost function, with the device's part at its widths (`Times.bi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from isthmus.codec.huffman import SUFFIX
 from isthmus.graph import INPUT, Cut
 from isthmus.plan.cost import priced
+from isthmus.plan.held import Holding
 from isthmus.plan.potential import wire_codec
 from isthmus.plan.solution import Solution
 from isthmus.plan.storage import INPUT_BITS, Storage
@@ -75,9 +76,13 @@ class Splits:
     def __init__(self, problem: Problem, storage: Storage, steps: Sequence[int]) -> None:
         self.problem, self.storage = problem, storage
         self.bits = storage.weights.bits
-        self.memory_bits = None if problem.limits.home_memory_bytes is None else 8 * problem.limits.home_memory_bytes
+        limit, of_runtime = problem.limits.home_memory_bytes, problem.limits.memory_of == "runtime"
+        self.memory_bits = None if limit is None or of_runtime else 8 * limit
+        """what widths are chosen for; a runtime's containers are as wide whatever is chosen"""
+        self._holding = Holding.at_home(problem) if of_runtime else None
         self.steps = [s for s in steps if s]
         self._assigned = lru_cache(maxsize=None)(self._assign)
+        self._held_for = lru_cache(maxsize=None)(self._hold)
 
     def all_widths(self) -> Iterator[Widths]:
         """Every choice of every head; those of equal widths once."""
@@ -97,6 +102,9 @@ class Splits:
 
     def fits(self, found: Widths) -> bool:
         """Is the head within the memory limit?"""
+        held, limit = self.held_bytes(found), self.problem.limits.home_memory_bytes
+        if held is not None:
+            return limit is None or held <= limit
         return self.memory_bits is None or sum(self.memory(found)) <= self.memory_bits
 
     def memory(self, found: Widths) -> tuple[int, int]:
@@ -104,6 +112,20 @@ class Splits:
         sizes = self.storage.weights.sizes[self.storage.weights_in(found.step)]
         weights = int((sizes * np.array(found.weights, dtype=np.int64)).sum()) + self.storage.plain_bits[found.step]
         return weights, self.storage.lives.peak_bits(found.tensors, found.step)
+
+    def counting(self, group: Sequence[Widths]) -> Callable[[int], bool]:
+        """Which of these are within the limit: all, where their widths were chosen for it."""
+        return (lambda _: True) if self._holding is None else (lambda k: self.fits(group[k]))
+
+    def held_bytes(self, found: Widths) -> int | None:
+        """What a process holds that runs the head, where the limit is one of its memory."""
+        if self._holding is None:
+            return None
+        return self._held_for(found.step, tuple(map(_container, found.weights)), tuple(map(_container, found.tensors)))
+
+    def _hold(self, step: int, weights: tuple[int, ...], tensors: tuple[int, ...]) -> int:
+        assert self._holding is not None
+        return self._holding.of(self.storage.cuts[step], self.storage.bit_plan(step, weights, tensors)).total_bytes
 
     def sends(self, step: int) -> bool:
         """Does anything cross?"""
@@ -134,6 +156,7 @@ class Splits:
             self.storage.bit_plan(found.step, found.weights, found.tensors),
             weight_bytes=-(-weight_bits // 8),
             activation_bytes=-(-activation_bits // 8),
+            held_bytes=self.held_bytes(found),
             widths=(_mean(found.weights, sizes.tolist()), _mean(found.tensors, elements), float(found.wire)),
             distortion=found.distortion,
         )
@@ -231,16 +254,17 @@ def priced_solution(
     *,
     weight_bytes: int = 0,
     activation_bytes: int = 0,
+    held_bytes: int | None = None,
     widths: tuple[float, float, float] = (0.0, 0.0, 0.0),
     distortion: float | None,
 ) -> Solution:
     """A cut, a codec and widths of the head as a row of a list, priced by the one cost function."""
     cost = priced(at_bits(problem, plan), (cut,), codec)
-    memory, sent = problem.limits.home_memory_bytes, sum(cost.up_bytes)
+    sent = sum(cost.up_bytes)
     name = f"{cut.id}/w{widths[0]:.2f}/a{widths[1]:.2f}" if cut.id != INPUT else cut.id
     name += f"/{codec.removesuffix(SUFFIX)}" if sent else ""  # codes lose nothing: the same solution
     name += f"/{_digest(plan)}" if plan is not None else ""
-    return Solution(
+    row = Solution(
         name=name,
         planner=planner,
         cut=cut.id,
@@ -251,14 +275,26 @@ def priced_solution(
         server_s=sum(cost.compute_s) - cost.compute_s[problem.home],
         weight_bytes=weight_bytes,
         activation_bytes=activation_bytes,
+        held_bytes=held_bytes,
         sent_bytes=sent,
         weight_bits=widths[0],
         activation_bits=widths[1],
         wire_bits=widths[2] if sent else 0.0,
         distortion=distortion,
-        fits=memory is None or weight_bytes + activation_bytes <= memory,
         bits=plan if cut.id != INPUT else None,
     )
+    return row.model_copy(update={"fits": in_memory(problem, row)})
+
+
+def in_memory(problem: Problem, row: Solution) -> bool:
+    """Is a solution within the problem's memory limit?"""
+    limit = problem.limits.home_memory_bytes
+    return limit is None or row.need_bytes(problem.limits.memory_of) <= limit
+
+
+def _container(bits: int) -> int:
+    """The widest number that a runtime treats as it does this one."""
+    return 4 if 0 < bits < 8 else bits
 
 
 def _digest(plan: BitPlan) -> str:
@@ -280,7 +316,9 @@ def worth_listing(splits: Splits, planner: str) -> list[Solution]:
     others: list[tuple[float, float, Widths]] = []
     for (step, _), group in groups.items():
         seconds = _head_s(splits, step, group)
-        rising = _undominated(seconds, [found.distortion for found in group])
+        rising = _undominated(seconds, [found.distortion for found in group], splits.counting(group))
+        if not rising:
+            continue
         ends = [splits.solution(group[k], planner) for k in dict.fromkeys((rising[0], rising[-1]))]
         kept += ends
         rest_s = ends[0].total_s - seconds[rising[0]]
@@ -290,11 +328,13 @@ def worth_listing(splits: Splits, planner: str) -> list[Solution]:
     return kept + [splits.solution(w, planner) for k, (*_, w) in enumerate(others, len(kept)) if k in front]
 
 
-def _undominated(seconds: ArrayLike, distortion: Sequence[float]) -> list[int]:
-    """Indices of what no other beats in both, the fastest first."""
+def _undominated(
+    seconds: ArrayLike, distortion: Sequence[float], counts: Callable[[int], bool] = lambda _: True
+) -> list[int]:
+    """Indices of what no other that counts beats in both, the fastest first."""
     best, found = float("inf"), []
     for k in np.lexsort((np.array(distortion), np.asarray(seconds, dtype=np.float64))).tolist():
-        if distortion[k] < best:
+        if distortion[k] < best and counts(k):
             best = distortion[k]
             found.append(k)
     return found

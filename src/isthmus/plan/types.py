@@ -15,7 +15,7 @@ from isthmus.graph.exits import at_exit
 from isthmus.graph.types import INPUT, OUTPUT, Graph
 from isthmus.link.types import Link
 from isthmus.plan.map_types import ConfigMap
-from isthmus.plan.solution import Dropped, Solution
+from isthmus.plan.solution import Dropped, MemoryOf, Solution
 from isthmus.plan.switch_types import SwitchTable
 from isthmus.profile.times import Times
 from isthmus.profile.types import lateness
@@ -29,7 +29,8 @@ USUAL_ERRORS = 1.0
 class Limits:
     """What a plan must respect; None means no limit. `private`: the raw input never leaves home. `private_until`: nor
     does any tensor made on the way to the node of this name; what that node makes is the first that may. `loss`:
-    accuracy given up for fewer bits, in shares of 1.
+    accuracy given up for fewer bits, in shares of 1. `memory_of`: which memory `home_memory_bytes` is, for planners
+    that choose widths.
 
     `sure`: the share of requests that must keep `latency_s` (0.5 to below 1). A choice is then in time where the
     seconds that this share of requests keeps are, by the spread that the profiles and the link tell
@@ -44,6 +45,7 @@ class Limits:
     distortion: float | None = None
     loss: float | None = None
     loss_errors: float = USUAL_ERRORS
+    memory_of: MemoryOf = "accelerator"
 
     def __post_init__(self) -> None:
         for name, value in (("distortion", self.distortion), ("accuracy loss", self.loss)):

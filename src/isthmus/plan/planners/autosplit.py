@@ -18,6 +18,7 @@ from dataclasses import replace
 from isthmus.errors import NoPlan
 from isthmus.graph import cut_at
 from isthmus.plan.choose import Priced, plan_for, priced_option, why_of
+from isthmus.plan.held import Holding
 from isthmus.plan.joint import Joint, joint
 from isthmus.plan.solution import Solution
 from isthmus.plan.splits import at_bits
@@ -44,9 +45,10 @@ def autosplit(problem: Problem) -> Plan:
     best, option = _fastest(problem, true)
     others = [_option(problem, s) for s in _by_cut(true) if s.cut != best.cut]
     candidates = sorted([option, *others], key=lambda p: len(p.cuts[0].head))
+    solutions = tuple(_shown(problem, found.solutions, best))
+    best = next(s for s in solutions if s.name == best.name)
     why = f"{why_of(problem, option, others)}; {_note(problem, found, best, limits.distortion, limits.loss)}"
     plan = plan_for(problem, "autosplit", option, candidates, why)
-    solutions = tuple(_shown(found.solutions, best))
     told = {"bits": best.bits, "solutions": solutions, "dropped": found.places.dropped}
     return plan.model_copy(update={**told, "memory_bytes": problem.limits.home_memory_bytes})
 
@@ -85,22 +87,31 @@ def _by_cut(true: Sequence[Solution]) -> list[Solution]:
     return list(found.values())
 
 
-def _shown(every: Sequence[Solution], best: Solution) -> Iterator[Solution]:
-    """All of them; the widths, which are long, of the front and of the plan's own only."""
+def _shown(problem: Problem, every: Sequence[Solution], best: Solution) -> Iterator[Solution]:
+    """All of them; the widths, which are long, of the front and of the plan's own only, and what a process holds for
+    these, where a device that runs processes is planned for."""
+    runs = problem.machines[problem.home].profile.machine.kind == "measured"
+    holding = Holding.at_home(problem) if runs or problem.limits.memory_of == "runtime" else None
     for solution in every:
-        keep = solution.front or solution is best
-        yield solution if keep else solution.model_copy(update={"bits": None})
+        if not (solution.front or solution is best):
+            yield solution.model_copy(update={"bits": None})
+        elif holding is None or solution.bits is None or solution.held_bytes is not None:
+            yield solution
+        else:
+            held = holding.of(cut_at(problem.graph, solution.cut), solution.bits).total_bytes
+            yield solution.model_copy(update={"held_bytes": held})
 
 
 def _note(problem: Problem, found: Joint, best: Solution, distortion: float | None, loss: float | None) -> str:
     """What the widths are, what they cost, and where the candidates came from."""
     said = []
     if best.memory_bytes:
-        limit = problem.limits.home_memory_bytes
+        limit, of_runtime = problem.limits.home_memory_bytes, problem.limits.memory_of == "runtime"
         of = f" of {show_bytes(limit)}" if limit is not None else ""
+        held = "" if best.held_bytes is None else f", a process {show_bytes(best.held_bytes)}"
         said.append(
             f"weights {best.weight_bits:.1f} bits and activations {best.activation_bits:.1f} on average take "
-            f"{show_bytes(best.memory_bytes)}{of}"
+            f"{show_bytes(best.memory_bytes)}" + (f"{held}{of}" if of_runtime else f"{of}{held}")
         )
     how = "answers unlike the whole network's" if best.agreed else "estimated from the distortion"
     how = "measured" if best.measured else how

@@ -108,8 +108,9 @@ def _quantised(problem: Problem, bits: int, planner: str) -> Plan:
     solution = splits.solution(found, planner)
     if not solution.fits:
         raise NoPlan(
-            f"{planner} needs {show_bytes(solution.memory_bytes)} on the device for the head up to {solution.cut}, "
-            f"more than {show_bytes(problem.limits.home_memory_bytes or 0)}; autosplit looks for one that fits"
+            f"{planner} needs {show_bytes(solution.need_bytes(problem.limits.memory_of))} on the device for the head "
+            f"up to {solution.cut}, more than {show_bytes(problem.limits.home_memory_bytes or 0)}; autosplit looks for "
+            "one that fits"
         )
     asked = without_memory(at_bits(problem, solution.bits))
     codec = wire_codec(bits) or "float32"

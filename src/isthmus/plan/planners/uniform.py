@@ -43,9 +43,9 @@ def uniform(problem: Problem, bits: int) -> Plan:
     solution = splits.solution(found, name)
     memory = problem.limits.home_memory_bytes
     if not solution.fits:
+        need = show_bytes(solution.need_bytes(problem.limits.memory_of))
         raise NoPlan(
-            f"{name} needs {show_bytes(solution.memory_bytes)} on the device, more than {show_bytes(memory or 0)}; "
-            "take fewer bits, or autosplit"
+            f"{name} needs {need} on the device, more than {show_bytes(memory or 0)}; take fewer bits, or autosplit"
         )
     free = without_memory(at_bits(problem, solution.bits))
     note = f"{bits} bits everywhere, {show_bytes(solution.memory_bytes)}, distortion {found.distortion:.3g}"
