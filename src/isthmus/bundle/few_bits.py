@@ -20,16 +20,20 @@ from isthmus.codec import Array, read_head, write_head
 from isthmus.engine import Engine, Kept
 from isthmus.engine import FewBits as Device
 from isthmus.engine.footprint import held_bytes
+from isthmus.engine.instructions import has_vnni
 from isthmus.errors import BadBundle, BadInput
 from isthmus.files import write_whole
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, cut_at, fused_graph, graph_of
 from isthmus.model import Model
 from isthmus.model.initializers import is_large
 from isthmus.plan import Plan
+from isthmus.plan.held import held
 from isthmus.plan.needs import needs
+from isthmus.plan.solution import MemoryOf
 from isthmus.profile import Profile
 from isthmus.profile.accuracy import Samples
 from isthmus.profile.measure import time_in_turns
+from isthmus.profile.types import RuntimeMemory
 from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Steps, quantised_head
 
 Progress = Callable[[int, int, str], None]
@@ -71,6 +75,10 @@ class Wanted:
     narrow: float | None = None
     whole_loss: float | None = None
     """what the whole network is expected to lose, where it stands in for the plan"""
+    memory_of: MemoryOf = "accelerator"
+    """whose memory the limit is"""
+    runtime: RuntimeMemory | None = None
+    """what the device's runtime keeps besides; None: what is usual on a machine as this"""
     profile: Profile | None = None
     """the device's; parts are timed as it was taken, after rests or without any (None)"""
 
@@ -114,10 +122,12 @@ def few_bits(
                 progress(done + 1, len(heads), f"the part up to {at.id}")
     head, whole = rows.get(HEAD_FILE), rows.get(WHOLE_FILE)
     limit = wanted.memory_bytes
-    together = limit is None or sum(part.memory_bytes for part in rows.values()) <= limit
+    together = limit is None or sum(part.need_bytes(wanted.memory_of) for part in rows.values()) <= limit
     written, clips = _crossing(plan, graph, cut, made.get(HEAD_FILE), wanted.tables)
     made = {name: made[name] for name in rows}
-    told = FewBitsRow(head=head, whole=whole, memory_bytes=limit, together=together, written=written)
+    told = FewBitsRow(
+        head=head, whole=whole, memory_bytes=limit, memory_of=wanted.memory_of, together=together, written=written
+    )
     ends = ((INPUT,) if wanted.input_leaves else (), (cut.id,) if head else (), (OUTPUT,) if whole else ())
     return FewBits(told, made, tuple(name for end in ends for name in end), clips)
 
@@ -175,6 +185,10 @@ class _Trial:
     sleep: Callable[[float], None]
     footprint: Footprint
 
+    @property
+    def runtime(self) -> RuntimeMemory:
+        return self.wanted.runtime or RuntimeMemory(signed=has_vnni())
+
     def row(self, name: str, cut: Cut, bits: BitPlan) -> PartRow:
         device = Device(self.model, Kept({cut.id: self.folder / name}), threads=self.engine.threads, behind=self.engine)
         error, agrees = self._compared(device, cut)
@@ -186,6 +200,7 @@ class _Trial:
             weight_bytes=count.weight_bytes,
             activation_bytes=count.activation_bytes,
             container_bytes=count.container_bytes,
+            planned_held_bytes=held(self.engine.graph, cut, bits, self.runtime).total_bytes,
             held_bytes=self.footprint(self.folder / name, self.folder / SHAPES_FILE, self.engine.threads),
             ratio=self.wanted.narrow or self._ratio(device, cut),
             error=error,

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from isthmus.link import Link
+from isthmus.plan.solution import MemoryOf
 from isthmus.profile.types import AccuracyRow
 from isthmus.quant import BitPlan, ChannelClip
 
@@ -74,8 +75,9 @@ class PartRow(_Strict):
     """A part of few bits on the device, as it was when packed: the head up to `cut`, or the whole network (@output).
 
     bits: of each layer's weights and of each tensor. weight_bytes and activation_bytes: what it needs by the plan, at
-    those widths; container_bytes: the same in a runtime whose numbers have at least 8 bits. held_bytes: what a process
-    with it in memory was seen to need more, at most, once it was loaded (None: not measured). ratio: how many times as
+    those widths; container_bytes: the same in a runtime whose numbers have at least 8 bits. planned_held_bytes: what a
+    process that loads and runs it in onnxruntime holds for it at most, by the plan; held_bytes: as measured, where it
+    was packed (None: not told). ratio: how many times as
     long as in floating point it took here. error: greatest relative mean-square distance of an answer from the whole
     network's, as a root; agrees: share of the `samples` inputs whose greatest output stayed the same.
     """
@@ -86,6 +88,7 @@ class PartRow(_Strict):
     weight_bytes: NonNegativeInt
     activation_bytes: NonNegativeInt
     container_bytes: NonNegativeInt
+    planned_held_bytes: NonNegativeInt | None = None
     held_bytes: NonNegativeInt | None = None
     ratio: PositiveFloat
     error: FiniteFloat = Field(ge=0)
@@ -94,17 +97,25 @@ class PartRow(_Strict):
 
     @property
     def memory_bytes(self) -> int:
-        """What the plan says it needs."""
+        """What the plan says it needs, at its widths."""
         return self.weight_bytes + self.activation_bytes
+
+    def need_bytes(self, memory_of: MemoryOf) -> int:
+        """What is held against a limit of this memory."""
+        if memory_of == "runtime" and self.planned_held_bytes is not None:
+            return self.planned_held_bytes
+        return self.memory_bytes
 
 
 class FewBitsRow(_Strict):
-    """The device's parts of few bits. `memory_bytes`: the device's limit, None where there is none. `together`: all
+    """The device's parts of few bits. `memory_bytes`: the device's limit, None where there is none, and `memory_of`:
+    whose memory that is. `together`: all
     parts fit it at once. `written`: for the plan's codec, the codec of each crossing tensor."""
 
     head: PartRow | None = None
     whole: PartRow | None = None
     memory_bytes: NonNegativeInt | None = None
+    memory_of: MemoryOf = "accelerator"
     together: bool = True
     written: dict[str, dict[str, str]] = Field(default_factory=dict)
 

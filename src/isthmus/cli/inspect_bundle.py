@@ -30,7 +30,8 @@ class LayerWidths(_Row):
 
 class PartWidths(_Row):
     """A part of few bits: its widths layer by layer, its file, what it needs (planned: at its widths; containers: in
-    a runtime whose numbers have at least 8 bits; held: measured in a process when it was packed)."""
+    a runtime whose numbers have at least 8 bits; planned held: what a process holds for it in onnxruntime; held: as
+    measured when it was packed)."""
 
     cut: str
     layers: tuple[LayerWidths, ...]
@@ -38,6 +39,7 @@ class PartWidths(_Row):
     planned_weight_bytes: int
     planned_activation_bytes: int
     container_bytes: int
+    planned_held_bytes: int | None
     held_bytes: int | None
     ratio: float
     error: float
@@ -59,6 +61,7 @@ class InspectedBundle(_Row):
     device_copy: bool
     finishes_alone: bool
     memory_bytes: int | None
+    memory_of: str
     wire: dict[str, str]
     parts: tuple[PartWidths, ...]
 
@@ -90,6 +93,7 @@ def inspected(bundle: Bundle) -> InspectedBundle:
         device_copy=not (bundle.path / MODEL_FILE).exists(),
         finishes_alone=few is None or few.whole is not None,
         memory_bytes=None if few is None else few.memory_bytes,
+        memory_of="accelerator" if few is None else few.memory_of,
         wire={} if few is None else few.written.get(plan.codec, {}),
         parts=() if few is None else tuple(_part(bundle, part) for part in few.parts),
     )
@@ -112,6 +116,7 @@ def _part(bundle: Bundle, part: PartRow) -> PartWidths:
         planned_weight_bytes=part.weight_bytes,
         planned_activation_bytes=part.activation_bytes,
         container_bytes=part.container_bytes,
+        planned_held_bytes=part.planned_held_bytes,
         held_bytes=part.held_bytes,
         ratio=part.ratio,
         error=part.error,

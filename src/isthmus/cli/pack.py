@@ -24,6 +24,7 @@ from isthmus.cli.planning import (
     Down,
     Machines,
     Memory,
+    MemoryFor,
     Planner,
     Private,
     PrivateUntil,
@@ -39,6 +40,7 @@ from isthmus.cli.planning import (
     link_of,
     machines_of,
     make_plan,
+    need_widths,
 )
 from isthmus.files import read_json
 from isthmus.graph import INPUT
@@ -98,6 +100,7 @@ def pack(
     losses: LossFile = None,
     narrow: PackNarrow = None,
     memory: Memory = None,
+    memory_of: MemoryFor = "accelerator",
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
     json: Json = False,
 ) -> None:
@@ -111,7 +114,8 @@ def pack(
     options = bit_options(
         distortions, max_loss, None, losses, narrow or 1.0, False, None, None, loss_errors=loss_errors
     )
-    limits = options.limits(limits_of(private, None, memory, private_until))
+    limits = options.limits(limits_of(private, None, memory, private_until, memory_of=memory_of))
+    need_widths(limits, chosen=options.tables is not None)
     link, names = link_of(up, down, rtt), codecs_of(codecs)
     bits = bits_asked(plan_file, options, narrow, limits)
     table = None if bits.wanted and exits is None else exits_of(model, exits)

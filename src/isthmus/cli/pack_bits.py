@@ -23,6 +23,7 @@ from isthmus.link import Link
 from isthmus.model import Model
 from isthmus.plan import Limits, Plan, problem_for
 from isthmus.plan.planners.autosplit import USUAL_LOSS
+from isthmus.plan.solution import MemoryOf
 from isthmus.plan.whole_part import whole_part
 from isthmus.profile.accuracy import Samples
 from isthmus.units import show_bytes
@@ -46,6 +47,7 @@ class BitsAsked:
     options: BitOptions
     narrow: float | None
     memory_bytes: int | None
+    memory_of: MemoryOf = "accelerator"
 
     @property
     def wanted(self) -> bool:
@@ -60,10 +62,9 @@ def bits_asked(plan: Path | None, options: BitOptions, narrow: float | None, lim
         raise BadInput(f"the plan in {plan} gives layers few bits: give the --distortions that it was made with too")
     if given is not None and given.bits is None and options.tables is not None and not given.solutions:
         raise BadInput(f"the plan in {plan} chooses no bits: leave --distortions out, or plan with --planner autosplit")
-    limit = limits.home_memory_bytes
-    if limit is None and given is not None:
-        limit = given.memory_bytes
-    return BitsAsked(given, options, narrow, limit)
+    if limits.home_memory_bytes is None and given is not None:
+        return BitsAsked(given, options, narrow, given.memory_bytes, given.memory_of)
+    return BitsAsked(given, options, narrow, limits.home_memory_bytes, limits.memory_of)
 
 
 def given_plan(asked: BitsAsked, model: Model) -> Plan | None:
@@ -82,7 +83,8 @@ def parts_of(machines: Machines, asked: BitsAsked, plan: Plan, link: Link, sampl
         return None
     inputs = [s.cut == INPUT for s in plan.solutions]
     loss = next((s.loss for s in plan.solutions if s.bits == plan.bits and s.cut == plan.cuts[0]), None)
-    limits = Limits(home_memory_bytes=asked.memory_bytes, loss=max(loss or 0.0, USUAL_LOSS))
+    allowed = max(loss or 0.0, USUAL_LOSS)
+    limits = Limits(home_memory_bytes=asked.memory_bytes, loss=allowed, memory_of=asked.memory_of)
     bits = plan.bits if plan.cuts[0] == OUTPUT else None
     graph = graph_of(machines.model, 1)
     problem = asked.options.problem(problem_for(graph, machines.device, machines.server, link, limits=limits))
@@ -92,6 +94,8 @@ def parts_of(machines: Machines, asked: BitsAsked, plan: Plan, link: Link, sampl
         tables,
         bits if whole is None else whole.bits,
         memory_bytes=asked.memory_bytes,
+        memory_of=asked.memory_of,
+        runtime=machines.device.memory,
         input_leaves=not inputs or any(inputs),
         narrow=asked.narrow,
         whole_loss=None if whole is None else whole.loss,
@@ -145,7 +149,9 @@ def show_parts(row: FewBitsRow) -> None:
 
 def _line(part: PartRow) -> str:
     what = "the whole network" if part.cut == OUTPUT else f"the head up to {part.cut}"
-    held = "" if part.held_bytes is None else f", {show_bytes(part.held_bytes)} measured in a process"
+    by_plan = part.planned_held_bytes
+    held = "" if by_plan is None else f", a process that runs it holds {show_bytes(by_plan)}"
+    held += "" if part.held_bytes is None else f", measured {show_bytes(part.held_bytes)}"
     return (
         f"device, {what}: {show_bytes(part.weight_bytes)} of weights and {show_bytes(part.activation_bytes)} of "
         f"tensors planned{held}; {part.ratio:.2f} × the float time; answers differ by {part.error:.1%} (rms), "

@@ -25,6 +25,7 @@ from isthmus.cli.edgent import CHOOSES_EXIT, Exits, ServerFirst, States, exits_f
 from isthmus.cli.labelled import FirstClass, SamplesOption, ScaleOption
 from isthmus.cli.measuring import Measuring, PlanData
 from isthmus.cli.planning import (
+    CHOOSE_BITS,
     DEFAULT_SURE,
     Codecs,
     Deadline,
@@ -33,6 +34,7 @@ from isthmus.cli.planning import (
     Fixed,
     Late,
     Memory,
+    MemoryFor,
     Planner,
     Private,
     PrivateUntil,
@@ -48,6 +50,7 @@ from isthmus.cli.planning import (
     link_of,
     machines_of,
     make_plan,
+    need_widths,
 )
 from isthmus.cli.promising import LateFrom, lateness_of
 from isthmus.cli.retiming import timer
@@ -82,6 +85,7 @@ def plan(
     deadline: Deadline = None,
     sure: Sure = DEFAULT_SURE,
     memory: Memory = None,
+    memory_of: MemoryFor = "accelerator",
     load: Annotated[float, typer.Option(help="The server is this many times as slow as its profile says.")] = 1.0,
     exits: Exits = "",
     states: States = None,
@@ -132,7 +136,8 @@ def plan(
     bits = bit_options(
         distortions, max_loss, max_distortion, losses, narrow, literal, arrivals, device, loss_errors=loss_errors
     )
-    limits = bits.limits(limits_of(private, deadline, memory, private_until, sure))
+    limits = bits.limits(limits_of(private, deadline, memory, private_until, sure, memory_of))
+    need_widths(limits, chosen=bits.tables is not None and planner in CHOOSE_BITS)
     sizes = batches_of(batches) if batches else ()
     if not 0 < load < float("inf"):
         raise BadInput(f"a server's load is a number above zero, not {load:g}")

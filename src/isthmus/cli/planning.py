@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -23,6 +23,7 @@ from isthmus.link import Link
 from isthmus.model import Model, fused, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, planner_called, problem_for
 from isthmus.plan.baselines import QUANTISED, baselines
+from isthmus.plan.solution import MemoryOf
 from isthmus.plan.types import Exit
 from isthmus.profile import AccuracyRow, Profile
 from isthmus.profile.measure import CODECS, Measuring, measure
@@ -79,6 +80,14 @@ Sure = Annotated[
 Fixed = Annotated[str, typer.Option(help="What every request over the link costs besides, as 2ms.")]
 Late = Annotated[float, typer.Option(help="One exchange in ten takes at least this share longer, as 0.1.")]
 Memory = Annotated[str | None, typer.Option(help="Greatest memory of the device part, as 64MiB.")]
+MemoryFor = Annotated[
+    str,
+    typer.Option(
+        "--memory-of",
+        help="Whose memory --memory is, with --distortions: accelerator (numbers at their own widths) or runtime (what "
+        "a process holds that runs the part in onnxruntime).",
+    ),
+]
 Runs = Annotated[int, typer.Option(min=1, help="Runs of every part where a profile is measured here.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of one run.")]
 
@@ -113,15 +122,25 @@ def limits_of(
     memory: str | None,
     private_until: str | None = None,
     sure: float = DEFAULT_SURE,
+    memory_of: str = "accelerator",
 ) -> Limits:
     """The limits as the options say them; `sure` of zero: typical seconds keep the deadline."""
+    if memory_of not in get_args(MemoryOf):
+        raise BadInput(f"--memory-of is {' or '.join(get_args(MemoryOf))}, not '{memory_of[:40]}'")
     return Limits(
         sure=sure or None,
         latency_s=None if deadline is None else seconds(deadline),
         home_memory_bytes=None if memory is None else size_bytes(memory),
         private=private,
         private_until=private_until,
+        memory_of=cast(MemoryOf, memory_of),
     )
+
+
+def need_widths(limits: Limits, *, chosen: bool) -> None:
+    """Raise BadInput for a limit of a runtime's memory where no widths are chosen, so nobody looks at it."""
+    if limits.memory_of == "runtime" and not chosen:
+        raise BadInput("--memory-of runtime is for planners that choose widths: give --distortions, or leave it out")
 
 
 def codecs_of(text: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from isthmus.files import read_json, write_json
 from isthmus.model import Model, fused, load_model
 from isthmus.profile import Profile
 from isthmus.profile.measure import Measuring, measure
+from isthmus.profile.runtime_memory import measure_runtime_memory
 from isthmus.units import seconds, show_seconds
 
 _PROFILE = Path("profile.json")
@@ -40,6 +41,9 @@ def profile(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an incomplete profile in --out.")] = False,
     fold: Annotated[
         bool, typer.Option("--fold", help="Fold normalisations first: plans with --distortions cut the network so.")
+    ] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Measure too what the runtime keeps for every kernel; some 20 s.")
     ] = False,
     device: DeviceName = None,
     bits: Bits = None,
@@ -107,9 +111,10 @@ def profile(
             raise BadInput("--bits is for a device that is computed: give --device too")
         how = Measuring(at, runs, timed_codecs(codecs_of(codecs) if codecs else ()), slowdown, machine, seconds(rest))
         found = _measured(network, how, threads, to, read_json(to, Profile) if resume and to.exists() else None)
+        found = with_memory(found) if memory else found
     else:
-        if resume or machine:
-            raise BadInput("with --device nothing is measured: leave --resume and --machine out")
+        if resume or machine or memory:
+            raise BadInput("with --device nothing is measured: leave --resume, --machine and --memory out")
         found = slowed(computed(network, device, at, bits), slowdown)
     write_json(to, found)
     emit(found, as_json=json, show=lambda: _show(found, to))
@@ -133,6 +138,14 @@ def _measured(model: Model, how: Measuring, threads: int, to: Path, before: Prof
             resume=before,
             checkpoint=lambda so_far: write_json(to, so_far),
         )
+
+
+def with_memory(found: Profile) -> Profile:
+    """With what the runtime was measured to keep. Raises BadInput where the system does not tell."""
+    kept = measure_runtime_memory()
+    if kept is None:
+        raise BadInput("this system does not tell how much memory a process holds: leave --memory out")
+    return found.model_copy(update={"memory": kept})
 
 
 def _show(found: Profile, to: Path) -> None:

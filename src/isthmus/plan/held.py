@@ -132,7 +132,7 @@ class _Walk:
             if not layer.weights:
                 continue
             if layer.kind != "levels":
-                self.mapped_bytes += layer.weights * (1 if layer.weight_bits <= WHOLE_BITS else FLOAT_BYTES)
+                self.mapped_bytes += layer.weights * layer.stored_bytes
                 continue
             self.arena.take(f"packed {at}", layer.packed_bytes)
             if not layer.symmetric and not layer.depthwise:
@@ -216,7 +216,7 @@ class _Walk:
                 self._turned(name, at, last=False)
                 self.arena.take(f"restored {k}", FLOAT_BYTES * self.graph.tensors[name].elements)
                 self._bury(name, at)
-        if layer.weight_bits < MOST_BITS:
+        if layer.stored_bytes < FLOAT_BYTES:
             self.arena.take("weights", FLOAT_BYTES * layer.weights)
         self.arena.take("made", FLOAT_BYTES * made)
         self.arena.give(["weights", *(f"restored {k}" for k in range(len(node.inputs)))])

@@ -41,6 +41,8 @@ class Layer:
     clamped: bool
     """its result has fewer than 8 bits: held down to its levels by a node of its own"""
     weight_bits: int
+    narrow: bool
+    """all that it reads are levels"""
 
     @classmethod
     def of(cls, graph: Graph, node: Node, ops: dict[str, str], bits: BitPlan, runtime: RuntimeMemory) -> Layer:
@@ -61,13 +63,20 @@ class Layer:
             kind = "wide" if levels or made < MOST_BITS else "float"
         signed = runtime.signed or weight < WHOLE_BITS
         clamped = made < WHOLE_BITS and kind in ("levels", "wide")
-        return cls(node, kind, kind == "levels" and signed and _fits_symmetric(node), signed, gated, clamped, weight)
+        return cls(node, kind, kind == "levels" and signed and _fits_symmetric(node), signed, gated, clamped, weight, levels)
 
     @property
     def weights(self) -> int:
         """Numbers in its weights."""
         product = self.node.product
         return product.columns * product.depth * product.count if product is not None and self.node.parameters else 0
+
+    @property
+    def stored_bytes(self) -> int:
+        """A number of its weights where kernels read them as they stand in the file."""
+        if self.weight_bits <= WHOLE_BITS:
+            return 1
+        return 2 if self.kind == "wide" and self.narrow else FLOAT_BYTES
 
     @property
     def packed_bytes(self) -> int:

@@ -15,16 +15,18 @@ MOST_ROWS = 24
 
 
 def solutions_view(plan: Plan) -> RenderableType:
-    """Rows from fastest to slowest, the plan's own marked; a loss with ~ is estimated, not measured."""
+    """Rows from fastest to slowest, the plan's own marked; a loss with ~ is estimated, not measured. `memory` is at
+    the widths of the row, `held` what a process holds that runs it in onnxruntime."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("split", overflow="fold", max_width=22)
-    for heading in ("W", "A", "sent at", "time", "memory", "sends", "loss"):
-        table.add_column(heading, justify="right")
     rows = _shown(plan)
+    held = any(row.held_bytes is not None for row in rows)
+    for heading in ("W", "A", "sent at", "time", "memory", *(["held"] if held else []), "sends", "loss"):
+        table.add_column(heading, justify="right")
     for row in rows:
         own = row.planner == plan.planner and (row.cut, row.codec, row.bits) == (plan.cuts[0], plan.codec, plan.bits)
-        table.add_row(*_cells(row, own=own, planner=plan.planner), style="bold" if own else "")
+        table.add_row(*_cells(row, own=own, planner=plan.planner, held=held), style="bold" if own else "")
     hidden = len(plan.solutions) - len(rows)
     note = f"{hidden} more solutions behind the front, with --json" if hidden else ""
     return Group(table, Text(note, style="dim")) if note else table
@@ -40,7 +42,7 @@ def _shown(plan: Plan) -> list[Solution]:
     return sorted([*front, *others], key=lambda s: s.total_s)
 
 
-def _cells(row: Solution, *, own: bool, planner: str) -> tuple[str, ...]:
+def _cells(row: Solution, *, own: bool, planner: str, held: bool) -> tuple[str, ...]:
     where = {INPUT: "all on the server", OUTPUT: "all on the device"}.get(row.cut, row.cut)
     named = where if row.planner == planner else f"{row.planner}: {where}"
     loss = "?" if row.loss is None else f"{'' if row.measured else '~'}{min(row.loss, 1.0):.2%}"
@@ -54,6 +56,7 @@ def _cells(row: Solution, *, own: bool, planner: str) -> tuple[str, ...]:
         row.codec if row.sent_bytes else "",
         show_seconds(row.total_s),
         memory if row.fits else f"{memory} too much",
+        *([show_bytes(row.held_bytes) if row.held_bytes else ""] if held else []),
         show_bytes(row.sent_bytes) if row.sent_bytes else "",
         loss,
     )

@@ -272,7 +272,8 @@ class Plan(BaseModel):
     switch: tuple[SwitchTable, ...] = ()
     bits: BitPlan | None = None
     memory_bytes: int | None = Field(default=None, ge=0)
-    """the widths of the device's part, and its memory limit, where the planner chose and kept them"""
+    memory_of: MemoryOf = "accelerator"
+    """the widths of the device's part, and its memory limit and whose that is, where the planner chose and kept them"""
     solutions: tuple[Solution, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     """splits and widths to choose from, the fastest first, and places that are no candidates"""

@@ -19,11 +19,11 @@ from typing import TypeVar
 import numpy as np
 
 from isthmus.codec import Array, PictureScale, make_codec
-from isthmus.engine import RUNTIME, Engine, node_times
+from isthmus.engine import RUNTIME, Engine, has_vnni, node_times
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, at_exit, cut_at, graph_of
 from isthmus.profile.fit import fit_parts
-from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, RawTimes, Timing
+from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, RawTimes, RuntimeMemory, Timing
 
 Clock = Callable[[], float]
 Rest = Callable[[], None]
@@ -184,6 +184,7 @@ def _start(engine: Engine, how: Measuring, taken: str, resume: Profile | None) -
         batches={},
         complete=False,
         rest_s=how.rest_s,
+        memory=RuntimeMemory(signed=has_vnni()),
     )
     if resume is None:
         return fresh

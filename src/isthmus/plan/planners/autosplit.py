@@ -50,7 +50,8 @@ def autosplit(problem: Problem) -> Plan:
     why = f"{why_of(problem, option, others)}; {_note(problem, found, best, limits.distortion, limits.loss)}"
     plan = plan_for(problem, "autosplit", option, candidates, why)
     told = {"bits": best.bits, "solutions": solutions, "dropped": found.places.dropped}
-    return plan.model_copy(update={**told, "memory_bytes": problem.limits.home_memory_bytes})
+    limit = {"memory_bytes": problem.limits.home_memory_bytes, "memory_of": problem.limits.memory_of}
+    return plan.model_copy(update=told | limit)
 
 
 def _keeps(solution: Solution, distortion: float | None, loss: float | None) -> bool:
