@@ -136,6 +136,25 @@ def test_news_is_checked_soon() -> None:
     assert len(asked) >= 2
 
 
+def test_in_doubt_one_probe_follows_the_other() -> None:
+    """A second sample like the strange one is there before the next request; a probe that told nothing is no reason to
+    hurry, and neither is one that is still away."""
+    chooser = settled(0.2e6)
+    assert chooser.choose(5.0).cut == OUTPUT
+    assert chooser.probe_bytes(6.5) > 0
+    chooser.observe(step(6.5, probe=True, up_bps=60e6, total=0.01))
+    assert chooser.in_doubt
+    assert chooser.choose(6.51).cut == OUTPUT
+    assert chooser.probe_bytes(6.515) > 0
+    assert chooser.probe_bytes(6.52) == 0  # that one is away
+    chooser.observe(step(6.515, probe=True, total=0.01))
+    assert chooser.in_doubt
+    assert chooser.probe_bytes(6.53) == 0
+    assert chooser.probe_bytes(6.62) > 0
+    chooser.observe(step(6.62, probe=True, up_bps=60e6, total=0.01))
+    assert chooser.choose(6.64).cut != OUTPUT
+
+
 def test_a_request_that_taught_nothing_is_followed_by_a_probe_that_fits_the_link() -> None:
     """12.5 kB take 0.1 s at 1 Mbit/s: with 10 % of the link, every second. None while requests tell of the link."""
     table = table_of((INPUT, 0, 10, 600), ("last", 80, 1, 1), (OUTPUT, 120, 0, 0))

@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from run_rig import until
 
 from isthmus.run import keeper as keeper_module
-from isthmus.run.keeper import Keeper
+from isthmus.run.connection import Heard
+from isthmus.run.frame import Kind, pack, unpack
+from isthmus.run.keeper import Keeper, Probed
+from isthmus.run.split_pb2 import Arrival
 
 
 class Line:
@@ -61,6 +65,27 @@ def test_a_look_that_was_missed_is_made_up_for_when_the_request_ends(
             time.sleep(0.05)  # the keeper waits for a minute now
             before = len(looked)
         assert until(lambda: len(looked) > before)
+    finally:
+        keeper.close()
+
+
+def test_a_probe_that_came_back_is_followed_by_another_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it told may make a second one wanted, at once and not a tick later."""
+    monkeypatch.setattr(keeper_module, "TICK_S", 60.0)
+    sizes = iter([9_000, 9_000])
+    told: list[Probed] = []
+
+    class Probing(Line):
+        def probe(self, size_bytes: int, rate_bps: float | None) -> Any:
+            arrival = Arrival(bytes_after_first=8_500, seconds=0.01, bytes=size_bytes)
+            frame = unpack(pack(Kind.PROBED, 1, arrival.SerializeToString()), 1 << 10)
+            return SimpleNamespace(wait=lambda _: Heard(frame, 1.0))
+
+    line: Any = Probing()
+    keeper = Keeper(lambda: line, clock=time.monotonic, wanted=lambda _: next(sizes, 0), probed=told.append)
+    try:
+        assert until(lambda: len(told) == 2)
+        assert told[1].up_bps == pytest.approx(8 * 8_500 / 0.01)
     finally:
         keeper.close()
 

@@ -166,6 +166,14 @@ def test_probes_come_back_between_requests_and_tell_the_truth() -> None:
     assert ends == sorted(ends)
 
 
+def test_who_wants_another_probe_is_asked_as_soon_as_one_is_back() -> None:
+    world = World({1: TABLE}, constant(1e6))
+    chooser = Curious(OUTPUT, 12_500)  # there and back in 0.105 s
+    play(world, chooser, Requests(count=2, every_s=1.0))
+    resting = [t for t in chooser.asked_s if 0.15 < t < 0.9]
+    assert np.diff(resting) == pytest.approx(0.105)
+
+
 def test_no_probe_while_a_request_is_on_its_way_and_probes_hold_requests_up() -> None:
     world = World({1: TABLE}, constant(1e6))
     none = Curious(INPUT, 12_500)

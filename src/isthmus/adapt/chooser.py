@@ -282,6 +282,11 @@ class TableChooser:
     def _unsure(self) -> bool:
         return self._health.down or self.in_doubt
 
+    @property
+    def _told_since_asked(self) -> bool:
+        """Whether the link has shown its rate since the last probe was asked for."""
+        return self._bandwidth.last_s is not None and self._bandwidth.last_s > self._asked_s
+
     def _gap_s(self) -> float:
         """The least time between two probes: short while the present rate is news, for what has just changed changes
         again, and the whole `probe_every_s` once it has been seen `SETTLED` times. After a request that taught nothing,
@@ -289,10 +294,12 @@ class TableChooser:
         that a faster link is known by the second request on it (simulated over the 80 liveliest parts of the Ghent 4G
         and 5G uplink traces, five requests a second: 4.3 % above the clairvoyant on average instead of 6.7 %). While
         all runs on the device nobody waits behind a probe, and one may follow the other: on a link believed to crawl
-        a share of it would be seconds."""
+        a share of it would be seconds. In doubt the next probe follows at once: a sample unlike those before moves the
+        belief only with a second one like it, and both are there before the next request (simulated over 74 lively
+        parts of four sets: 1.8 % above the clairvoyant instead of 2.1)."""
         habits, link = self.habits, self._bandwidth
         if self._unsure():
-            return self._health.probe_gap_s
+            return 0.0 if self._told_since_asked and not self._health.down else self._health.probe_gap_s
         gap_s = habits.probe_every_s * min(1.0, max(1.0, link.seen) / SETTLED)
         if habits.probe_share and link.last_s is not None and self._chosen_s > link.last_s:
             idle = self._size.whole is not None and self._size.current == self._size.whole

@@ -236,6 +236,7 @@ class Keeper:
         if heard.frame.kind is not Kind.PROBED:
             raise Refused(f"{connection.address} answered a probe with {heard.frame.kind.name}")
         rate = self.learn(arrival)
+        self._wake.set()  # what it told may make another one wanted: that is looked up at once
         self._probed(Probed(started, heard.at_s, size_bytes, rate, self.rtt_s))
 
     def _up(self, connection: Connection) -> None:

@@ -198,7 +198,7 @@ class _Player:
             up_bps=dispersion_bps((0.0, left_s - first_s), (0, size - lead_bytes(size))), rtt_s=world.round_trip_s
         )
         self._probe = _Probe(_probe_step(self._next_id(), now_s, ended_s, size, told), ended_s)
-        self._look_s = ended_s + TICK_S  # the live client's keeper waits for it
+        self._look_s = ended_s  # the live client's keeper waits for it, and then looks at once
         self._up_free_s = left_s
         self.played.probes += 1
 
