@@ -29,7 +29,7 @@ from isthmus.plan.splits import at_bits
 from isthmus.record import Choice, Step
 from isthmus.session import connect, problem_of, ready, table_of
 
-WARM_UP = 1
+WARM_UP = 2
 METHODS = {"ours": ("autosplit",), "u8": ("u8",), "float": ("float", "float_int8", "cloud", "device")}
 """By bundle."""
 CAUSES = ("head", "encode", "up", "queue", "decode", "tail", "down")
@@ -101,7 +101,7 @@ def race(
         for way in wanted:
             found[way.method] += players[way.bundle].play(way, requests)
     (folder / "requests.json").write_text(json.dumps(found))
-    return [_row(way, found[way.method]) for way in wanted]
+    return with_loads([_row(way, found[way.method]) for way in wanted])
 
 
 def _row(way: Way, requests: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -118,6 +118,20 @@ def _row(way: Way, requests: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         "planned_by_cause_ms": dict(way.planned_by_cause_ms),
         "measured_by_cause_ms": {name: middle[name] for name in CAUSES},
     }
+
+
+def with_loads(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each also beside its plan for machines as slow as the floating-point network alone showed them."""
+    by = {row["method"]: row for row in rows}
+    alone = [("device", ("head", "encode"), by["device"]), ("server", ("tail", "decode"), by["cloud"])]
+    for row in rows:
+        now_ms = row["planned_ms"]
+        for place, causes, known in alone:
+            load = known["measured_by_cause_ms"][causes[0]] / known["planned_by_cause_ms"][causes[0]]
+            row[f"{place}_load"] = load
+            now_ms += (load - 1) * sum(row["planned_by_cause_ms"][name] for name in causes)
+        row |= {"planned_now_ms": now_ms, "ratio_now": row["measured_ms"] / now_ms}
+    return rows
 
 
 class Player:
