@@ -170,9 +170,9 @@ class ReadyPart:
 
 def ready_part(file: Path, cache: Path, threads: int) -> ReadyPart:
     """A part from its file, optimised for this CPU when it is not in the cache yet."""
-    key = key_of({"part": sha256_of(file), "runtime": RUNTIME, "cpu": cpu()})
+    key = key_of({"part": sha256_of(file), "runtime": RUNTIME, "cpu": cpu(), "order": "late"})
     folder, notes = entry(cache, key, lambda folder: _optimised(file, folder))
-    session = finished_session((folder / _CORE).read_bytes(), folder, threads, prepack=True)
+    session = finished_session((folder / _CORE).read_bytes(), folder, threads, prepack=True, in_order=True)
     give_back()
     steps = {name: Steps(*row) for name, row in notes["steps"].items()}
     nothing = Model("", onnx.ModelProto(), (), ())
@@ -189,8 +189,45 @@ def _optimised(file: Path, folder: Path) -> dict[str, Any]:
     del head
     give_back()
     optimise(model, folder / _CORE)
+    core = onnx.load(folder / _CORE, load_external_data=False)
+    made_late(core.graph)
+    onnx.save_model(core, folder / _CORE)
     (folder / _GIVEN).unlink()
     return notes
+
+
+def made_late(graph: onnx.GraphProto) -> None:
+    """Put what is made of constants alone (weights that a layer in floating point widens) right before its first
+    reader. Where the optimiser leaves it is at the start, and all widened weights stand in memory together: 59 MB for
+    ResNet-18 with weights of 8 bits and tensors in floating point, 30 with this."""
+    if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+        return  # graphs within nodes read what no input names
+    known = {t.name for t in graph.initializer}
+    early: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
+        if all(name in known for name in node.input if name):
+            early.update(dict.fromkeys(node.output, node))
+            known.update(node.output)
+    ordered: list[onnx.NodeProto] = []
+    placed: set[str] = set()
+
+    def place(node: onnx.NodeProto) -> None:
+        if node.output[0] in placed:
+            return
+        placed.add(node.output[0])
+        for name in node.input:
+            if name in early:
+                place(early[name])
+        ordered.append(node)
+
+    for node in graph.node:
+        if node.output[0] not in early:
+            place(node)
+    for node in early.values():  # an output of the graph that is made of constants has no reader
+        place(node)
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def _notes(head: QuantisedHead) -> dict[str, Any]:

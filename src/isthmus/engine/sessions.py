@@ -45,15 +45,24 @@ class Part:
 
 
 def finished_session(
-    model: bytes, weights: Path, threads: int, *, prepack: bool = False, profile: Path | None = None
+    model: bytes,
+    weights: Path,
+    threads: int,
+    *,
+    prepack: bool = False,
+    profile: Path | None = None,
+    in_order: bool = False,
 ) -> ort.InferenceSession:
     """A session for a graph that is already optimised and whose weights stand in the folder `weights`.
 
     Nothing is rewritten and, unless `prepack`, no weight is copied: the file's pages are mapped, once for all sessions.
-    With `profile` every run is timed node by node into files whose names begin so.
+    With `profile` every run is timed node by node into files whose names begin so. `in_order`: nodes run as they stand
+    in the graph, not in an order of the runtime's own.
     """
     options = _options(threads)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if in_order:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     if not prepack:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if profile is not None:

@@ -170,12 +170,14 @@ class _Walk:
         for name in node.inputs:
             if node.op != "GlobalAveragePool" and self._levels(name):
                 self._turned(name, at, last=last)
+        widened = layer.kind == "float" and layer.stored_bytes < FLOAT_BYTES
+        self.arena.take("weights", FLOAT_BYTES * layer.weights * widened)
         if layer.kind == "float" and layer.gated:
             self.arena.take("made", sum(self.graph.tensors[t].bytes for t in node.outputs))
         if not self._in_place(at, layer):
             for name in node.outputs:
                 self._put(name, name, last=last)
-        self.arena.give(["made"])
+        self.arena.give(["made", "weights"])
         sums, windows = layer.scratch_bytes
         self.arena.take("sums", sums)
         self.arena.take("windows", windows)

@@ -63,7 +63,8 @@ class Layer:
             kind = "wide" if levels or made < MOST_BITS else "float"
         signed = runtime.signed or weight < WHOLE_BITS
         clamped = made < WHOLE_BITS and kind in ("levels", "wide")
-        return cls(node, kind, kind == "levels" and signed and _fits_symmetric(node), signed, gated, clamped, weight, levels)
+        symmetric = kind == "levels" and signed and _fits_symmetric(node)
+        return cls(node, kind, symmetric, signed, gated, clamped, weight, levels)
 
     @property
     def weights(self) -> int:
