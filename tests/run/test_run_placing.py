@@ -104,6 +104,20 @@ def test_a_body_is_received_in_its_payload(engine: Engine) -> None:
     assert bytes(job.payload) == payload
 
 
+def test_a_body_that_lands_after_its_request_was_broken_off_belongs_to_nobody(engine: Engine) -> None:
+    intake, (header, payload) = intake_of(engine), request(engine)
+    intake.feed(pack(Kind.ASK, 7, header, payload[:100]), 0.0)
+    chunk = pack(Kind.CHUNK, 7, b"", payload[100:])
+    placed = intake.place(memoryview(chunk)[:500], len(chunk))
+    assert placed is not None
+    intake.feed(pack(Kind.ASK, 8, header, payload[:100]), 1.0)
+    placed[1][:] = bytes(len(payload) - 100)
+    assert intake.feed(placed, 2.0) == []
+    (job,) = intake.feed(pack(Kind.CHUNK, 8, b"", payload[100:]), 3.0)
+    assert isinstance(job, Job)
+    assert (job.id, bytes(job.payload)) == (8, payload)
+
+
 @pytest.mark.parametrize("lie", ["long", "other", "header", "kind", "short", "nothing open"])
 def test_no_room_for_what_does_not_belong(engine: Engine, lie: str) -> None:
     intake, (header, payload) = intake_of(engine), request(engine)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from isthmus.engine.slow import SlowDown, wait_s, work_clock
 from isthmus.errors import BadFrame, Refused
 from isthmus.graph import Tensor
 from isthmus.quant import ChannelClip
-from isthmus.run.heads import Head
+from isthmus.run.heads import Head, outputs_header
 from isthmus.run.types import Array, Arrays
 
 RAW = "float32"
@@ -26,6 +26,7 @@ _AS_IT_IS = Raw()
 LONGEST_NAME = 32
 Written = tuple[tuple[Head, ...], Sequence[bytes | memoryview]]
 """Tensors on their way: what is told of each, and its bytes."""
+_Raw = tuple[str, np.dtype[Any], tuple[int, ...]]
 _KEPT = 512
 OVERHEAD_BYTES = 64 << 10
 """No codec may need more than the tensor's own bytes and this for tables and ranges."""
@@ -131,12 +132,25 @@ def check_heads(heads: Sequence[Head], expected: Sequence[Tensor], announced_byt
 
 def raw_heads(outputs: Arrays) -> tuple[tuple[Head, ...], list[memoryview]]:
     """Outputs as they travel back: as they are."""
-    parts = [_AS_IT_IS.dump(array) for array in outputs.values()]
-    return raw_told(tuple([(name, array.dtype, array.shape) for name, array in outputs.items()])), parts
+    arrays = [(name, array.dtype, array.shape) for name, array in outputs.items()]
+    return _raw_heads(arrays), [_AS_IT_IS.dump(array) for array in outputs.values()]
+
+
+def raw_told(outputs: Arrays, also: tuple[Head, ...] = ()) -> tuple[bytes, list[memoryview]]:
+    """The same, told in one header with what else goes back."""
+    arrays, parts = [], []
+    for name, array in outputs.items():
+        arrays.append((name, array.dtype, array.shape))
+        parts.append(_AS_IT_IS.dump(array))
+    return _told(tuple(arrays), also), parts
 
 
 @lru_cache(maxsize=256)
-def raw_told(arrays: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> tuple[Head, ...]:
+def _told(arrays: tuple[_Raw, ...], also: tuple[Head, ...]) -> bytes:
+    return outputs_header(_raw_heads(arrays) + also)
+
+
+def _raw_heads(arrays: Iterable[_Raw]) -> tuple[Head, ...]:
     """What is told of arrays that travel as they are, by name, dtype and shape."""
     return tuple(
         Head(name, dtype_name(dtype), shape, RAW, _AS_IT_IS.payload_bytes(shape, dtype.itemsize))

@@ -126,6 +126,7 @@ class Conversation:
 def reply(job: Job, done: Done, now_s: float) -> Parts:
     """The answer to a request: outputs, and the server's own times."""
     outputs, queue_s, decode_s, compute_s, crossing = done
-    after, seconds, total = job.came
-    numbers = max(0.0, queue_s), decode_s, compute_s, max(0.0, now_s - job.last_s), seconds, after, total
-    return reply_parts(job.id, outputs, numbers, crossing)
+    last_s, total = job.last_s, job.received_bytes
+    own = max(0.0, queue_s), decode_s, compute_s, max(0.0, now_s - last_s)
+    came = max(0.0, last_s - job.first_s), total - job.first_bytes, total
+    return reply_parts(job.id, outputs, (*own, *came), crossing)

@@ -38,14 +38,15 @@ class Job:
     payload: memoryview = _NOTHING
     received_bytes: int = 0
     cancelled: bool = False
-    _lent: memoryview | None = None
+    lent: memoryview | None = None
+    """The room that was given last."""
 
     def add(self, body: memoryview, now_s: float) -> None:
         """The next bytes of the payload. Raises BadFrame when there are more than were announced."""
         received = self.received_bytes + len(body)
         if received > self.total_bytes:
             raise BadFrame(f"more bytes came than the {self.total_bytes} that were announced")
-        if self.cut and body is not self._lent:
+        if self.cut and body is not self.lent:
             self.payload[self.received_bytes : received] = body
         self.received_bytes, self.last_s = received, now_s
 
@@ -53,8 +54,8 @@ class Job:
         """Where the next `size` bytes of the payload belong, for `add`; None where they belong nowhere."""
         if not self.cut or self.received_bytes + size > self.total_bytes:
             return None
-        self._lent = self.payload[self.received_bytes : self.received_bytes + size]
-        return self._lent
+        self.lent = self.payload[self.received_bytes : self.received_bytes + size]
+        return self.lent
 
     @property
     def came(self) -> Came:
@@ -77,8 +78,9 @@ class Intake:
     def feed(self, message: Message, now_s: float) -> list[bytes | Job]:
         """Answers to send at once and requests to compute, in this order, for one stream message."""
         try:
-            frame = unpack(message, self._bounds.header_bytes)
-            return self._take(frame, now_s)
+            if isinstance(message, tuple) and (job := self._open) is not None and job.lent is message[1]:
+                return self._more(job.id, message[1], now_s)  # the part of a payload for which `place` gave room
+            return self._take(unpack(message, self._bounds.header_bytes), now_s)
         except IsthmusError as e:
             request_id = request_id_of(message)
             if self._open is not None and self._open.id == request_id:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from isthmus.codec import make_codec
 from isthmus.errors import BadFrame
 from isthmus.graph import Tensor
-from isthmus.run.codecs import RAW, Codecs, Written, raw_heads
+from isthmus.run.codecs import RAW, Codecs, Written, raw_told
 from isthmus.run.frame import PREAMBLE, Frame, Kind, Parts
-from isthmus.run.heads import Head, output_heads, outputs_header
+from isthmus.run.heads import Head, output_heads
 from isthmus.run.types import Array, Arrays
 
 _NUMBERS = struct.Struct("<5d2Q")
@@ -49,8 +49,7 @@ class Said(NamedTuple):
 def reply_parts(request_id: int, outputs: Arrays, numbers: Numbers, crossing: Written = ((), ())) -> Parts:
     """The answer to a request: outputs as they are, what goes on to the device, and the server's own times. In pieces;
     those of the outputs are their own memory."""
-    heads, parts = raw_heads(outputs)
-    told = outputs_header(heads + crossing[0] if crossing[0] else heads)
+    told, parts = raw_told(outputs, crossing[0])
     return (_START.pack(Kind.REPLY, request_id, _NUMBERS_BYTES + len(told), *numbers), told, *parts, *crossing[1])
 
 
