@@ -37,9 +37,10 @@ from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.link import Link
 from isthmus.model import Model, fused, load_model
 from isthmus.model.onnx_file import model_from_proto
-from isthmus.plan import PLANNERS, Limits, Problem, problem_for
+from isthmus.plan import Limits, Problem, problem_for
 from isthmus.plan.baselines import baselines
-from isthmus.plan.joint import joint
+from isthmus.plan.joint import Joint, joint
+from isthmus.plan.planners.autosplit import keeps
 from isthmus.plan.solution import Solution
 from isthmus.plan.types import USUAL_ERRORS
 from isthmus.profile.accuracy import Samples
@@ -51,7 +52,7 @@ from isthmus.profile.heads import HeadJudge
 from isthmus.quant import Distortions
 
 MOST = 0.01
-SHOWN = ("u8", "qdmp_e_u4", "webp:75", "jpeg:75")
+SHOWN = ("u8", "webp:75")
 """Baselines whose loss stands beside."""
 
 
@@ -177,13 +178,13 @@ def row_of(world: World, rate: float, divisions: int) -> dict[str, Any]:
     began = time.perf_counter()
     problem = replace(world.problem, links=(Link(rate * 1e6, rate * 1e6),))
     judge = SomeJudge(world.outcomes, world.outcomes.judge.order)
-    pick, book = picked(problem, judge)
-    known = book.complete(problem, with_baselines=True)
-    others = {r.name: r.loss for r in baselines(known) if r.name in SHOWN}
+    every = joint(problem)
+    pick, book = picked(problem, every, judge)
+    others = {r.name: others_loss(judge, r) for r in baselines(problem, every) if r.name in SHOWN}
     promised = judge.loss(pick.cut, pick.codec, pick.bits)
     wire = judge.loss(pick.cut, pick.codec, pick.bits, wire=True)
     sent = wire.sample_bytes if pick.sent_bytes else None
-    unseen = held_out(problem, world.outcomes, divisions) if divisions else None
+    unseen = held_out(problem, every, world.outcomes, divisions) if divisions else None
     return {
         "network": world.name, "rate_mbit": rate, "samples": len(judge.samples), "score": judge.score,
         "solution": pick.name, "cut": pick.cut, "ms": pick.total_s * 1e3, "weight_bits": pick.weight_bits,
@@ -192,27 +193,31 @@ def row_of(world: World, rate: float, divisions: int) -> dict[str, Any]:
         "promised": promised.loss, "give_or_take": promised.give_or_take, "wire": wire.loss,
         "difference": wire.loss - promised.loss, "sent": sent / pick.sent_bytes if sent else None,
         **(unseen or {"held_out": None}), "measured": len(book.losses.rows),
-        "estimated": joint(problem).estimates.judged(pick).loss,
+        "estimated": every.estimates.judged(pick).loss,
         "baselines": others, "took_s": time.perf_counter() - began,
     }  # fmt: skip
 
 
-def picked(problem: Problem, judge: SomeJudge) -> tuple[Solution, Book]:
-    """The plan by measured losses, its own among its solutions, and those losses."""
+def others_loss(judge: SomeJudge, row: Solution) -> float:
+    """What a baseline loses; about so much where that is hopeless."""
+    return judge.loss(row.cut, row.codec, row.bits, most=MOST).loss
+
+
+def picked(problem: Problem, every: Joint, judge: SomeJudge) -> tuple[Solution, Book]:
+    """What autosplit picks by measured losses: the fastest that keeps the limit; and those losses."""
     book = Book.open(None, judge, "pictures")
-    plan = PLANNERS["autosplit"](book.complete(problem, with_baselines=False))
-    own = (s for s in plan.solutions if (s.cut, s.bits, s.codec) == (plan.cuts[0], plan.bits, plan.codec))
-    return next(own), book
+    solutions = book.judged(problem, every).solutions
+    return next(s for s in solutions if keeps(s, None, problem.limits.loss)), book
 
 
-def held_out(problem: Problem, outcomes: Outcomes, divisions: int) -> dict[str, Any]:
+def held_out(problem: Problem, every: Joint, outcomes: Outcomes, divisions: int) -> dict[str, Any]:
     """Loss on the half that the plan was not made on, both ways, over so many divisions by chance."""
     count = len(outcomes.judge.samples)
     lost, picks = np.zeros((divisions, count)), []
     for division in range(divisions):
         order = np.random.default_rng(1 + division).permutation(count)
         for seen, unseen in ((order[::2], order[1::2]), (order[1::2], order[::2])):
-            pick, _ = picked(problem, SomeJudge(outcomes, seen))
+            pick, _ = picked(problem, every, SomeJudge(outcomes, seen))
             right = np.concatenate([p.right for p in outcomes.at(pick.cut, pick.codec, pick.bits, unseen)])
             lost[division, unseen] = outcomes.base[unseen].astype(float) - right
             picks.append(

@@ -146,22 +146,28 @@ class Book:
 
     def complete(self, problem: Problem, *, with_baselines: bool, progress: Progress | None = None) -> Problem:
         """The problem with all losses that its answer hangs on."""
-        limits = problem.limits
-        most = USUAL_LOSS if limits.loss is None else limits.loss
-        found = joint(self._known(problem))
+        found = self.judged(problem, joint(self._known(problem)), progress)
+        if with_baselines:
+            for row in self._open_baselines(problem, found):
+                self._measure(row, _most(problem), progress)
+        return self._known(problem)
+
+    def judged(self, problem: Problem, found: Joint, progress: Progress | None = None) -> Joint:
+        """The solutions of a problem, with all losses measured that the answer hangs on."""
+        limits, most = problem.limits, _most(problem)
+        found = found.with_uploads(self._known(problem))
         while True:
             kept = [s for s in found.solutions if limits.distortion is None or (s.distortion or 0) <= limits.distortion]
             wanted = next(to_measure(kept, most, limits.latency_s), None)
             if wanted is None:
-                break
+                return found
             sizes = self.losses.sample_bytes
             self._measure(wanted, most, progress)
-            same = sizes == self.losses.sample_bytes  # else prices are others now
-            found = found.with_losses(self._known(problem)) if same else joint(self._known(problem))
-        if with_baselines:
-            for row in self._open_baselines(problem, found):
-                self._measure(row, most, progress)
-        return self._known(problem)
+            known = self._known(problem)
+            if sizes == self.losses.sample_bytes:
+                found = found.with_losses(known)
+            else:  # prices are others now: of this picture, or of all heads that are written so
+                found = found.with_uploads(known) if ":" in wanted.codec else joint(known)
 
     def spread(self) -> str:
         """How well a loss is known that was measured on all samples, in words; nothing where none was."""
@@ -190,3 +196,7 @@ class Book:
             give_or_take={**problem.give_or_take, **self.losses.give_or_take},
             sample_bytes={**problem.sample_bytes, **self.losses.sample_bytes},
         )
+
+
+def _most(problem: Problem) -> float:
+    return USUAL_LOSS if problem.limits.loss is None else problem.limits.loss

@@ -29,6 +29,15 @@ class Joint:
     estimates: Estimates
     splits: Splits
 
+    def with_uploads(self, problem: Problem) -> Joint:
+        """The same where the problem knows other bytes of pictures: those are priced anew."""
+        planner, storage = self.solutions[0].planner, self.splits.storage
+        rows = (
+            upload(problem, storage, s.codec, planner) if s.cut == INPUT and ":" in s.codec else s
+            for s in self.solutions
+        )
+        return replace(self, solutions=tuple(rows)).with_losses(problem)
+
     def with_losses(self, problem: Problem) -> Joint:
         """The same solutions where the problem knows other losses."""
         estimates = Estimates.of(problem, self.estimates.reference, self.solutions)

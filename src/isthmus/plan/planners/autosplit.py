@@ -39,7 +39,7 @@ def autosplit(problem: Problem) -> Plan:
     limits = problem.limits
     if limits.distortion is None and limits.loss is None:
         limits = replace(limits, loss=USUAL_LOSS)
-    true = [s for s in found.solutions if _keeps(s, limits.distortion, limits.loss)]
+    true = [s for s in found.solutions if keeps(s, limits.distortion, limits.loss)]
     if not true:
         raise NoPlan(_too_lossy(found, limits.distortion, limits.loss))
     best, option = _fastest(problem, true)
@@ -54,7 +54,8 @@ def autosplit(problem: Problem) -> Plan:
     return plan.model_copy(update=told | limit)
 
 
-def _keeps(solution: Solution, distortion: float | None, loss: float | None) -> bool:
+def keeps(solution: Solution, distortion: float | None, loss: float | None) -> bool:
+    """Is no more distorted and lost than this?"""
     if distortion is not None and (solution.distortion is None or solution.distortion > distortion):
         return False
     return loss is None or (solution.judged_loss is not None and solution.judged_loss <= loss)
