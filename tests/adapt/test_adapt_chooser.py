@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.adapt import Habits, TableChooser
-from isthmus.adapt.chooser import LATE_S
-from isthmus.adapt.lateness import FIRST
+from isthmus.adapt.lateness import FIRST, LATE_S
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.link.types import Link

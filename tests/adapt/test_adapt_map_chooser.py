@@ -172,6 +172,26 @@ def test_what_the_map_knows_of_the_device_alone_is_used() -> None:
     assert (without.choose(0.4).cut, without.choose(0.4).exit) == (OUTPUT, "exit2")
 
 
+def test_where_the_device_cannot_keep_the_requirement_it_begins_when_the_answer_is_late() -> None:
+    """Not only at the client's own deadline: 0.3 s of work are begun 75 ms after the 50 ms that were expected."""
+    made = chooser()
+    choice = made.choose(0.0)
+    assert choice.cut == "c"
+    assert choice.give_up_s == pytest.approx(0.05 + 0.25 * 0.3)
+    anew = EachRequest(config().at, watch(), 4e6)
+    assert anew.choose(0.0).give_up_s == choice.give_up_s
+    made.races = False
+    assert made.choose(0.1).give_up_s is None
+    alone = chooser(0.5e6)
+    assert (alone.choose(0.0).cut, alone.choose(0.0).give_up_s) == (OUTPUT, None)
+
+
+def test_nobody_begins_on_a_device_that_may_not_run_it_all() -> None:
+    two = np.array([0.0, 0.03]), np.array([0.02, 0.01]), np.array([3e5, 4e4]), np.array([40.0, 40])
+    server_only = TableChooser(CostTable((INPUT, "c"), ("float32",) * 2, *two, Link(4e6, 4e6, 0.01)))
+    assert MapChooser(config(), server_only).choose(0.0).give_up_s is None
+
+
 def test_a_probe_is_sent_only_where_its_news_would_change_something() -> None:
     """At the top of the map requests tell of a slower link themselves; below it a faster state waits; on the device
     alone nothing tells of the link."""

@@ -83,6 +83,17 @@ def test_an_outage_costs_one_wait_and_no_more(which: str) -> None:
     assert np.mean(usual) <= found.mean_s[found.best] * (1 + SLACK)
 
 
+PITS = steps("8Mbit:2.7s,0.1Mbit:1.7s", loop=True)
+"""Looks good enough to send a little, a tenth quicker than the device alone, and falls without notice ever again."""
+
+
+def test_a_link_that_falls_again_and_again_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What forecasts never learn, the outcome tells (`isthmus.adapt.hindsight`)."""
+    assert compared(PITS, TABLES["steep"], 0.73, 90.0)[0] <= SLACK
+    monkeypatch.setattr("isthmus.adapt.hindsight.ALLOWED", np.inf)
+    assert compared(PITS, TABLES["steep"], 0.73, 90.0)[0] > SLACK, "the case is easy"
+
+
 def test_much_better_where_the_best_cut_moves() -> None:
     """The bounds above would hold for a chooser that never moves, too."""
     losses = [compared(MADE[name], TABLES["steep"], 0.0)[0] for name in ("steps", "walk")]

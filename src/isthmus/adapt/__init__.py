@@ -3,8 +3,9 @@
 from isthmus.adapt.at_exit import AtExit
 from isthmus.adapt.bandwidth import Bandwidth
 from isthmus.adapt.change_points import ChangePoints, Prior
-from isthmus.adapt.chooser import Habits, TableChooser
+from isthmus.adapt.chooser import TableChooser
 from isthmus.adapt.fixed import Fixed, Unlearning, always_device, always_server
+from isthmus.adapt.habits import Habits
 from isthmus.adapt.health import Health
 from isthmus.adapt.load import LoadFactor, Recent
 from isthmus.adapt.map_chooser import EachRequest, MapChooser

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +17,11 @@ from numpy.typing import NDArray
 from isthmus.adapt.bandwidth import HIGHEST_BPS, LOWEST_BPS, Bandwidth
 from isthmus.adapt.change_points import Prior
 from isthmus.adapt.downlink import Downlink
+from isthmus.adapt.habits import Habits
 from isthmus.adapt.health import Health
-from isthmus.adapt.lateness import Lateness
-from isthmus.adapt.load import LOWEST, LoadFactor, Recent
+from isthmus.adapt.lateness import LATE_S, Lateness, late_after_s
+from isthmus.adapt.load import ABSURD, LOWEST, LoadFactor, Recent
 from isthmus.adapt.sizes import Size, Sizes
-from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
 from isthmus.record.types import Choice, Side, Step
 
@@ -31,12 +30,6 @@ DOUBT = 0.3
 SLOW = 2.0
 """A transfer too short for dispersion is news of the link when it took this many round trips beyond its half, and this
 many times as long as believed."""
-LATE_S = 0.02
-LATE = 0.1
-WASTE = 0.25
-"""An answer is late this much after it was expected, or this share of what was expected, or of what the device would
-have to do, whichever is more: a busy machine is late by more than a small network takes, and what the device computes
-beside a good answer is wasted."""
 STEP_S = 0.5
 """What is believed ages in steps of this: the rate loses a part in a thousand by then, a server's load 3 %. So that the
 next decision can be made before it is asked for."""
@@ -48,42 +41,16 @@ SETTLED = 8.0
 """Samples of a rate after which probes are as rare as `Habits.probe_every_s`; after a quarter, four times as often."""
 
 
-@dataclass(frozen=True)
-class Habits:
-    """How the chooser behaves. deadline_s: the answer is wanted within this long, None for as soon as possible.
-    margin: another choice must be this much cheaper before it is taken at once (0.05 is 5 %; the cost model itself errs
-    by 2 to 4 %, and two cuts that close are not worth a change). patience: but when staying has cost this share of a
-    request in all, the cheaper one is taken however close they are, so that no small difference is paid for ever.
-    probe_every_s: without a bandwidth sample for this long, a probe of `probe_bytes` is asked for; it must leave 8 kB
-    after its first chunk for dispersion to say anything. probe_share: sooner after a request that told nothing of the
-    link, as long as probes take no more than this share of the link's time (all of it while nothing else is sent);
-    0: not sooner.
-    """
-
-    deadline_s: float | None = None
-    margin: float = 0.05
-    patience: float = 0.1
-    probe_every_s: float = 2.0
-    probe_bytes: int = 12_500
-    probe_share: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.deadline_s is not None and not self.deadline_s > 0:
-            raise BadInput(f"a deadline must be above zero, not {self.deadline_s}")
-        if not 0 <= self.margin < 1 or not self.patience >= 0:
-            raise BadInput("a chooser needs 0 ≤ margin < 1 and a patience of at least 0")
-        if not self.probe_every_s > 0 or not 0 <= self.probe_bytes <= 1_000_000:
-            raise BadInput("a chooser needs probe_every_s above zero and probe_bytes within 0…1000000")
-        if not 0 <= self.probe_share <= 1:
-            raise BadInput(f"probes take a share of the link's time from 0 to 1, not {self.probe_share}")
-
-
 class _Decided(NamedTuple):
-    """A decision, and what it leaves behind: `Size.current` and `Size.forgone`."""
+    """A decision, and what it leaves behind: `Size.current` and `Size.forgone`. `row` was taken; `free` would have been
+    had `Hindsight` held nothing back, at what every choice was expected to take."""
 
     choice: Choice
     at: int | None
     forgone: float
+    row: int
+    free: int
+    latency: NDArray[np.float64]
 
 
 class TableChooser:
@@ -115,6 +82,10 @@ class TableChooser:
         self._asked_s = self._chosen_s = -math.inf
         self._probe_away = False
         self._now_s = 0.0
+        self._made: tuple[Size, _Decided] | None = None
+        """the decision last asked for, until its request has ended"""
+        self._unseen: tuple[Size, _Decided] | None = None
+        """one whose request told nothing of the link, until something does"""
         self._ready: dict[int, _Decided] = {}
         """Decisions for the batch size chosen for last, by the step of time they are for, from the state it is in."""
 
@@ -130,6 +101,7 @@ class TableChooser:
         if found.at != size.current or found.forgone != size.forgone:
             size.current, size.forgone = found.at, found.forgone
             self._ready.clear()
+        self._made = None if self._health.down else (size, found)
         return found.choice
 
     def observe(self, step: Step) -> None:
@@ -138,7 +110,8 @@ class TableChooser:
         if step.kind == "probe" or step.evidence.up_bps is not None:
             self._probe_away = False
         now = self._now_s = step.t_s + step.seconds.total
-        self._learn_link(step, now)
+        told_bps = self._learn_link(step, now)
+        self._look_back(step, told_bps, now)
         if step.kind == "request" and step.up_bytes:
             self._lateness.sent(late=bool(step.trouble))
         if step.trouble:
@@ -173,6 +146,12 @@ class TableChooser:
         return self._size.table.first
 
     @property
+    def alone_s(self) -> float | None:
+        """What the device takes for all of it now, at the batch size chosen for last; None where it may not."""
+        size = self._size
+        return None if size.whole is None else float(size.table.device_s[size.whole]) * self._device.at(self._now_s)
+
+    @property
     def in_doubt(self) -> bool:
         """The last sample was unlike those before: the rate may have changed, although the belief has not."""
         return self._bandwidth.doubt > DOUBT
@@ -197,7 +176,7 @@ class TableChooser:
         now_s = at_s if self._probe_away else STEP_S * int(at_s / STEP_S)
         up_bps = self._no_faster_than(self._bandwidth.worth_bps(now_s), now_s)
         latency = self._latency_s(size, up_bps, self._downlink.worth_bps(now_s), now_s)
-        at, forgone, why = self._pick(size, latency, now_s)
+        at, free, forgone, why = self._pick(size, latency, now_s)
         choice = Choice(
             cut=size.table.asked[at],
             codec=size.table.codecs[at],
@@ -207,8 +186,8 @@ class TableChooser:
             why=why,
         )
         if self._probe_away:  # that passes, and is no reason to be reluctant afterwards
-            return _Decided(choice, size.current, size.forgone)
-        return _Decided(choice, at, forgone)
+            return _Decided(choice, size.current, size.forgone, at, free, latency)
+        return _Decided(choice, at, forgone, at, free, latency)
 
     def _latency_s(self, size: Size, up_bps: float, down_bps: float, now_s: float) -> NDArray[np.float64]:
         """Every candidate at these rates. The wait at the server is paid by whatever goes there, as half a round trip
@@ -233,29 +212,31 @@ class TableChooser:
         late_s = now_s - self._asked_s - self._rtt.least if self._probe_away else 0.0
         return max(LOWEST_BPS, min(up_bps, 8 * self.habits.probe_bytes / late_s)) if late_s > 0 else up_bps
 
-    def _pick(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[int, float, str]:
-        """(the row to take, what will have been forgone by then, why)."""
+    def _pick(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[int, int, float, str]:
+        """(the row to take, the one to take if nothing were held back, what will have been forgone by then, why)."""
         if self._health.down and size.whole is not None:
-            return size.whole, size.forgone, "the server does not answer"
+            return size.whole, size.whole, size.forgone, "the server does not answer"
         allowed, why = self._in_time(size, latency, now_s)
         worth = latency + self._risk_s(size, latency)
+        free = int(allowed[np.argmin(worth[allowed])])
+        allowed = size.hindsight.rows(worth, allowed)
         best = int(allowed[np.argmin(worth[allowed])])
         current = size.current
+        if best != free:
+            why = f"{why} near the best so far: enough was lost elsewhere"
         if current is None or current == best:
-            return best, 0.0, why
+            return best, free, 0.0, why
         gain = 1 - float(worth[best]) / max(float(worth[current]), 1e-12)
         if gain <= self.habits.margin and size.forgone <= self.habits.patience and current in allowed:
-            return current, size.forgone + gain, f"kept: {gain:.1%} is too little to move for yet"
-        return best, 0.0, why
+            return current, free, size.forgone + gain, f"kept: {gain:.1%} is too little to move for yet"
+        return best, free, 0.0, why
 
     @staticmethod
     def _give_up_s(size: Size, latency: NDArray[np.float64], at: int) -> float | None:
-        """When the device begins too: as soon as the answer is late. Waiting and computing go on side by side, so
-        nothing is lost by beginning but the device's work."""
+        """When the device begins too: as soon as the answer is late."""
         if size.whole is None or at == size.whole:
             return None
-        expected_s = float(latency[at])
-        return expected_s + max(LATE_S, LATE * expected_s, WASTE * float(_rest_s(size, latency)[at]))
+        return float(late_after_s(latency, _rest_s(size, latency))[at])
 
     def _in_time(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
         """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,
@@ -317,7 +298,39 @@ class TableChooser:
         best = table.latency_s(HIGHEST_BPS, HIGHEST_BPS, self._rtt.least, load, self._device.at(now_s))
         return float(best.min()) < float(best[whole])
 
-    def _learn_link(self, step: Step, now_s: float) -> None:
+    def _look_back(self, step: Step, told_bps: float | None, now_s: float) -> None:
+        """Tell `Hindsight` how the last request went and how the other choices would have, by the rate that was seen:
+        the request's own, or the next one that shows itself where it sent nothing."""
+        if self._unseen is not None and (told_bps is not None or step.kind == "request"):
+            self._settle(*self._unseen, told_bps, None, now_s)
+            self._unseen = None
+        if step.kind == "probe" or self._made is None:
+            return
+        (size, found), self._made = self._made, None
+        if (step.asked or step.cut) != found.choice.cut or step.exit or step.exits:
+            return  # somebody else decided, or only a part of the network ran
+        if step.trouble:
+            self._settle(size, found, told_bps, min(ABSURD, max(0.0, step.seconds.total)), now_s)
+        elif step.up_bytes or told_bps is not None:
+            self._settle(size, found, told_bps, None, now_s)
+        else:
+            self._unseen = size, found
+
+    def _settle(self, size: Size, found: _Decided, up_bps: float | None, late_s: float | None, now_s: float) -> None:
+        """One request, afterwards. late_s: what it took where the answer was late or never came; whoever sends anything
+        would have waited for that too. A late answer costs no more than the device that began then."""
+        fixed = self._latency_s(size, up_bps or self._bandwidth.bps, self._downlink.worth_bps(now_s), now_s)
+        if size.whole is not None:
+            rest_s = _rest_s(size, found.latency)
+            here_s = late_after_s(found.latency, rest_s) + rest_s
+            fixed = np.minimum(fixed, np.where(size.every == size.whole, np.inf, here_s))
+        if late_s is not None:
+            fixed = np.maximum(fixed, late_s * size.table.sends_up)
+        took_s = float(fixed[found.row]) if late_s is None else late_s
+        size.hindsight.settle(fixed, took_s, found.row, found.free)
+
+    def _learn_link(self, step: Step, now_s: float) -> float | None:
+        """Returns the rate that was seen, None where none was."""
         told = step.evidence
         up_bps = told.up_bps if told.up_bps is not None else self._crawled_bps(step)
         if up_bps is not None:
@@ -326,6 +339,7 @@ class TableChooser:
             self._downlink.observe(told.down_bps, now_s)
         if told.rtt_s is not None:
             self._rtt.observe(told.rtt_s, now_s)
+        return up_bps if up_bps is not None and LOWEST_BPS <= up_bps <= HIGHEST_BPS else None
 
     def _crawled_bps(self, step: Step) -> float | None:
         """A kilobyte leaves in one piece and shows no dispersion, but when it takes far longer than believed its own

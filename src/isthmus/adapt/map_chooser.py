@@ -6,9 +6,9 @@ stays. The map itself is made ahead (`isthmus.plan.planners.edgent_map.configura
 configurator where the network is not static: Algorithm 1 again before every request, for the rate measured last.
 
 Here besides: the link is watched and probed as the table chooser does it; a request without an answer is computed here
-as soon as that only just keeps the deadline, and while nobody answers all go to the exit that is best without a link;
-while one slow sample leaves it open whether the link has fallen, the strategy is that of the slower state, which then
-is no change of state yet.
+as soon as that only just keeps the deadline, or, where it cannot, as soon as the answer is late; while nobody answers
+all go to the exit that is best without a link; while one slow sample leaves it open whether the link has fallen, the
+strategy is that of the slower state, which then is no change of state yet.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Self
 
+import numpy as np
+
 from isthmus.adapt.bandwidth import LOWEST_BPS
 from isthmus.adapt.chooser import SLOW, TableChooser
+from isthmus.adapt.lateness import late_after_s
 from isthmus.graph.types import OUTPUT
 from isthmus.plan.cost import asked_cut
 from isthmus.plan.map_types import ConfigMap, ConfigRow
@@ -43,6 +46,8 @@ class _Strategist(ABC):
 
     def __init__(self, watch: TableChooser) -> None:
         self._watch = watch
+        self.races = True
+        """whether the device begins while the server's answer is out; no such thing is in the papers"""
 
     def choose(self, now_s: float, batch: int = 1) -> Choice:
         """Where the request that starts now should run, and at which exit it should end."""
@@ -59,9 +64,20 @@ class _Strategist(ABC):
             first=first,
             exit=row.exit,
             predicted_s=row.latency_s,
-            give_up_s=row.give_up_s,
+            give_up_s=self._give_up_s(row),
             why=f"{self._source} {show_rate(row.state_bps)}{late}{self._remark()}",
         )
+
+    def _give_up_s(self, row: ConfigRow) -> float | None:
+        """When the device begins too. Where it cannot keep the requirement, when the answer is late: on a link that has
+        fallen the answer would be waited for until the client's own deadline. What the device would have to do is
+        taken as the whole network, which is more than an exit needs: the map does not tell."""
+        alone_s = self._watch.alone_s
+        if not self.races or not row.sends or alone_s is None:
+            return None
+        if row.give_up_s is not None:
+            return row.give_up_s
+        return float(late_after_s(np.asarray(row.latency_s), np.asarray(alone_s)))
 
     def observe(self, step: Step) -> None:
         """Learn from one request or probe. The watch prices the whole network: what an exit took tells it nothing."""

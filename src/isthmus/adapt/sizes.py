@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.adapt.hindsight import Hindsight
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
 
@@ -39,6 +40,7 @@ class Size:
         """the row chosen last at this batch size: a margin compares with that, for the best cut moves with the batch"""
         self.forgone = 0.0
         """what staying there has cost since, in requests of the best choice: 0.1 is a tenth of one"""
+        self.hindsight = Hindsight(table.up_bytes + table.down_bytes)
 
 
 class Sizes:
