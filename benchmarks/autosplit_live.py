@@ -35,7 +35,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import onnx
-from autosplit_race import CAUSES, race, ways
+from autosplit_race import CAUSES, race, undisturbed, ways
 from autosplit_tables import measured_tables
 from shaped_runs import on_core
 
@@ -50,6 +50,8 @@ from isthmus.session import connect, ready
 
 MTU = 576
 """So that what passes at once after a pause, two packets, is a small part of what is sent."""
+READY = "packed"
+"""A file that says that all bundles are in the folder."""
 REST = "40ms"
 """Before every part that is profiled: about what lies between two requests, which lets caches and processor go cold."""
 ROUNDS = 4
@@ -100,7 +102,7 @@ def main() -> None:
     parser.add_argument("--slowdown", type=float, default=6.67, help="of the device")
     parser.add_argument("--memory", help="of the device, for its part, instead of the network's own; 0: no limit")
     parser.add_argument("--requests", type=int, default=24, help="of each method, in all")
-    parser.add_argument("--pictures", type=int, default=500, help="to judge accuracy by, where there are labels")
+    parser.add_argument("--pictures", type=int, default=500, help="to judge by, where there are labels; 0: nothing")
     parser.add_argument(
         "--keep", type=Path, help="folder for all files; tables, profiles and losses there are used again"
     )
@@ -116,6 +118,8 @@ def main() -> None:
         folder = asked.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         result = live(network, asked, folder)
+    if asked.prepare:
+        return
     print(json.dumps(result)) if asked.json else show(result)
 
 
@@ -124,9 +128,13 @@ def live(network: Network, asked: argparse.Namespace, folder: Path) -> dict[str,
     name = prepared(network, folder)
     tables = quantised(network, name, folder)
     machines = [*profiled(name, folder, asked), *link_options(network, asked.delay_ms)]
-    planned, narrow = packed(network, name, tables, machines, folder, asked.pictures)
+    if not (folder / READY).exists():
+        packed(network, name, tables, machines, folder, asked.pictures)
+    planned = read_json(folder / "plan.json", Plan)
+    if asked.prepare:
+        return {}
     rate = f"{network.uplink_mbit}Mbit"
-    with ShapedNetwork(rate, delay_s=asked.delay_ms / 1e3, mtu=MTU) as net:
+    with undisturbed(), ShapedNetwork(rate, delay_s=asked.delay_ms / 1e3, mtu=MTU) as net:
         rows = race(folder, ways(folder, planned), net, rounds=ROUNDS, requests=max(1, asked.requests // ROUNDS))
     show_rows(rows, sys.stderr)
     own = open_bundle(folder / "ours")
@@ -135,18 +143,14 @@ def live(network: Network, asked: argparse.Namespace, folder: Path) -> dict[str,
         "uplink_mbit": network.uplink_mbit,
         "memory": network.memory,
         "slowdown": asked.slowdown,
-        "narrow": narrow,
         "rows": rows,
         **sizes(own, rows[0]),
-        **(accuracy(own, network, tables, asked.pictures) if network.data else {}),
+        **(accuracy(own, network, tables, asked.pictures) if network.data and asked.pictures else {}),
     }
 
 
-def packed(
-    network: Network, name: str, tables: Path, machines: Sequence[str], folder: Path, pictures: int
-) -> tuple[Plan, float]:
-    """The bundles `ours`, `u8` and `float` in the folder; the plan of ours, and how long few bits take beside floating
-    point, as it was planned with."""
+def packed(network: Network, name: str, tables: Path, machines: Sequence[str], folder: Path, pictures: int) -> None:
+    """The bundles `ours`, `u8` and `float` in the folder, and the plan of ours."""
     few = [name, *machines, "--distortions", str(tables), "--private"]
     narrow = float(verb("pack", *few, "--planner", "u8", "--out", str(folder / "u8"), "--json", "--force")["ratio"])
     limit = [] if network.memory == "0" else ["--memory", network.memory]
@@ -161,7 +165,7 @@ def packed(
         narrow = ratio
     plain = ["--planner", "mincut", "--codecs", "float32,int8", "--out", str(folder / "float"), "--json", "--force"]
     verb("pack", name, *machines, *plain)
-    return read_json(Path(plan), Plan), narrow
+    (folder / READY).touch()
 
 
 def prepared(network: Network, folder: Path) -> str:
@@ -207,7 +211,8 @@ def profiled(name: str, folder: Path, asked: argparse.Namespace) -> list[str]:
         words = ["profile", name, "--out", str(files[place]), "--runs", str(asked.runs), "--rest", REST]
         line = [*on_core(core), sys.executable, "-m", "isthmus", *words, "--slowdown", f"{slow:.4f}"]
         if not files[place].exists():
-            taking.append(subprocess.Popen(line, stdout=subprocess.DEVNULL))
+            with undisturbed():
+                taking.append(subprocess.Popen(line, stdout=subprocess.DEVNULL))
     ended = [process.wait() for process in taking]
     if any(ended):
         raise SystemExit("isthmus profile failed")
@@ -236,6 +241,7 @@ def sizes(own: Bundle, row: dict[str, Any]) -> dict[str, Any]:
     return {
         "sent_bytes": row["bytes"],
         "wire_over_plan": row["bytes"] / solution["sent_bytes"] if solution["sent_bytes"] else 1.0,
+        "few_bits_over_float": part.ratio,
         "disk_bytes": file,
         "disk_over_plan": file / part.weight_bytes,
         "planned_memory_bytes": part.memory_bytes,
@@ -299,7 +305,7 @@ def accuracy(own: Bundle, network: Network, measured_on: Path, pictures: int) ->
 def show(result: dict[str, Any]) -> None:
     print(f"{result['model']}, {result['uplink_mbit']:g} Mbit/s, device {result['slowdown']:g} times as slow")
     show_rows(result["rows"], sys.stdout)
-    for name in ("narrow", "wire_over_plan", "disk_over_plan", "held_over_plan", "held_over_containers"):
+    for name in ("few_bits_over_float", "wire_over_plan", "disk_over_plan", "held_over_plan", "held_over_containers"):
         if name in result:
             print(f"  {name}: {result[name]:.3f}")
     if "wire_accuracy" in result:
