@@ -196,6 +196,8 @@ class _Walk:
             if held:
                 self.arena.rename(held[0], node.outputs[0])
             return bool(held)
+        if layer.stored_bytes < FLOAT_BYTES:
+            return False  # fused with an addition only where its weights are constants
         adding = self._adding.get(node.outputs[0])
         return (
             adding is not None

@@ -24,6 +24,8 @@ _IMPLIED = VIEWS | {"Relu", "Clip", "BatchNormalization", "Add"}
 """What levels do by themselves behind a product; with anything else behind it a product is made in floating point."""
 _ZEROS_BYTES = 5_000
 """What a layer with unsigned weights has more: its zero points, and sums of its columns."""
+_CLAMP = 0.65
+"""What holds levels down has two inputs and no scales: lighter than other kernels without weights."""
 _LINES, _COLUMNS, _DEPTH = 16, 8, 4
 """Symmetric kernels: lines of output channels in packed weights, and what channels must be multiples of."""
 
@@ -118,13 +120,13 @@ class Layer:
         """What the runtime keeps about it, its biases and scales among that."""
         if self.kind == "view":
             return 0
-        others = int(self.clamped) + int(self.gated) + (2 if self.kind == "wide" else 0)
+        others = int(self.gated) + (2 if self.kind == "wide" else 0) + _CLAMP * self.clamped
         product = self.node.product
         if product is None or not self.weights:
-            return (1 + others) * runtime.other_bytes
+            return round((1 + others) * runtime.other_bytes)
         constants = 0 if self.kind == "float" else 3 * FLOAT_BYTES * product.columns * product.count
         zeros = _ZEROS_BYTES if self.kind == "levels" and not self.signed else 0
-        return runtime.product_bytes + others * runtime.other_bytes + constants + zeros
+        return runtime.product_bytes + round(others * runtime.other_bytes) + constants + zeros
 
 
 def _fits_symmetric(node: Node) -> bool:

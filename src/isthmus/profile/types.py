@@ -106,7 +106,7 @@ class RuntimeMemory(_Strict):
     benchmarks/held_memory.py)."""
 
     session_bytes: NonNegativeInt = 30_000
-    product_bytes: NonNegativeInt = 25_000
+    product_bytes: NonNegativeInt = 24_000
     other_bytes: NonNegativeInt = 10_000
     signed: bool = False
 
