@@ -9,7 +9,7 @@ import pytest
 from bit_worlds import bit_problem, branched, chain, tables, weighted
 from plan_worlds import Op, graph
 
-from isthmus.errors import BadInput
+from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import INPUT, cut_at
 from isthmus.plan import PLANNERS, Limits, Problem, price, problem_for
 from isthmus.plan.baselines import baselines
@@ -268,3 +268,15 @@ def test_a_loss_that_is_badly_known_is_not_picked_nor_what_distorts_more() -> No
         twice = replace(told, limits=Limits(loss=0.02, loss_errors=0.5))
         assert PLANNERS["autosplit"](twice).cost.total_s == trusting.cost.total_s
     assert others >= 4
+
+
+def test_a_loss_that_more_samples_would_settle_is_the_nearest_miss() -> None:
+    asked = replace(problem(), limits=Limits(loss=0.01, private=True))
+    losses = {s.name: 0.008 for s in joint(asked).solutions}
+    told = replace(asked, losses=losses, give_or_take=dict.fromkeys(losses, 0.004))
+    with pytest.raises(
+        NoPlan, match=r"within a loss of 1.00%: \S+ comes nearest with a loss of 0.800% ± 0.400% .* more s"
+    ):
+        PLANNERS["autosplit"](told)
+    plan = PLANNERS["autosplit"](replace(told, limits=Limits(loss=0.01, private=True, loss_errors=0.25)))
+    assert "loses 0.80% ± 0.40% (measured" in plan.why

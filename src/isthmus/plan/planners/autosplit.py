@@ -137,10 +137,12 @@ def _note(problem: Problem, found: Joint, best: Solution, distortion: float | No
 def _too_lossy(found: Joint, distortion: float | None, loss: float | None) -> str:
     """The nearest miss of the limits of loss."""
     known = [s for s in found.solutions if s.loss is not None and s.distortion is not None]
-    least = min(known, key=lambda s: (s.loss or 0.0, s.total_s))
+    least = min(known, key=lambda s: (s.judged_loss or 0.0, s.total_s))
     asked = f"a distortion of {distortion:.3g}" if distortion is not None else f"a loss of {loss or 0.0:.2%}"
+    spread = "" if least.give_or_take is None else f" ± {least.give_or_take:.3%}"
+    surer = loss is not None and least.loss is not None and least.loss <= loss < (least.judged_loss or 0.0)
     return (
         f"autosplit finds no solution within {asked}: {least.name} comes nearest with a loss of "
-        f"{least.loss or 0.0:.3%} (distortion {least.distortion or 0.0:.3g}) in {show_seconds(least.total_s)}; "
-        "allow that, or more memory"
+        f"{least.loss or 0.0:.3%}{spread} (distortion {least.distortion or 0.0:.3g}) in "
+        f"{show_seconds(least.total_s)}; allow that, or more memory{', or measure on more samples' if surer else ''}"
     )
