@@ -35,7 +35,8 @@ from isthmus.engine.store import default_folder
 from isthmus.graph import OUTPUT, Graph, cut_at, fused_graph, graph_of, narrow_cuts
 from isthmus.model import Model, fused, load_model, load_model_file
 from isthmus.plan.held import held
-from isthmus.quant import BitPlan, Distortions, LayerBits, OutputBits, quantised_head
+from isthmus.profile.runtime_memory import made_up_tables
+from isthmus.quant import BitPlan, Distortions, quantised_head
 
 BITS = (2, 4, 8)
 FLOAT = (16, 16)
@@ -55,8 +56,8 @@ FITTED = {
 """Name → what stands for it without a data folder ("": nothing does), and its file there."""
 PLACES = (0.25, 0.5, 1.0)
 """Of the places where one tensor crosses; the last is the whole network."""
-WIDTHS = ((8, 8), (4, 8), (2, 4), FLOAT)
-"""Of weights and of tensors."""
+WIDTHS = ((8, 8), (4, 8), (2, 4), (8, 16), FLOAT)
+"""Of weights and of tensors; 16: in floating point, the last all of it."""
 
 
 def main() -> None:
@@ -87,7 +88,7 @@ def network_rows(name: str, zoo: str, file: str) -> list[dict[str, Any]]:
         print(f"{name}: ISTHMUS_DATA names no folder with {file}", file=sys.stderr)
         return []
     net = fused(load_model(source))
-    tables, rows = made_up(net), []
+    tables, rows = made_up_tables(net, BITS), []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "shapes.onnx").write_bytes(bare(net).SerializeToString())
@@ -150,43 +151,6 @@ def plan_of(graph: Graph, weights: int, tensors: int) -> BitPlan:
     return BitPlan(
         weights={node.name: weights for node in layers if node.product is not None},
         outputs={name: tensors for node in layers for name in node.outputs},
-    )
-
-
-def made_up(net: Model) -> Distortions:
-    """Tables whose ranges are nobody's: from zero behind an activation that begins there, else around it."""
-    graph, ops = fused_graph(graph_of(net)), {node.name: node.op for node in graph_of(net).nodes}
-    same = tuple(0.0 for _ in BITS)
-    rows = []
-    for node in graph.nodes:
-        low = 0.0 if ops[node.whole[-1]] in ("Relu", "Clip") else -6.0
-        count = node.product.columns * node.product.depth * node.product.count if node.product is not None else 0
-        for name in node.outputs:
-            tensor = graph.tensors[name]
-            floats = tensor.dtype == "float32"
-            rows.append(
-                LayerBits(
-                    node=node.name,
-                    weight_elements=count if node.parameters else 0,
-                    weights=same if count and node.parameters else (),
-                    output=name,
-                    output_elements=tensor.elements,
-                    outputs=same if floats else (),
-                    limits=((low, 6.0),) * len(BITS) if floats else (),
-                )
-            )
-    inputs = tuple(
-        OutputBits(name=name, elements=graph.tensors[name].elements, errors=same, limits=((-3.0, 3.0),) * len(BITS))
-        for name in graph.inputs
-    )
-    return Distortions(
-        model=net.name,
-        fingerprint=net.fingerprint,
-        bits=BITS,
-        layers=tuple(rows),
-        inputs=inputs,
-        samples=0,
-        source="made up",
     )
 
 

@@ -70,6 +70,8 @@ def test_measured_losses_from_a_file(call: Call, tables: Path, tmp_path: Path) -
     ("more", "code", "said"),
     [
         (("--memory", "10B", "--private"), 5, "the smallest head, up to"),
+        (("--memory", "10kB", "--memory-of", "runtime", "--private"), 5, "do not fit 10 kB even at 2 bits"),
+        (("--memory-of", "process"), 2, "--memory-of is accelerator or runtime, not 'process'"),
         (("--max-distortion", "0", "--private", "--memory", "1000B"), 5, "no solution within a distortion of 0"),
         (("--max-loss", "0", "--private", "--memory", "1000B"), 5, "no solution within a loss of 0.00%"),
         (("--max-loss", "lots"), 2, "'lots' is no share of accuracy such as 1% or 0.01"),
