@@ -19,7 +19,7 @@ from isthmus.engine import Engine
 from isthmus.errors import BadFrame, Refused, Unreachable
 from isthmus.graph import INPUT
 from isthmus.run import Bounds, Server, connect_engine, serve
-from isthmus.run.sockets import MAGIC, Inbox, hang_up, send
+from isthmus.run.sockets import MAGIC, Inbox, be_patient, hang_up, send, send_now, send_rest
 
 
 def still_serves(engine: Engine, server: Server) -> bool:
@@ -144,6 +144,32 @@ def test_messages_come_out_of_a_socket_as_they_went_in(sent: list[bytes]) -> Non
             send(one, message)
         one.shutdown(socket.SHUT_WR)
         assert list(Inbox(other, 5000)) == sent
+
+
+@pytest.mark.parametrize("parts", [[b"x" * 3_000_000], [b"y" * 50_000] * 40])
+def test_a_message_goes_whole_however_short_the_patience(parts: list[bytes]) -> None:
+    """The peer begins to read long after it; what `send_now` left over is sent by `send_rest`."""
+    one, other = socket.socketpair()
+    with one, other:
+        be_patient(one, 0.001, socket.SO_SNDTIMEO)
+        other.settimeout(10.0)
+        rest = send_now(one, [parts])
+        assert len(rest) > 0, "a socket that holds megabytes tells nothing here"
+        gone: list[bool] = []
+
+        def go_on() -> None:
+            send_rest(one, rest)
+            send(one, *parts)
+            gone.append(True)
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        thread.join(0.05)
+        assert not gone
+        inbox = Inbox(other, 4_000_000)
+        assert [inbox.take(), inbox.take()] == [b"".join(parts)] * 2
+        thread.join(5.0)
+        assert gone
 
 
 def test_a_message_longer_than_allowed_is_not_read() -> None:

@@ -163,8 +163,8 @@ class Connection:
         return ticket
 
     def _sent_at_once(self, parcel: Parcel) -> bool:
-        """Sends from the thread of the request as far as the link takes it without waiting (on a fast link, all of
-        it: a thread switch less). False where something else is being sent, or must be sent by the other thread."""
+        """Sends from the thread of the request as far as the link takes it at once (on a fast link, all of it:
+        a thread switch less). False where something else is being sent, or must be sent by the other thread."""
         if self._pace is not None or not self._outbox.empty() or not self._sending.acquire(blocking=False):
             return False
         try:

@@ -68,25 +68,35 @@ def tune(peer: socket.socket) -> None:
                 peer.setsockopt(level, option, value)
 
 
-def be_patient(peer: socket.socket, seconds: float) -> None:
-    """So long a receive may wait from now on, where it waits; then it raises BlockingIOError. At least 1 µs: none would
-    be for ever."""
+def be_patient(peer: socket.socket, seconds: float, what: int = socket.SO_RCVTIMEO) -> None:
+    """So long a receive (or, with SO_SNDTIMEO, a send) may wait from now on, where it waits; then it raises
+    BlockingIOError. At least 1 µs: none would be for ever."""
     whole, rest = divmod(max(1, int(seconds * 1e6)), 1_000_000)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE.pack(whole, rest))
+    peer.setsockopt(socket.SOL_SOCKET, what, _PATIENCE.pack(whole, rest))
 
 
 def send(peer: socket.socket, *parts: Octets) -> None:
     """One message, given in parts, whole. Raises OSError when the peer is gone."""
     size = sum(map(len, parts))
     whole = [_LENGTH.pack(size), *parts]  # gathered by the system call, without a copy of ours
-    sent = peer.sendmsg(whole)
+    try:
+        sent = peer.sendmsg(whole)
+    except BlockingIOError:
+        sent = 0
     if sent < size + _LENGTH_BYTES:
-        peer.sendall(memoryview(b"".join(whole))[sent:])
+        send_rest(peer, memoryview(b"".join(whole))[sent:])
+
+
+def send_rest(peer: socket.socket, rest: memoryview) -> None:
+    """All of it, however long that takes and whatever the socket's patience. Raises OSError when the peer is gone."""
+    while rest:
+        with contextlib.suppress(BlockingIOError):
+            rest = rest[peer.send(rest) :]
 
 
 def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memoryview:
-    """As much of these messages as goes without waiting; the bytes that are left. Raises OSError when the peer is
-    gone."""
+    """As much of these messages as goes within the socket's patience; the bytes that are left. Raises OSError when the
+    peer is gone."""
     whole: list[Octets] = []
     total = 0
     for message in messages:
@@ -94,7 +104,7 @@ def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memor
         total += _LENGTH_BYTES + size
         whole += (_LENGTH.pack(size), *message)
     try:
-        sent = peer.sendmsg(whole, (), socket.MSG_DONTWAIT)
+        sent = peer.sendmsg(whole)
     except BlockingIOError:
         sent = 0
     return _NOTHING if sent == total else memoryview(b"".join(whole))[sent:]
