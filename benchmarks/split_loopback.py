@@ -9,7 +9,8 @@ medians:
 - `over_alone_ms`: the request, less head and tail run alone on the client's core right after it. What the target says,
   word for word; but it also holds the difference between two cores and two moments, of 90 ms of computing: on a machine
   that others use it moves by a millisecond either way, and `over_own_ms` tells more.
-- `over_call_ms`: as `over_own_ms`, for the whole call of `infer`: with the journal's line, and telling the chooser.
+- `over_call_ms`: as `over_own_ms`, for the whole call of `infer`: with looking at the inputs before the request begins,
+  and after its outputs are read what is learnt about the link, the journal's line, and telling the chooser.
 - `floor_ms`: the same payload through a bare TCP socket between two processes, there and four bytes back, again and
   again: everything stays in the caches and both processors stay awake.
 - `cold_floor_ms`: the same once after each head, as a request does it: the head has filled the caches with weights, and
