@@ -73,6 +73,8 @@ class Holding:
         nodes = [n for n in self._whole.nodes if any(self._index[part] in cut.head for part in n.whole)]
         if not nodes:
             return Held(0, 0, 0, 0)
+        if bits is None:
+            nodes = _shortcuts_first(self._whole, nodes)
         walk = _Walk(self._whole, nodes, self._layers(nodes, widths), widths)
         walk.load()
         walk.run()
@@ -85,6 +87,22 @@ class Holding:
 
     def _layers(self, nodes: Sequence[Node], bits: BitPlan) -> list[Layer]:
         return [Layer.of(self._whole, node, self._ops, bits, self._runtime) for node in nodes]
+
+
+def _shortcuts_first(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
+    """The order in which the engine runs them: a product that only goes into an addition, and reads what others read
+    too, comes before these, so that the others' last product can be added onto it."""
+    ordered = list(nodes)
+    for node in nodes:
+        if node.product is None or len(node.inputs) != 1 or len(graph.consumers[node.outputs[0]]) != 1:
+            continue
+        reader = graph.nodes[graph.consumers[node.outputs[0]][0]]
+        others = [graph.nodes[k].name for k in graph.consumers[node.inputs[0]]]
+        if reader.op == "Add" and len(others) > 1:
+            ordered.remove(node)
+            first = min((k for k, other in enumerate(ordered) if other.name in others), default=len(ordered))
+            ordered.insert(first, node)
+    return ordered
 
 
 @dataclass
@@ -114,6 +132,7 @@ class _Walk:
             if layer.kind == "view":
                 self._root[layer.node.outputs[0]] = self._of(layer.node.inputs[0])
         made = [t for node in self.layers for t in node.outputs]
+        self._maker = {name: layer for layer in self.found for name in layer.node.outputs}
         self._adding = {
             name: at
             for at, layer in enumerate(self.found)
@@ -152,6 +171,10 @@ class _Walk:
                 self._bury(name, at)
         for name in self._leaving:
             self._turned(name, len(self.layers), last=False)
+            maker = self._maker[name]
+            if maker.kind == "float" and len(self.graph.tensors[name].shape) == 4:  # out of the blocked layout
+                self._put(f"{name} plain", name)
+                self.arena.give([self._of(name)])
 
     def ends_bytes(self) -> int:
         """The input as it is given, and the numbers that levels which leave stand for; what leaves as it was computed
@@ -190,7 +213,7 @@ class _Walk:
         node = layer.node
         if layer.kind != "float" or len(node.outputs) != 1:
             return False
-        if node.op in ("Add", "Mul"):
+        if node.op in ("Add", "Mul") and not (node.op == "Mul" and self._blocked(node)):
             dying = [self._of(name) for name in node.inputs if self._last.get(self._of(name), at) <= at]
             held = [name for name in dying if self._alike(name, node.outputs[0]) and self.arena.holds(name)]
             if held:
@@ -207,6 +230,11 @@ class _Walk:
                 for name in map(self._of, self.layers[adding].inputs)
             )
         )
+
+    def _blocked(self, node: Node) -> bool:
+        """Whether it reads what a convolution with constant weights made: in a blocked layout, so a copy is made."""
+        makers = (self._maker.get(self._of(name)) for name in node.inputs)
+        return any(m is not None and m.weights > 0 and m.stored_bytes == FLOAT_BYTES for m in makers)
 
     def _alike(self, name: str, other: str) -> bool:
         return self.graph.tensors[name].bytes == self.graph.tensors[other].bytes

@@ -105,7 +105,7 @@ class RuntimeMemory(_Strict):
     As it is made: onnxruntime 1.31 on 64-bit Linux, fitted on ResNet-18, ResNet-56 and MobileNetV1 (`--fit` of
     benchmarks/held_memory.py)."""
 
-    session_bytes: NonNegativeInt = 30_000
+    session_bytes: NonNegativeInt = 2_000
     product_bytes: NonNegativeInt = 24_000
     other_bytes: NonNegativeInt = 10_000
     signed: bool = False
