@@ -20,8 +20,9 @@ over requests would flatter whoever is stuck, for he asks less often there; it i
 Asked: regret (mean over the clairvoyant's mean, both as they ran; `regret_priced` is over the clairvoyant's mean as
 priced) at most 5 %; gain over the best static plan at least 10 %; a decision within 50 µs; requests until the cut is
 right after a step at most 2; the mean of the same trace simulated within 10 % of the real one. What profile and
-simulation know of machines and link at that hour comes from a dozen requests before each cell. `lost_ms` says where the
-regret comes from.
+simulation know of machines and link at that hour comes from a dozen requests before each cell; what is simulated to be
+compared takes the machines as fast as they were meanwhile, in the requests of those that never change. `lost_ms` says
+where the regret comes from.
 
 A cell is a network and a set of traces, or a network and `steps`. Each takes less than four minutes and stands on its
 own, so that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that
@@ -151,9 +152,6 @@ def calibrated(device: Device, table: CostTable, rate_bps: float) -> tuple[Link,
     for name in ((INPUT, JPEG), split, (OUTPUT, "float32")):
         steps, _ = device.play("calibration", constant, plain, choice=name)
         found[name] = [s for s in steps if s.t_s >= LEAD_S]
-    rows = {name: row_of(table, name) for name in found}
-    here = [s.seconds.local / table.device_s[rows[OUTPUT, "float32"]] for s in found[OUTPUT, "float32"]]
-    there = [(s.seconds.tail + s.seconds.decode) / table.server_s[rows[INPUT, JPEG]] for s in found[INPUT, JPEG]]
     sent = [*found[INPUT, JPEG], *found[split]]
     rtt_s = float(np.median([s.evidence.rtt_s for s in sent if s.evidence.rtt_s is not None]))
     fixed = [
@@ -162,7 +160,17 @@ def calibrated(device: Device, table: CostTable, rate_bps: float) -> tuple[Link,
         for s in sent
     ]  # fmt: skip
     link = replace(plain, rtt_s=rtt_s, fixed_s=max(0.0, float(np.median(fixed))))
-    return link, float(np.median(here)), float(np.median(there))
+    return link, *speeds(table, found[OUTPUT, "float32"], found[INPUT, JPEG])
+
+
+def speeds(table: CostTable, alone: Sequence[Step], sent: Sequence[Step]) -> tuple[float, float]:
+    """How many times as long as their profiles say device and server took, in requests that ran all on the device and
+    in others that the server got as JPEG."""
+    device_s = table.device_s[row_of(table, (OUTPUT, "float32"))]
+    server_s = table.server_s[row_of(table, (INPUT, JPEG))]
+    here = np.median([s.seconds.local / device_s for s in alone])
+    there = np.median([(s.seconds.tail + s.seconds.decode) / server_s for s in sent])
+    return float(here), float(there)
 
 
 def row_of(table: CostTable, name: Name) -> int:
@@ -196,40 +204,40 @@ def cell(device: Device, bundle: Bundle, world: World, link: Link, trace: Trace)
     world = replace(world, up=trace.scaled(device.net.goodput))
     asked = Requests(until_s=trace.duration_s, every_s=settings.every_s)
     fixed = policies(bundle, table, world, asked)
-    expected = {name: simulated(world, asked, Fixed(choice(row))) for name, row in fixed.items()}
-    expected["dynamic"] = simulated(world, asked, TableChooser(replace(table, link=link), Habits()))
+    before = {name: simulated(world, asked, Fixed(choice(row))) for name, row in fixed.items()}
+    third = LEAD_S + settings.seconds / 3
+    until_s = {name: third if s > HOPELESS * min(before.values()) else trace.duration_s for name, s in before.items()}
     orders: dict[str, dict[str, Any]] = {"dynamic": {}, "clairvoyant": foreseen(world, trace.duration_s)}
     orders |= {name: {"choice": row} for name, row in fixed.items()}
-    hopeless = HOPELESS * min(expected[name] for name in fixed)
-    third = LEAD_S + settings.seconds / 3
-    short = {name for name in fixed if expected[name] > hopeless}
-    for name in short:
-        expected[name] = simulated(world, replace(asked, until_s=third), Fixed(choice(fixed[name])))
     replays: dict[str, list[Replay]] = {name: [] for name in orders}
     told: list[dict[str, float]] = []
     for name in in_turns(list(fixed), settings.rounds):
-        shown = trace.part(0, third) if name in short else trace
+        shown = trace.part(0, until_s.get(name, trace.duration_s))
         file = f"{name.replace('/', '_').replace(':', '_')}_{len(replays[name])}"
         found, decisions = device.play(file, shown, link, **orders[name])
+        if name in fixed and sum(s.cut != fixed[name][0] for s in found) > len(found) / 10:
+            raise SystemExit(f"{name} was not what ran: {next(s.trouble for s in found if s.trouble)}")
         replays[name].append((found, shown.duration_s))
         told += [decisions] if name == "dynamic" else []
+    slow, load = speeds(table, replays["device"][0][0], replays["server/jpeg"][0][0])
+    world = replace(world, device_load=Load.constant(slow), load=Load.constant(load))
+    expected = {
+        name: simulated(world, replace(asked, until_s=until_s[name]), Fixed(choice(row))) for name, row in fixed.items()
+    }
+    expected["dynamic"] = simulated(world, asked, TableChooser(replace(table, link=link), Habits()))
     expected["clairvoyant"] = priced(world, replays["clairvoyant"])
     rows = {
         name: {
             **summed(replays[name], expected[name], table),
             "codec": fixed.get(name, ("", ""))[1],
-            "whole_part": name not in short,
+            "whole_part": until_s.get(name) != third,
         }
         for name in orders
     }
     decision = {key: float(np.median([one[key] for one in told])) for key in told[0]}
+    found_then = {"device_then": slow, "server_then": load, "decision_us": decision, "policies": rows}
     causes = lost(replays["dynamic"], replays["clairvoyant"])
-    return {
-        "policies": rows,
-        "decision_us": decision,
-        "lost_ms": causes,
-        **judged(rows, priced(world, replays["dynamic"])),
-    }
+    return {**found_then, "lost_ms": causes, **judged(rows, priced(world, replays["dynamic"]))}
 
 
 def foreseen(world: World, until_s: float) -> dict[str, Any]:
