@@ -7,11 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.graph import INPUT, OUTPUT
-from isthmus.plan.solution import Solution
+from isthmus.plan.solution import Solution, few_of
 from isthmus.plan.types import Plan
 from isthmus.units import show_bytes, show_seconds
-
-MOST_ROWS = 24
 
 
 def solutions_view(plan: Plan) -> RenderableType:
@@ -34,10 +32,7 @@ def solutions_view(plan: Plan) -> RenderableType:
 
 def _shown(plan: Plan) -> list[Solution]:
     """The front and the baselines; of a long front every so many, the plan's own among them."""
-    front = [s for s in plan.solutions if s.front and s.planner == plan.planner]
-    if len(front) > MOST_ROWS:
-        step = len(front) / MOST_ROWS
-        front = [s for k, s in enumerate(front) if int(k / step) != int((k - 1) / step) or s.bits == plan.bits]
+    front = few_of([s for s in plan.solutions if s.front and s.planner == plan.planner], plan.bits)
     others = [s for s in plan.solutions if s.planner != plan.planner]
     return sorted([*front, *others], key=lambda s: s.total_s)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from isthmus.quant.types import BitPlan
 
+MOST_ROWS = 24
+"""Solutions in a table."""
 MemoryOf: TypeAlias = Literal["accelerator", "runtime"]
 """Which memory a limit is meant for: that of a machine made for few bits, which keeps every number at its own width, or
 what a process holds that runs the part in onnxruntime (`isthmus.plan.held`)."""
@@ -76,3 +79,11 @@ class Solution(BaseModel):
         if memory_of == "runtime" and self.held_bytes is not None:
             return self.held_bytes
         return self.memory_bytes
+
+
+def few_of(front: Sequence[Solution], own: BitPlan | None) -> list[Solution]:
+    """What of a front is shown: all, or every so many, and those with the plan's own widths."""
+    if len(front) <= MOST_ROWS:
+        return list(front)
+    step = len(front) / MOST_ROWS
+    return [s for k, s in enumerate(front) if int(k / step) != int((k - 1) / step) or s.bits == own]

@@ -20,7 +20,7 @@ from isthmus.graph import cut_at
 from isthmus.plan.choose import Priced, plan_for, priced_option, why_of
 from isthmus.plan.held import Holding
 from isthmus.plan.joint import Joint, joint
-from isthmus.plan.solution import Solution
+from isthmus.plan.solution import Solution, few_of
 from isthmus.plan.splits import at_bits
 from isthmus.plan.types import Plan, Problem
 from isthmus.units import show_bytes, show_seconds
@@ -91,13 +91,14 @@ def _by_cut(true: Sequence[Solution]) -> list[Solution]:
 
 def _shown(problem: Problem, every: Sequence[Solution], best: Solution) -> Iterator[Solution]:
     """All of them; the widths, which are long, of the front and of the plan's own only, and what a process holds for
-    these, where a device that runs processes is planned for."""
+    what a table shows of these, where a device that runs processes is planned for."""
     runs = problem.machines[problem.home].profile.machine.kind == "measured"
     holding = Holding.at_home(problem) if runs or problem.limits.memory_of == "runtime" else None
+    told = {id(s) for s in (best, *few_of([s for s in every if s.front], best.bits))}
     for solution in every:
         if not (solution.front or solution is best):
             yield solution.model_copy(update={"bits": None})
-        elif holding is None or solution.bits is None or solution.held_bytes is not None:
+        elif holding is None or id(solution) not in told or solution.bits is None or solution.held_bytes is not None:
             yield solution
         else:
             held = holding.of(cut_at(problem.graph, solution.cut), solution.bits).total_bytes
