@@ -218,7 +218,9 @@ def test_after_a_failure_one_strange_probe_is_not_enough() -> None:
     """The link fell to 0.5 Mbit/s: the first probe says so but may be a stall, the second settles it."""
     chooser = settled(100e6)
     chooser.observe(step(5, trouble="late", total=0.2))
+    assert chooser.probe_bytes(5.3) > 0
     chooser.observe(step(5.3, probe=True, up_bps=0.5e6, total=0.1))
+    assert chooser.probe_bytes(5.41) > 0  # at once
     assert chooser.choose(5.5).cut == OUTPUT
     chooser.observe(step(5.6, probe=True, up_bps=0.5e6, total=0.1))
     assert chooser.choose(5.8).cut == OUTPUT

@@ -31,6 +31,15 @@ class Line:
         pass
 
 
+class Probing(Line):
+    """One that carries probes."""
+
+    def probe(self, size_bytes: int, rate_bps: float | None) -> Any:
+        arrival = Arrival(bytes_after_first=8_500, seconds=0.01, bytes=size_bytes)
+        frame = unpack(pack(Kind.PROBED, 1, arrival.SerializeToString()), 1 << 10)
+        return SimpleNamespace(wait=lambda _: Heard(frame, 1.0))
+
+
 def watched() -> tuple[Keeper, list[float]]:
     """A keeper, and when it looked."""
     looked: list[float] = []
@@ -74,18 +83,31 @@ def test_a_probe_that_came_back_is_followed_by_another_look(monkeypatch: pytest.
     monkeypatch.setattr(keeper_module, "TICK_S", 60.0)
     sizes = iter([9_000, 9_000])
     told: list[Probed] = []
-
-    class Probing(Line):
-        def probe(self, size_bytes: int, rate_bps: float | None) -> Any:
-            arrival = Arrival(bytes_after_first=8_500, seconds=0.01, bytes=size_bytes)
-            frame = unpack(pack(Kind.PROBED, 1, arrival.SerializeToString()), 1 << 10)
-            return SimpleNamespace(wait=lambda _: Heard(frame, 1.0))
-
     line: Any = Probing()
     keeper = Keeper(lambda: line, clock=time.monotonic, wanted=lambda _: next(sizes, 0), probed=told.append)
     try:
         assert until(lambda: len(told) == 2)
         assert told[1].up_bps == pytest.approx(8 * 8_500 / 0.01)
+    finally:
+        keeper.close()
+
+
+def test_while_the_device_computes_probes_go_in_pairs_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one settles what the first told; more would take the device's core."""
+    monkeypatch.setattr(keeper_module, "TICK_S", 0.01)
+    monkeypatch.setattr(keeper_module, "COMPUTING_S", 60.0)
+    told: list[Probed] = []
+    line: Any = Probing()
+    size = 0
+    keeper = Keeper(lambda: line, clock=time.monotonic, wanted=lambda _: size, probed=told.append)
+    try:
+        assert until(lambda: keeper.line() is not None)
+        with keeper.computing():
+            size = 9_000
+            keeper._looked_s = float("-inf")  # the 0.3 s are over
+            assert until(lambda: len(told) == 2)
+            time.sleep(0.1)
+            assert len(told) == 2
     finally:
         keeper.close()
 

@@ -158,8 +158,8 @@ def test_probes_come_back_between_requests_and_tell_the_truth() -> None:
     chooser = Curious(OUTPUT, 12_500)  # 100 ms of link each
     played = play(world, chooser, Requests(count=10))
     probes = [s for s in chooser.told if s.kind == "probe"]
-    assert len(probes) == 4  # in 1.2 s: the device computes, and is asked every 0.3 s
-    assert played.probes == 5  # the last is not back yet
+    assert len(probes) == 8  # in 1.2 s: the device computes, and is asked every 0.3 s, and once more after a probe
+    assert played.probes == 9  # the last is not back yet
     assert probes[0].evidence.up_bps == pytest.approx(1e6)
     assert probes[0].seconds.total == pytest.approx(0.105)
     ends = [s.t_s + s.seconds.total for s in chooser.told]

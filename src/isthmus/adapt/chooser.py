@@ -280,7 +280,7 @@ class TableChooser:
         parts of four sets: 1.8 % above the clairvoyant instead of 2.1)."""
         habits, link = self.habits, self._bandwidth
         if self._unsure():
-            return 0.0 if self._told_since_asked and not self._health.down else self._health.probe_gap_s
+            return 0.0 if self._told_since_asked and self.in_doubt else self._health.probe_gap_s
         gap_s = habits.probe_every_s * min(1.0, max(1.0, link.seen) / SETTLED)
         if habits.probe_share and link.last_s is not None and self._chosen_s > link.last_s:
             idle = self._size.whole is not None and self._size.current == self._size.whole

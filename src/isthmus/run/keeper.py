@@ -63,6 +63,8 @@ class Keeper:
         self._looked_s = -math.inf
         self._missed = False
         """Whether nobody looked if a probe is wanted, for a request was under way."""
+        self._again = False
+        """Whether a probe has just come back, and one more look is free."""
         self._wake, self._tried, self._usable = threading.Event(), threading.Event(), threading.Event()
         self._closed = False
         self.rate_bps: float | None = None
@@ -210,14 +212,17 @@ class Keeper:
             self._up(self._connection)
 
     def _idle(self, now: float) -> None:
-        connection = self._connection
-        self._missed = self._under_way > 0 or (self._computing > 0 and now < self._looked_s + COMPUTING_S)
+        connection, again = self._connection, self._again
+        busy = self._computing > 0 and not again and now < self._looked_s + COMPUTING_S
+        self._missed, self._again = self._under_way > 0 or busy, False
         if connection is None or self._missed:
             return
-        self._looked_s = now
+        if not again:
+            self._looked_s = now
         size = self._wanted(now)
         if size > 0:
             self._probe(connection, size)
+            self._again = not again  # two in a row at most, where the device computes without a pause
         elif now - self._last_ping_s >= PING_EVERY_S:
             self._ping(connection)
 

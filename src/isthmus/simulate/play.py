@@ -1,8 +1,8 @@
 """A chooser plays in a world: the same code that decides for the live client, told what it would be told.
 
 As the live client: one request at a time; probes only while nothing is on its way to the server, looked for ten times
-a second, and at the end of a request during which that was missed; the first answer that is missed makes everything run
-on the device until the server shows itself again.
+a second, at the end of a request during which that was missed, and when a probe is back; the first answer that is
+missed makes everything run on the device until the server shows itself again.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class _Player:
         self._ids = 0
         self._look_s = 0.0
         self._looked_s = -math.inf
+        self._again = False
         self._probe: _Probe | None = None
         self._up_free_s = 0.0
         self._blocked_s = -math.inf
@@ -99,17 +100,19 @@ class _Player:
     def idle(self, until_s: float, apart_s: float = 0.0) -> None:
         """Nothing is on its way until then: probes may be sent, and come back. `apart_s`: the device computes, and
         nobody looks whether a probe is wanted sooner after the last look than that, but at the end."""
-        while (now_s := max(self._look_s, self._looked_s + apart_s)) < until_s:
+        while (now_s := max(self._look_s, -math.inf if self._again else self._looked_s + apart_s)) < until_s:
+            again, self._again = self._again, False
             self._look_s = now_s + TICK_S
             if now_s < self._blocked_s:
                 self._look_s = min(self._look_s, self._blocked_s)
-            else:
+            elif not again:
                 self._looked_s = now_s
             self._deliver(now_s)
             if self._probe is None and now_s >= self._blocked_s:
                 size = self._chooser.probe_bytes(now_s)
                 if size > 0:
                     self._send_probe(now_s, size)
+                    self._again = not again
         if apart_s:
             self._skip(until_s)
         self._deliver(until_s)
