@@ -135,7 +135,7 @@ def float_head(file: Path, cut_id: str) -> int:
         engine = Engine.open(model, cuts="none")
         return lambda: engine.head(cut_id, inputs)
 
-    return measured(load, inputs)
+    return measured(load, inputs, part=False)
 
 
 def cuts_of(graph: Graph) -> list[str]:

@@ -79,6 +79,20 @@ def test_blocks_that_are_given_back_grow_together() -> None:
     assert arena.high_bytes == 4096, "a gap at the end is where a larger block begins"
 
 
+def test_regions_of_their_own_are_never_joined() -> None:
+    arena = Arena(joined=False)
+    for name in "abc":
+        arena.take(name, 1024)
+    arena.give("abc")
+    arena.take("d", 2048)
+    assert arena.high_bytes == 3 * 1024 + 2048
+    arena.take("e", 768)  # more than half of a free region: all of it
+    assert arena.used_bytes == 2048 + 1024
+    arena.take("f", 512)
+    arena.take("g", 512)  # the other half
+    assert (arena.used_bytes, arena.high_bytes) == (2048 + 2 * 1024, 3 * 1024 + 2048)
+
+
 def test_a_block_keeps_its_place_under_another_name() -> None:
     arena = Arena()
     arena.take("a", 512)

@@ -188,7 +188,7 @@ def _optimised(file: Path, folder: Path) -> dict[str, Any]:
     model = externalise(head.model.proto, folder / _GIVEN).SerializeToString()
     del head
     give_back()
-    optimise(model, folder / _CORE)
+    optimise(model, folder / _CORE, part=True)
     core = onnx.load(folder / _CORE, load_external_data=False)
     made_late(core.graph)
     onnx.save_model(core, folder / _CORE)

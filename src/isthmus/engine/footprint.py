@@ -23,7 +23,7 @@ from onnx import TensorProto, helper
 from isthmus.codec.types import Array
 from isthmus.engine.few_bits import ready_part
 from isthmus.engine.heap import give_back
-from isthmus.engine.sessions import plain_session
+from isthmus.engine.sessions import finished_session, plain_session
 from isthmus.engine.store import default_folder
 from isthmus.errors import BadInput
 from isthmus.model.onnx_file import model_from_proto
@@ -49,10 +49,10 @@ def held_bytes(part: Path, shapes: Path, threads: int = 1) -> int | None:
     return int(json.loads(done.stdout)["held_bytes"])
 
 
-def measured(load: Callable[[], Callable[[], object]], inputs: Mapping[str, Array]) -> int:
+def measured(load: Callable[[], Callable[[], object]], inputs: Mapping[str, Array], *, part: bool = True) -> int:
     """Bytes that this process needs more at most while `load()` makes what runs and that runs on `inputs`, theirs
     among them (see above). To be called once in a process, with little else in it."""
-    warm_up()
+    warm_up(part=part)
     _code_kilobytes()
     gc.collect()
     give_back()
@@ -79,13 +79,17 @@ def _measure(part: Path, shapes: Path, threads: int) -> int:
     return measured(load, inputs)
 
 
-def warm_up() -> None:
+def warm_up(*, part: bool) -> None:
     """A network of one node: what comes with the runtime is there from here on."""
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "one", ends[:1], ends[1:])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     model = model_from_proto(proto, "one", copy=False)
-    session = plain_session(model.proto.SerializeToString(), default_folder(), 1)
+    made = model.proto.SerializeToString()
+    if part:
+        session = finished_session(made, default_folder(), 1, prepack=True, in_order=True)
+    else:
+        session = plain_session(made, default_folder(), 1)
     session.run(None, model.random_inputs(1))
 
 

@@ -18,7 +18,12 @@ GRAIN_BYTES = 256
 
 @dataclass
 class Arena:
-    """One region without an end. `high_bytes`: how much of it was ever in use; `used_bytes`: how much is now."""
+    """One region without an end. `high_bytes`: how much of it was ever in use; `used_bytes`: how much is now.
+
+    `joined` false: a region of its own for every block that no free one holds, which never grow together, and blocks
+    are split only where at least half is left; `high_bytes` is the sum of the regions."""
+
+    joined: bool = True
 
     high_bytes: int = 0
     used_bytes: int = 0
@@ -36,8 +41,12 @@ class Arena:
         if fitting:
             have, start = min(fitting)
             self._drop(start)
+            size = size if self.joined or have >= 2 * size else have
             if have > size:
                 self._add(start + size, have - size)
+        elif not self.joined:
+            start = 2 * self.high_bytes  # no region begins where another ends
+            self.high_bytes += size
         else:
             start = self.high_bytes
             if self._starts and self._starts[-1] + self._free[self._starts[-1]] == start:

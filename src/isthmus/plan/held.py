@@ -75,7 +75,8 @@ class Holding:
             return Held(0, 0, 0, 0)
         if bits is None:
             nodes = _shortcuts_first(self._whole, nodes)
-        walk = _Walk(self._whole, nodes, self._layers(nodes, widths), widths)
+        arena = Arena(joined=bits is not None)  # `isthmus.engine.sessions` tells why
+        walk = _Walk(self._whole, nodes, self._layers(nodes, widths), widths, arena)
         walk.load()
         walk.run()
         session = sum(layer.session_bytes(self._runtime) for layer in walk.found)
