@@ -2,7 +2,7 @@
 
 An order is one JSON line on standard input: `{"table": {...}, "policy": ..., "start_s": ..., ...}` (`Order`); the
 answer is one on standard output. Requests start at fixed moments after `start_s` (or when the one before has ended);
-both processes read the same monotonic clock. Under a processor quota it is wrapped by whoever starts it.
+both processes read the same monotonic clock. It is as slow as the bundle's device profile declares it.
 """
 
 from __future__ import annotations
