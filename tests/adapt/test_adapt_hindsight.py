@@ -73,29 +73,27 @@ def test_who_lost_by_sending_less_stays_but_for_a_fall() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_lost_is_the_sum_over_all_requests_faded(seed: int) -> None:
-    """Against adding up the whole history afresh, for whoever leads now."""
+    """Against adding up the whole history afresh."""
     rng, guard = random.Random(seed), Hindsight(BYTES)
-    history: list[tuple[np.ndarray, float, int]] = []
+    fixed: list[np.ndarray] = []
+    lost: list[tuple[float, float]] = []
     leaders = set()
     for number in range(60):
         seconds = np.array([rng.uniform(0.1, 0.3), rng.uniform(0.02, 0.1) if number < 20 else 0.3, 0.12])
         row = rng.randrange(3)
-        took_s = float(seconds[row]) + rng.uniform(0.0, 0.2)
-        history.append((seconds, took_s, row))
+        took_s = seconds[row] + rng.uniform(0.0, 0.2)
+        weights = [(1 - 1 / MEMORY) ** k for k in range(len(fixed))][::-1]
+        if fixed:
+            sums = np.array(weights) @ np.array(fixed)
+            best = int(np.argmin(sums))
+            leaders.add(best)
+            above = (took_s - seconds[best]) / (sums[best] / sum(weights))
+            lost.append((above * (BYTES[row] > BYTES[best]), above * (BYTES[row] < BYTES[best])))
+        fixed.append(seconds)
         guard.settle(seconds, took_s, row, row)
-        faded = [(1 - 1 / MEMORY) ** k for k in reversed(range(len(history)))]
-        fixed = sum((w * one[0] for w, one in zip(faded, history, strict=True)), np.zeros(3))
-        best = int(np.argmin(fixed))
-        leaders.add(best)
-        assert guard.leader == best
-        for side in guard.sides:
-            mine = [
-                (w, s, t)
-                for w, (s, t, r) in zip(faded, history, strict=True)
-                if side.sign * (BYTES[r] - BYTES[best]) > 0
-            ]
-            lost_s = sum(w * (t - s[best]) for w, s, t in mine)
-            assert side.lost == pytest.approx(lost_s / (fixed[best] / sum(faded)))
+        for k, side in enumerate(guard.sides):
+            faded = sum(w * one[k] for w, one in zip(weights[-len(lost) :] if lost else (), lost, strict=True))
+            assert side.lost == pytest.approx(faded)
     assert len(leaders) > 1, "the case is easy: the leader never changed"
 
 

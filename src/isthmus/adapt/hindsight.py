@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 MEMORY = 150.0
 """Requests after which what is old counts a third."""
-FADE = 1 - 1 / MEMORY
 ALLOWED = 0.3
 """Requests' worth of time that may be lost by sending more than the best choice that never changes, or less. A late
 answer costs half a request: 90 s with a request every 0.73 s are to end within 1 %, that is, within 1.2 requests."""
@@ -33,7 +32,7 @@ class Hindsight:
     >>> for _ in range(3):
     ...     guard.settle(np.array([0.4, 0.14, 0.1]), took_s=0.14, row=1, free=1)
     >>> every = np.arange(3)
-    >>> [guard.rows(np.array(worth_s), every).tolist() for worth_s in ([0.09, 0.085, 0.1], [0.09, 0.01, 0.7])]
+    >>> [guard.rows(np.array(worth_s), every).tolist() for worth_s in ([0.09, 0.085, 0.1], [0.09, 0.01, 0.4])]
     [[2], [0, 1, 2]]
     """
 
@@ -43,64 +42,59 @@ class Hindsight:
         self._count = 0.0
         self.leader: int | None = None
         """the best choice that never changes, of the requests so far; None before the first"""
-        self.sides = _Side(1, crossing_bytes), _Side(-1, crossing_bytes)
+        self.sides = _Side(1), _Side(-1)
         """those that put more on the link than the leader does, and those that put less"""
 
     def settle(self, fixed_s: NDArray[np.float64], took_s: float, row: int, free: int) -> None:
         """One request, afterwards: the seconds that every choice would have taken; what was taken, by which choice, and
         which it would have been had nothing been held back."""
-        self._fixed_s = FADE * self._fixed_s + fixed_s
-        self._count = FADE * self._count + 1
+        if self.leader is not None:
+            unit_s = float(self._fixed_s[self.leader]) / self._count
+            leaders = float(fixed_s[self.leader])
+            for side in self.sides:
+                lost_s = took_s - leaders if side.has(self._off(row)) else 0.0
+                forgone_s = leaders - float(fixed_s[free]) if side.has(self._off(free)) else 0.0
+                side.settle(lost_s / unit_s, forgone_s / unit_s)
+        fade = 1 - 1 / MEMORY
+        self._fixed_s = fade * self._fixed_s + fixed_s
+        self._count = fade * self._count + 1
         self.leader = int(np.argmin(self._fixed_s))
-        for side in self.sides:
-            side.settle(took_s - fixed_s, row)
-            side.weigh(self.leader, float(fixed_s[self.leader] - fixed_s[free]), free, self._unit_s)
 
     def rows(self, worth_s: NDArray[np.float64], among: NDArray[np.intp]) -> NDArray[np.intp]:
         """Those to choose among, of some that come into question, at what each is forecast to be worth."""
         if self.leader is None:
             return among
+        unit_s = float(self._fixed_s[self.leader]) / self._count
         for side in self.sides:
             if side.careful:
-                off = side.of(self.leader)[among]
+                off = np.sign(self._bytes[among] - self._bytes[self.leader]) == side.sign
                 if off.any() and not off.all():
                     gain_s = float(worth_s[among[~off]].min() - worth_s[among[off]].min())
-                    among = among if side.worth_it(gain_s / self._unit_s) else among[~off]
+                    among = among if side.worth_it(gain_s / unit_s) else among[~off]
         return among
 
-    @property
-    def _unit_s(self) -> float:
-        """What a request takes with the leader, on average."""
+    def _off(self, row: int) -> float:
         assert self.leader is not None
-        return float(self._fixed_s[self.leader]) / self._count
+        return float(self._bytes[row] - self._bytes[self.leader])
 
 
 class _Side:
-    """What is lost, in requests, by choices that put more on the link than the leader (sign 1), or less (-1)."""
+    """What is lost on one side of the leader, in requests."""
 
-    def __init__(self, sign: int, crossing_bytes: NDArray[np.float64]) -> None:
+    def __init__(self, sign: int) -> None:
         self.sign = sign
-        self._bytes = sign * crossing_bytes
-        self._above_s = np.zeros(len(crossing_bytes))
-        """seconds taken above every choice, by those on this side of it: whoever leads, it is known what was lost"""
         self.lost = self._forgone = 0.0
         self.careful = False
 
-    def of(self, row: int) -> NDArray[np.bool_]:
-        """The choices on this side of one."""
-        found: NDArray[np.bool_] = self._bytes > self._bytes[row]
-        return found
+    def has(self, off_bytes: float) -> bool:
+        """Is a choice that puts so much more on the link than the leader on this side?"""
+        return off_bytes * self.sign > 0
 
-    def settle(self, above_s: NDArray[np.float64], row: int) -> None:
-        """One request by this row: seconds above what every choice would have taken."""
-        self._above_s = FADE * self._above_s + np.where(self._bytes[row] > self._bytes, above_s, 0.0)
-
-    def weigh(self, leader: int, gain_s: float, free: int, unit_s: float) -> None:
-        """Is it time for caution, or for no more of it? gain_s: the free choice's, over the leader."""
-        self.lost = float(self._above_s[leader]) / unit_s
+    def settle(self, lost: float, forgone: float) -> None:
+        """One request: what it cost more than the leader's, what that would have cost more than the free choice."""
+        self.lost = (1 - 1 / MEMORY) * self.lost + lost
         if self.careful:
-            if self._bytes[free] > self._bytes[leader]:
-                self._forgone = max(0.0, self._forgone + gain_s / unit_s)
+            self._forgone = max(0.0, self._forgone + forgone)
             self.careful = self.lost >= ALLOWED / 2 and not self.worth_it(0.0)
         elif self.lost > ALLOWED:
             self.careful, self._forgone = True, 0.0
