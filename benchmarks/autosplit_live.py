@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=500, help="to judge by, where there are labels; 0: nothing")
     parser.add_argument("--keep", type=Path, help="folder for all files; those there are used again")
     parser.add_argument("--prepare", action="store_true", help="only what comes before the race, into --keep")
-    parser.add_argument("--runs", type=int, default=6, help="runs of every part in a profile")
+    parser.add_argument("--runs", type=int, default=9, help="runs of every part in a profile")
     asked = parser.parse_args()
     network = NETWORKS[asked.network]
     network = replace(
