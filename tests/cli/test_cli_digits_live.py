@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,17 @@ import pytest
 from cli_rig import Serving
 from conftest import Call
 
-from isthmus.adapt import EachRequest, Habits, TableChooser
+from isthmus.adapt import EachRequest
 from isthmus.bundle import open_bundle
 from isthmus.errors import NoPlan
 from isthmus.graph import OUTPUT
 from isthmus.link import Trace
 from isthmus.link.shape import ShapedLink
 from isthmus.model import digits_test
-from isthmus.record import Lateness, read_journal
-from isthmus.session import connect, ready, right_sized_choice, right_sizing_of, table_of
+from isthmus.record import Lateness, Step, read_journal
+from isthmus.session import connect, each_chooser_of, ready, right_sized_choice, right_sizing_of
+
+FALLS_S = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -86,27 +88,31 @@ def test_edgent_plans_anew_for_every_request(call: Call, bundle: Path, address: 
 
 def test_a_link_that_falls_brings_the_work_home(bundle: Path, address: str) -> None:
     """Live, over a link that falls from 8 Mbit/s to 4 kbit/s: a picture of 256 bytes shows no rate, how long it takes
-    does; the device, slow as it is said to be, is sooner done then. Without probes: one of 12,500 bytes that happens to
-    be under way when the link falls lies in everybody's way for 25 s."""
+    does, and a probe that lies in its way for 25 s tells as much; the device, slow as it is said to be, is sooner done
+    then. No request is a surprise by itself: any may be late on a busy machine."""
     here = ready(bundle, slowdown=1)
-    watch = TableChooser(table_of(here.bundle), Habits(deadline_s=0.08, probe_bytes=0))
-    chooser = EachRequest.of(right_sizing_of(here.bundle, within_s=0.08), watch)
+    chooser = each_chooser_of(here.bundle, within_s=0.08)
+    assert isinstance(chooser, EachRequest)
     images, _ = digits_test()
     name = here.engine.model.inputs[0].name
-    falling = Trace.of([0, 1.0], [8e6, 4e3], duration_s=600)
+    falling = Trace.of([0, FALLS_S], [8e6, 4e3], duration_s=600)
+    steps: list[Step] = []
     with (
         ShapedLink(address, falling, down="8Mbit", delay_s=0.002) as link,
         connect(here, link.address, chooser=chooser, deadline_s=5.0) as session,
     ):
         session.wait_connected(10)
-        first = step = session.infer({name: images[:1]}).step
-        for _ in range(5000):
-            if step.ran == "device" and not step.trouble:
-                break
-            step = session.infer({name: images[:1]}).step
-    assert (first.exit, first.ran) == ("exit3", "server")
-    assert (step.cut, step.trouble) == (OUTPUT, "")
-    assert (step.estimate_bps or 0) < 1e5
+        while not steps or (steps[-1].t_s < 60 and not _at_home(steps)):
+            steps.append(session.infer({name: images[:1]}).step)
+    before = [step.ran == "server" for step in steps if step.t_s < FALLS_S - 1]
+    assert np.mean(before) > 0.5
+    assert _at_home(steps)
+
+
+def _at_home(steps: Sequence[Step]) -> bool:
+    """The last ten requests were meant for the device, long after the fall."""
+    last = steps[-10:]
+    return last[0].t_s > FALLS_S and all((step.cut, step.asked) == (OUTPUT, "") for step in last)
 
 
 def test_a_promise_for_the_next_run_is_made_from_the_journal_of_this_one(
