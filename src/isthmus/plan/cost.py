@@ -30,9 +30,13 @@ from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, Tensor, cut_at, cut_of
 from isthmus.link.types import Link
 from isthmus.plan.types import Cost, CostRow, Problem
+from isthmus.quant import ChannelClip
 
 RAW = "float32"
 """The codec that changes nothing; what does not travel is written with it too."""
+
+_ANY_CLIP = ChannelClip(mean=(0.0,), std=(1.0,), low=(-1.0,), high=(1.0,))
+"""How many bytes are written does not hang on which limits both ends know."""
 
 Side = Literal["device", "server"]
 
@@ -46,16 +50,18 @@ class Parcel(NamedTuple):
     tensor: Tensor
     coded: bool
 
-    def bytes(self, codec: str) -> int:
-        """Bytes on the wire."""
-        count = self.written(codec)
+    def bytes(self, codec: str, *, levels: bool = False) -> int:
+        """Bytes on the wire; `levels`: of a quantiser that the receiver knows, so that no range is sent."""
+        count = self.written(codec, levels=levels)
         if count is None:
             raise BadInput(f"{codec} cannot write {self.tensor.name}, a tensor of shape {self.tensor.shape}")
         return count
 
-    def written(self, codec: str) -> int | None:
+    def written(self, codec: str, *, levels: bool = False) -> int | None:
         """The same, None where the codec cannot write the tensor."""
-        return written_bytes(codec, self.tensor.shape, self.tensor.itemsize) if self.coded else self.tensor.bytes
+        if not self.coded:
+            return self.tensor.bytes
+        return written_bytes(codec, self.tensor.shape, self.tensor.itemsize, levels=levels)
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,8 @@ def parts(problem: Problem, cuts: Sequence[Cut], codec: str) -> Parts:
     compute = tuple(m.part_s(edges[k], edges[k + 1]) for k, m in enumerate(machines))
     coding = [0.0] * len(machines)
     up_bytes, down_bytes = [], []
+    narrow = problem.machines[problem.home].bits
+    levels = {} if narrow is None else narrow.outputs
     for j, cut in enumerate(cuts):
         carried = traffic(graph, cut, forward_is_up=problem.home <= j)
         for up, load in ((True, carried.up), (False, carried.down)):
@@ -124,7 +132,8 @@ def parts(problem: Problem, cuts: Sequence[Cut], codec: str) -> Parts:
                 for machine, seconds in coding_s(problem, j, parcel, codec, up=up):
                     coding[machine] += seconds
         measured = _measured_bytes(problem, cut, codec) if carried.up and problem.home <= j else None
-        up_bytes.append(sum(p.bytes(codec) for p in carried.up) if measured is None else measured)
+        made = sum(p.bytes(codec, levels=p.tensor.name in levels) for p in carried.up) if measured is None else measured
+        up_bytes.append(made)
         down_bytes.append(sum(p.bytes(codec) for p in carried.down))
     return Parts(compute, tuple(coding), tuple(up_bytes), tuple(down_bytes))
 
@@ -220,10 +229,11 @@ def can_write(codec: str, tensor: Tensor) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def written_bytes(codec: str, shape: tuple[int, ...], itemsize: int) -> int | None:
-    """Bytes of a tensor of this shape as this codec writes it (without a calibrated clip); None where it cannot.
-    Raises BadInput for an unknown codec."""
-    made = make_codec(codec)
+def written_bytes(codec: str, shape: tuple[int, ...], itemsize: int, *, levels: bool = False) -> int | None:
+    """Bytes of a tensor of this shape as this codec writes it; None where it cannot. Without a calibrated clip, unless
+    they are `levels` of a quantiser that both ends know: no range stands before those. Raises BadInput for an unknown
+    codec."""
+    made = make_codec(codec, _ANY_CLIP if levels else None)
     try:
         return made.payload_bytes(shape, itemsize)
     except BadInput:
