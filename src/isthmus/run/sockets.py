@@ -11,7 +11,6 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Self
 
 import numpy as np
@@ -38,9 +37,6 @@ _NOTHING = memoryview(b"")
 
 _UNSENT_BYTES = 128 << 10
 """10 ms at 100 Mbit/s: less, and a busy machine lets the link run dry; more is lost when a request is given up."""
-_RECEIVE_BYTES = 4 << 20
-"""Room for a whole payload from the start: left to itself a system begins with a window of 64 kB, and on a fast link
-the sender waits for it again and again, a wake-up each time."""
 _USER_TIMEOUT_MS = 5_000
 _PROBE_AFTER_S, _PROBE_EVERY_S, _PROBES = 2, 1, 3
 
@@ -70,17 +66,6 @@ def tune(peer: socket.socket) -> None:
         if option is not None:
             with contextlib.suppress(OSError):
                 peer.setsockopt(level, option, value)
-    if _grants(_RECEIVE_BYTES):
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
-
-
-@cache
-def _grants(size_bytes: int) -> bool:
-    """Whether this system gives a socket that much. Where it does not, its own sizing, which asking ends, is better."""
-    with socket.socket() as probe, contextlib.suppress(OSError):
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size_bytes)
-        return probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= size_bytes
-    return False
 
 
 def be_patient(peer: socket.socket, seconds: float, what: int = socket.SO_RCVTIMEO) -> None:
