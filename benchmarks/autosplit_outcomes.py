@@ -19,7 +19,7 @@ from isthmus.cli.losses import digest
 from isthmus.codec import Array, codec_for
 from isthmus.model import Model
 from isthmus.profile.accuracy import Samples
-from isthmus.profile.heads import HeadJudge, HeadLoss, Outcome, Places, Progress, head_loss
+from isthmus.profile.heads import HeadJudge, HeadLoss, Outcome, Places, Progress, loss_of
 from isthmus.quant import BitPlan, Distortions, QuantisedHead
 
 _RIGHT, _UNKNOWN = 1, 2
@@ -146,16 +146,8 @@ class SomeJudge:
         progress: Progress | None = None,
     ) -> HeadLoss:
         """What is lost on them; given up where it can hardly be `most`."""
-        right, sizes, base = np.empty(0, bool), [], self.outcomes.base
-        for part in self.outcomes.at(cut, codec, bits, self.places, wire=wire):
-            right = np.append(right, part.right)
-            sizes += part.sizes
-            found = head_loss(base[self.places[: len(right)]], right, self.samples, sizes)
-            if progress is not None:
-                progress(len(right), len(self.places), cut)
-            if most is not None and found.hopeless(most):
-                break
-        return found
+        parts = self.outcomes.at(cut, codec, bits, self.places, wire=wire)
+        return loss_of(parts, self.outcomes.base[self.places], self.samples, cut, most=most, progress=progress)
 
 
 def _digest(bits: BitPlan | None) -> str:

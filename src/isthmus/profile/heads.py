@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -117,16 +117,8 @@ class HeadJudge:
         """The loss of a head up to `cut` with these widths (None: floating point). It is given up as soon as it can
         hardly be `most`, a share of 1. `sent` takes the place of what crossing tensors go through. Raises BadInput as
         `quantised_head` and the codec do."""
-        right, sizes = np.empty(0, bool), []
-        for part in self.outcomes(cut, codec, bits, self.order, sent=sent):
-            right = np.append(right, part.right)
-            sizes += part.sizes
-            if progress is not None:
-                progress(len(right), len(self.samples), cut)
-            found = head_loss(self.base[self.order[: len(right)]], right, self.samples, sizes)
-            if most is not None and found.hopeless(most):
-                break
-        return found
+        parts = self.outcomes(cut, codec, bits, self.order, sent=sent)
+        return loss_of(parts, self.base[self.order], self.samples, cut, most=most, progress=progress)
 
     def outcomes(
         self, cut: str, codec: str, bits: BitPlan | None, places: Places, *, sent: Sent | None = None
@@ -214,6 +206,30 @@ def head_loss(
     give_or_take = float(apart.std() / math.sqrt(len(apart)))
     labelled, crossed = samples.labels is not None, sum(sizes) / len(apart) if len(sizes) else None
     return HeadLoss(float(apart.mean()), give_or_take, len(apart), len(samples), labelled, crossed)
+
+
+def loss_of(
+    parts: Iterable[Outcome],
+    base: NDArray[np.bool_],
+    samples: Samples,
+    cut: str,
+    *,
+    most: float | None = None,
+    progress: Progress | None = None,
+) -> HeadLoss:
+    """The loss over `parts`, where the whole network was right on the same samples in the same order (`base`); no more
+    parts are asked for once it can hardly be `most`. `samples`: those that were to be seen; `cut` goes to `progress`.
+    """
+    right, sizes = np.empty(0, bool), list[int]()
+    for part in parts:
+        right = np.append(right, part.right)
+        sizes += part.sizes
+        if progress is not None:
+            progress(len(right), len(samples), cut)
+        found = head_loss(base[: len(right)], right, samples, sizes)
+        if most is not None and found.hopeless(most):
+            break
+    return found
 
 
 def _by_sample(sizes: Sequence[int], count: int) -> list[int]:
