@@ -213,7 +213,7 @@ def test_many_threads_each_get_their_own_answer(engine: Engine, server: Server) 
     assert len({s.id for s in told.steps if s.kind == "request"}) == 20
 
 
-def test_probes_go_out_between_requests_and_tell_the_rate(engine: Engine, server: Server) -> None:
+def test_probes_go_out_between_requests_and_are_told_to_the_chooser(engine: Engine, server: Server) -> None:
     told = Told(OUTPUT)
     with connect(engine, server, told) as session:
         assert session.connected
@@ -221,8 +221,7 @@ def test_probes_go_out_between_requests_and_tell_the_rate(engine: Engine, server
         assert until(lambda: any(s.kind == "probe" for s in told.steps))
     step = next(s for s in told.steps if s.kind == "probe")
     assert step.up_bytes == 50_000
-    assert step.evidence.up_bps is not None
-    assert step.evidence.rtt_s is not None
+    assert step.seconds.up > 0
 
 
 def test_a_paced_link_shows_its_rate_by_dispersion(engine: Engine, server: Server) -> None:

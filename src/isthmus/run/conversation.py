@@ -17,7 +17,7 @@ from isthmus.run.desk import Desk, Done
 from isthmus.run.frame import Kind, Parts, pack
 from isthmus.run.intake import Intake, Job, refusal
 from isthmus.run.replies import reply_parts
-from isthmus.run.sockets import Inbox, Message
+from isthmus.run.sockets import NOWHERE, Inbox, Message
 from isthmus.run.split_pb2 import Welcome
 
 _log = logging.getLogger(__name__)
@@ -40,8 +40,9 @@ class Conversation:
         self._desk, self._messages = desk, messages
         self._say, self._hang_up = say, hang_up
         self._intake = Intake(desk, welcome)
-        if isinstance(messages, Inbox):
-            messages.place = self._intake.place
+        self._inbox = messages if isinstance(messages, Inbox) else None
+        if self._inbox is not None:
+            self._inbox.place = self._intake.place
         self._reading, self._lock = threading.Lock(), threading.Lock()
         self._line: deque[Job] = deque()
         self._computing = self._ending = self._over = False
@@ -75,7 +76,9 @@ class Conversation:
         """Reads up to the end of the next request, answering by the way what needs no computing. None at the end."""
         try:
             while not self._over and (message := next(self._messages, None)) is not None:
-                for item in self._intake.feed(message, self._desk.clock()):
+                now_s = self._desk.clock()
+                landed = self._inbox.landed if self._inbox is not None else NOWHERE
+                for item in self._intake.feed(message, now_s, landed):
                     if isinstance(item, Job):
                         return item
                     self._say(item)
@@ -126,7 +129,6 @@ class Conversation:
 def reply(job: Job, done: Done, now_s: float) -> Parts:
     """The answer to a request: outputs, and the server's own times."""
     outputs, queue_s, decode_s, compute_s, crossing = done
-    last_s, total = job.last_s, job.received_bytes
-    own = max(0.0, queue_s), decode_s, compute_s, max(0.0, now_s - last_s)
-    came = max(0.0, last_s - job.first_s), total - job.first_bytes, total
-    return reply_parts(job.id, outputs, (*own, *came), crossing)
+    own = max(0.0, queue_s), decode_s, compute_s, max(0.0, now_s - job.last_s)
+    after, seconds, total = job.came
+    return reply_parts(job.id, outputs, (*own, seconds, after, total), crossing)

@@ -106,7 +106,7 @@ class Door:
 
         with contextlib.suppress(OSError):
             peer.recv(len(MAGIC), socket.MSG_WAITALL)
-            self._converse(Inbox(peer, self._longest), say, lambda: hang_up(peer))
+            self._converse(Inbox(peer, self._longest, stamped=True), say, lambda: hang_up(peer))
 
     def _lead(self, peer: socket.socket) -> None:
         """Copies both ways until either side ends."""

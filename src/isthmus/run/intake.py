@@ -17,7 +17,7 @@ from isthmus.run.desk import Desk
 from isthmus.run.frame import PREAMBLE, Frame, Kind, pack, read_header, request_id_of, unpack
 from isthmus.run.heads import Head
 from isthmus.run.replies import Came
-from isthmus.run.sockets import Message
+from isthmus.run.sockets import NOWHERE, Landed, Message
 from isthmus.run.split_pb2 import Arrival, Hello, Probe, Refusal, Welcome
 from isthmus.run.types import PROTOCOL, Bounds
 
@@ -34,21 +34,24 @@ class Job:
     total_bytes: int
     first_s: float
     first_bytes: int = 0
+    """Here when the first frame was: what lay behind it in the kernel's room came before that moment, not after."""
     last_s: float = 0.0
+    first: Landed = NOWHERE
+    last: Landed = NOWHERE
     payload: memoryview = _NOTHING
     received_bytes: int = 0
     cancelled: bool = False
     lent: memoryview | None = None
     """The room that was given last."""
 
-    def add(self, body: memoryview, now_s: float) -> None:
+    def add(self, body: memoryview, now_s: float, landed: Landed = NOWHERE) -> None:
         """The next bytes of the payload. Raises BadFrame when there are more than were announced."""
         received = self.received_bytes + len(body)
         if received > self.total_bytes:
             raise BadFrame(f"more bytes came than the {self.total_bytes} that were announced")
         if self.cut and body is not self.lent:
             self.payload[self.received_bytes : received] = body
-        self.received_bytes, self.last_s = received, now_s
+        self.received_bytes, self.last_s, self.last = received, now_s, landed
 
     def room(self, size: int) -> memoryview | None:
         """Where the next `size` bytes of the payload belong, for `add`; None where they belong nowhere."""
@@ -59,9 +62,15 @@ class Job:
 
     @property
     def came(self) -> Came:
-        """How it came in so far."""
-        after = self.received_bytes - self.first_bytes
-        return Came(after, max(0.0, self.last_s - self.first_s), self.received_bytes)
+        """How it came in so far, by the kernel's clock where it told: a thread that was woken late finds everything at
+        once, and would take a slow link for a fast one."""
+        after = max(0, self.received_bytes - self.first_bytes)
+        if not after:
+            return Came(0, 0.0, self.received_bytes)
+        first_s, last_s = self.first.at_s, self.last.at_s
+        if first_s is None or last_s is None:
+            first_s, last_s = self.first_s, self.last_s
+        return Came(after, max(0.0, last_s - first_s), self.received_bytes)
 
 
 class Intake:
@@ -75,12 +84,12 @@ class Intake:
         self._open: Job | None = None
         self._pending: dict[int, Job] = {}
 
-    def feed(self, message: Message, now_s: float) -> list[bytes | Job]:
+    def feed(self, message: Message, now_s: float, landed: Landed = NOWHERE) -> list[bytes | Job]:
         """Answers to send at once and requests to compute, in this order, for one stream message."""
         try:
             if isinstance(message, tuple) and (job := self._open) is not None and job.lent is message[1]:
-                return self._more(job.id, message[1], now_s)  # the part of a payload for which `place` gave room
-            return self._take(unpack(message, self._bounds.header_bytes), now_s)
+                return self._more(job.id, message[1], now_s, landed)  # part of a payload, where `place` gave room
+            return self._take(unpack(message, self._bounds.header_bytes), now_s, landed)
         except IsthmusError as e:
             request_id = request_id_of(message)
             if self._open is not None and self._open.id == request_id:
@@ -103,14 +112,14 @@ class Intake:
         """The job was answered, or will not be."""
         self._pending.pop(job.id, None)
 
-    def _take(self, frame: Frame, now_s: float) -> list[bytes | Job]:
+    def _take(self, frame: Frame, now_s: float, landed: Landed) -> list[bytes | Job]:
         kind = frame.kind
         if not self._greeted and kind is not Kind.HELLO:
             raise Refused("a stream begins with a HELLO frame")
         if kind is Kind.CHUNK:
-            return self._more(frame.id, frame.body, now_s)
+            return self._more(frame.id, frame.body, now_s, landed)
         if kind is Kind.ASK or kind is Kind.PROBE:
-            return self._begin(frame, now_s)
+            return self._begin(frame, now_s, landed)
         if kind is Kind.HELLO:
             return [self._greet(frame)]
         if frame.kind is Kind.CANCEL:
@@ -137,7 +146,7 @@ class Intake:
         self._greeted = True
         return pack(Kind.WELCOME, frame.id, mine.SerializeToString())
 
-    def _begin(self, frame: Frame, now_s: float) -> list[bytes | Job]:
+    def _begin(self, frame: Frame, now_s: float, landed: Landed) -> list[bytes | Job]:
         self._open = None  # a payload that was broken off is forgotten
         if frame.kind is Kind.ASK:
             if not self._may_ask:
@@ -153,9 +162,9 @@ class Intake:
             if total > self._bounds.message_bytes:
                 raise BadFrame(f"a probe of {total} bytes is announced; this server takes {self._bounds.message_bytes}")
             job = Job(frame.id, "", (), total, now_s)
-        job.first_bytes = len(frame.body)
+        job.first_bytes, job.first = min(job.total_bytes, len(frame.body) + landed.ahead), landed
         self._open = job
-        return self._more(frame.id, frame.body, now_s)
+        return self._more(frame.id, frame.body, now_s, landed)
 
     def _need_room(self, request_id: int, size: int) -> None:
         """Raises Refused where the requests that wait leave no room for one more."""
@@ -163,11 +172,11 @@ class Intake:
         if request_id in self._pending or waiting > self._bounds.message_bytes:
             raise Refused(f"request {request_id} is one too many: {len(self._pending)} of this stream are waiting")
 
-    def _more(self, request_id: int, body: memoryview, now_s: float) -> list[bytes | Job]:
+    def _more(self, request_id: int, body: memoryview, now_s: float, landed: Landed) -> list[bytes | Job]:
         job = self._open
         if job is None or job.id != request_id:
             return []  # the rest of a request that was refused or cancelled
-        job.add(body, now_s)
+        job.add(body, now_s, landed)
         if job.received_bytes < job.total_bytes:
             return []
         self._open = None

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
-from isthmus.link import dispersion_bps
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.health import Health
-from isthmus.run.replies import Came
+from isthmus.run.replies import Came, rate_of
 from isthmus.run.split_pb2 import Arrival
 
 _log = logging.getLogger(__name__)
@@ -140,7 +139,7 @@ class Keeper:
         """Bits per second from receiver dispersion, None where too little came to tell."""
         if not arrival.seconds < math.inf:
             return None
-        rate = dispersion_bps((0.0, arrival.seconds), (0, arrival.bytes_after_first))
+        rate = rate_of(arrival)
         self.rate_bps = rate or self.rate_bps
         return rate
 

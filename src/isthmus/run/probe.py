@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict
 
 from isthmus.errors import BadInput, Late
-from isthmus.link.probe import dispersion_bps
 from isthmus.run.connection import Connection
 from isthmus.run.frame import read_header
+from isthmus.run.replies import rate_of
 from isthmus.run.split_pb2 import Arrival, Hello
 from isthmus.run.types import PROTOCOL
 from isthmus.run.way import Way
@@ -86,4 +86,4 @@ def _once(connection: Connection, size_bytes: int, timeout_s: float) -> ProbeRow
     except Late:
         connection.give_up(ticket)
         raise
-    return ProbeRow(up_bps=dispersion_bps((0.0, arrival.seconds), (0, arrival.bytes_after_first)), rtt_s=rtt_s)
+    return ProbeRow(up_bps=rate_of(arrival), rtt_s=rtt_s)

@@ -14,9 +14,11 @@ from typing import NamedTuple
 from isthmus.codec import make_codec
 from isthmus.errors import BadFrame
 from isthmus.graph import Tensor
+from isthmus.link import dispersion_bps
 from isthmus.run.codecs import RAW, Codecs, Written, raw_told
 from isthmus.run.frame import PREAMBLE, Frame, Kind, Parts
 from isthmus.run.heads import Head, output_heads
+from isthmus.run.split_pb2 import Arrival
 from isthmus.run.types import Array, Arrays
 
 _NUMBERS = struct.Struct("<5d2Q")
@@ -44,6 +46,12 @@ class Said(NamedTuple):
     compute_s: float
     residence_s: float
     arrival: Came
+
+
+def rate_of(arrival: Came | Arrival) -> float | None:
+    """Bit/s by how a payload came in; None where it does not show."""
+    after = arrival.bytes_after_first
+    return dispersion_bps((0.0, arrival.seconds), (max(0, arrival.bytes - after), after))
 
 
 def reply_parts(request_id: int, outputs: Arrays, numbers: Numbers, crossing: Written = ((), ())) -> Parts:

@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from isthmus.graph import INPUT, OUTPUT
-from isthmus.link import dispersion_bps
 from isthmus.record.types import Choice, Evidence, Ran, Seconds, Side, Step
 from isthmus.run.codecs import RAW
-from isthmus.run.replies import Came, Said
+from isthmus.run.replies import Came, Said, rate_of
 
 
 @dataclass
@@ -136,7 +135,7 @@ def evidence(said: Said | None, up_bps: float | None, rtt_s: float | None, sprea
     """What an answer (or only an arrival) told about link and server. `spread`: how the answer came in."""
     if said is None:
         return Evidence(up_bps=up_bps, rtt_s=rtt_s) if up_bps is not None else Evidence()
-    down_bps = None if spread is None else dispersion_bps((0.0, spread.seconds), (0, spread.bytes_after_first))
+    down_bps = None if spread is None else rate_of(spread)
     return Evidence(up_bps=up_bps, rtt_s=rtt_s, server_s=said.compute_s, queue_s=said.queue_s, down_bps=down_bps)
 
 
