@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from isthmus.bundle import open_bundle
 from isthmus.bundle.few_bits import FewBits, Wanted, few_bits
-from isthmus.cli.planning import read_profile
+from isthmus.cli.machines import read_profile
 from isthmus.engine import Engine, profile_clock
 from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.cli.common import err, progress_bar
-from isthmus.cli.planning import Machines
+from isthmus.cli.machines import Machines
 from isthmus.codec import Codec, PictureScale, codec_for
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.profile import AccuracyRow

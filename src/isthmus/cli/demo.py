@@ -16,7 +16,8 @@ from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
 from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.common import Json, emit, err, out, progress_bar, today
-from isthmus.cli.planning import codecs_of, machines_of, make_plan
+from isthmus.cli.machines import MachinesAsked, machines_of
+from isthmus.cli.planning import PlanAsked, codecs_of, make_plan
 from isthmus.cli.run import Steps, show_summary
 from isthmus.demo import Compared, DigitsRow, Scene, ServerProcess, compare, digits_rows, scene_for
 from isthmus.demo.server import use_core
@@ -105,8 +106,8 @@ def _clear(to: Path) -> None:
 
 def _packed(model: str, folder: Path, slowdown: float, codecs: str) -> Bundle:
     names = codecs_of(codecs)
-    machines = machines_of(model, 1, None, None, slowdown, runs=5)
-    plan = make_plan(machines, _LINK, Limits(), names, 1, "neurosurgeon", {})
+    machines = machines_of(MachinesAsked(model, slowdown=slowdown))
+    plan = make_plan(machines, PlanAsked("neurosurgeon", _LINK, Limits(), names))
     contents = Contents(machines.device, machines.server, plan, _LINK, default_codecs=names)
     with progress_bar("proving halves") as progress:
         return write_bundle(machines.model, machines.engine, contents, folder, packed=today(), progress=progress)

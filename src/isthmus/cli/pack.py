@@ -17,28 +17,32 @@ from isthmus.cli.bits import DistortionTables, LossErrors, LossFile, MaxLoss, bi
 from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.edgent import ServerFirst
 from isthmus.cli.labelled import FirstClass, given_samples, scale_of
-from isthmus.cli.pack_bits import GivenPlan, PackNarrow, bits_asked, given_plan, parts_of, show_parts, with_parts
-from isthmus.cli.planning import (
-    Codecs,
+from isthmus.cli.machines import (
     DeviceProfile,
-    Down,
     Machines,
-    Memory,
-    MemoryFor,
-    Planner,
-    Private,
-    PrivateUntil,
-    Rtt,
+    MachinesAsked,
     Runs,
     ServerProfile,
     Slowdown,
     Threads,
+    machines_of,
+)
+from isthmus.cli.pack_bits import GivenPlan, PackNarrow, bits_asked, given_plan, parts_of, show_parts, with_parts
+from isthmus.cli.planning import (
+    Codecs,
+    Down,
+    Memory,
+    MemoryFor,
+    PlanAsked,
+    Planner,
+    Private,
+    PrivateUntil,
+    Rtt,
     Up,
     codecs_of,
     features_only,
     limits_of,
     link_of,
-    machines_of,
     make_plan,
     need_widths,
 )
@@ -119,35 +123,15 @@ def pack(
     link, names = link_of(up, down, rtt), codecs_of(codecs)
     bits = bits_asked(plan_file, options, narrow, limits)
     table = None if bits.wanted and exits is None else exits_of(model, exits)
-    machines = machines_of(
-        model,
-        batch,
-        device_profile,
-        server_profile,
-        slowdown,
-        runs,
-        threads,
-        batches=batches_of(batches) if batches else (),
-        codecs=names,
-        exits=table is not None,
-        fold=bits.wanted,
-    )
+    sizes = batches_of(batches) if batches else ()
+    asked = MachinesAsked(model, batch, device_profile, server_profile, slowdown, runs, threads, sizes)
+    machines = machines_of(asked, codecs=names, exits=table is not None, fold=bits.wanted)
     plan = given_plan(bits, machines.model)
     given = given_samples(machines.model, data, picture, most=samples, first_class=first_class)
     channels = (*machines.model.inputs[0].at(1), 1)[1]
     judged = judge(machines, names, None if bits.wanted else given, accuracy_loss, scale_of(picture, channels))
-    plan = plan or make_plan(
-        machines,
-        link,
-        limits,
-        names,
-        batch,
-        planner,
-        judged.codecs,
-        server_first=server_first,
-        bits=options,
-        accuracy=judged.rows,
-    )
+    wanted = PlanAsked(planner, link, limits, names, batch, server_first=server_first, bits=options)
+    plan = plan or make_plan(machines, wanted, codecs=judged.codecs, accuracy=judged.rows)
     contents = _contents(machines, judged, plan, link, names, table)
     parts = parts_of(machines, bits, plan, link, given)
     contents = contents if parts is None else with_parts(contents, parts, names)

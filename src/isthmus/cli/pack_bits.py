@@ -14,7 +14,7 @@ from isthmus.bundle.few_bits import FewBits, Wanted, few_bits
 from isthmus.bundle.pack import Contents
 from isthmus.cli.bits import BitOptions
 from isthmus.cli.common import out, progress_bar
-from isthmus.cli.planning import Machines
+from isthmus.cli.machines import Machines
 from isthmus.engine import profile_clock
 from isthmus.errors import BadInput
 from isthmus.files import read_json

@@ -23,32 +23,28 @@ from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, ou
 from isthmus.cli.computing import DeviceName, ServerName
 from isthmus.cli.edgent import CHOOSES_EXIT, Exits, ServerFirst, States, exits_for, past_of
 from isthmus.cli.labelled import FirstClass, SamplesOption, ScaleOption
+from isthmus.cli.machines import DeviceProfile, MachinesAsked, Runs, ServerProfile, Slowdown, Threads, machines_of
 from isthmus.cli.measuring import Measuring, PlanData
 from isthmus.cli.planning import (
     CHOOSE_BITS,
     DEFAULT_SURE,
     Codecs,
     Deadline,
-    DeviceProfile,
     Down,
     Fixed,
     Late,
     Memory,
     MemoryFor,
+    PlanAsked,
     Planner,
     Private,
     PrivateUntil,
     Rtt,
-    Runs,
-    ServerProfile,
-    Slowdown,
     Sure,
-    Threads,
     Up,
     codecs_of,
     limits_of,
     link_of,
-    machines_of,
     make_plan,
     need_widths,
 )
@@ -141,39 +137,27 @@ def plan(
     sizes = batches_of(batches) if batches else ()
     if not 0 < load < float("inf"):
         raise BadInput(f"a server's load is a number above zero, not {load:g}")
-    machines = machines_of(
-        model,
-        batch,
-        device_profile,
-        server_profile,
-        slowdown,
-        runs,
-        threads,
-        batches=sizes,
-        names=(device, server),
-        codecs=names,
-        limits=limits,
-        exits=planner in CHOOSES_EXIT,
-        fold=distortions is not None,
+    asked = MachinesAsked(
+        model, batch, device_profile, server_profile, slowdown, runs, threads, sizes, device=device, server=server
     )
-    found = make_plan(
-        machines,
+    machines = machines_of(
+        asked, codecs=names, limits=limits, exits=planner in CHOOSES_EXIT, fold=distortions is not None
+    )
+    wanted = PlanAsked(
+        planner,
         link,
         limits,
         names,
         batch,
-        planner,
-        {},
-        batches=sizes,
+        sizes,
         load=load,
         exits=exits_for(planner, model, graph_of(machines.model, batch), exits),
         past=past_of(states),
         seen=seen,
         server_first=server_first,
         bits=bits,
-        compare=compare,
-        measuring=measuring,
     )
+    found = make_plan(machines, wanted, measuring=measuring, compare=compare)
     if best and found.bits is not None:
         raise BadInput("--retime runs cuts in floating point, not at the widths that were chosen; leave it out")
     if best:

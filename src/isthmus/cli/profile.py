@@ -13,7 +13,8 @@ from isthmus.cli.computing import Bits, DeviceName, computed
 from isthmus.cli.exits import LossOption, RuleOption, judge_exits, show_exits
 from isthmus.cli.labelled import DataOption, FirstClass, SamplesOption, ScaleOption, judge_whole, show_accuracy
 from isthmus.cli.laws import Laws, Shapes, Tables, fit_laws
-from isthmus.cli.planning import codecs_of, slowed, timed_codecs
+from isthmus.cli.machines import slowed, timed_codecs
+from isthmus.cli.planning import codecs_of
 from isthmus.engine import Engine, profile_clock
 from isthmus.errors import BadInput
 from isthmus.files import read_json, write_json

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from isthmus.cli.planning import Machines
+from isthmus.cli.machines import Machines
 from isthmus.codec import Array, codec_for
 from isthmus.engine import Engine
 from isthmus.graph import OUTPUT, cut_at

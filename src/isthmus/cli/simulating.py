@@ -10,7 +10,8 @@ from pathlib import Path
 from isthmus.bundle import open_bundle
 from isthmus.bundle.types import MANIFEST_FILE
 from isthmus.cli.computing import computed
-from isthmus.cli.planning import codecs_of, features_only, read_profile, slowed
+from isthmus.cli.machines import read_profile, slowed
+from isthmus.cli.planning import codecs_of, features_only
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.link import Link, Trace, read_trace, steps
