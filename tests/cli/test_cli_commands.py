@@ -187,20 +187,25 @@ def test_requests_are_gathered_into_batches(call: Call, tmp_path: Path) -> None:
 def test_no_request_is_lost_when_the_server_is_killed_and_comes_back(bundle: Path, tmp_path: Path) -> None:
     serving = Serving(bundle)
     journal = tmp_path / "run.jsonl"
-    command: list[Any] = [sys.executable, "-m", "isthmus", "run", bundle, "--to", serving.address, "--requests", 240]
-    command += ["--every", "40ms", "--verify", "--cut", "@input", "--journal", journal, "--json"]
+    command: list[Any] = [sys.executable, "-m", "isthmus", "run", bundle, "--to", serving.address]
+    command += ["--requests", 100_000, "--every", "40ms", "--verify", "--cut", "@input", "--journal", journal, "--json"]
     running = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
     lines_before = _wait_for_lines(journal, 20)
     serving.end(signal.SIGKILL)
     _wait_for_lines(journal, lines_before + 20)
     again = Serving(bundle, serving.port)
+    _wait_for_lines(journal, journal.read_bytes().count(b"\n") + 20)
+    for _ in range(600):  # "it comes back by itself", however long this machine takes
+        if (ran := _ran(journal))[-1] == "server":
+            break
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
     out, _ = running.communicate(timeout=60)
     assert again.end(signal.SIGINT) == 0
-    assert running.returncode == 0
     summary = json.loads(out)
-    assert (summary["answered"], summary["lost"], summary["wrong"]) == (240, 0, 0)
+    assert (summary["lost"], summary["wrong"]) == (0, 0)
+    assert summary["answered"] == summary["requests"] >= 60
     assert summary["fallbacks"] >= 1
-    ran = [s["ran"] for s in map(json.loads, journal.read_text().splitlines()[1:]) if s["kind"] == "request"]
     assert ran[0] == "server"
     assert "device" in ran
     assert ran[-1] == "server", "it comes back by itself"
@@ -231,6 +236,12 @@ def test_a_port_in_use_is_named(bundle: Path, call: Call) -> None:
         code, _, err = call("serve", bundle, "--port", port)
     assert code == 2
     assert str(port) in err
+
+
+def _ran(journal: Path) -> list[str]:
+    """Where every request in a journal ran that is still being written: the last line may not be whole yet."""
+    lines = journal.read_text().split("\n")[1:-1]
+    return [s["ran"] for s in map(json.loads, lines) if s["kind"] == "request"]
 
 
 def _wait_for_lines(path: Path, lines: int) -> int:
