@@ -125,6 +125,28 @@ def test_a_machine_that_rests_does_so_before_every_part(engine: Engine) -> None:
         Measuring(rest_s=61)
 
 
+def test_the_whole_network_is_timed_all_through_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is slow for some parts at the start of every round: once a round, the whole would always meet
+    that."""
+    monkeypatch.setattr("isthmus.profile.measure._CUTS_A_WHOLE", 2)
+    engine = Engine.open(load_model("zoo:digits"))
+    cuts = len(engine.cuts) - 2
+    wholes = -(-cuts // 2)
+    assert wholes >= 3
+    round_parts, asked, now = wholes + 2 * cuts, [0], [0.0]
+
+    def clock() -> float:
+        part, ended = divmod(asked[0], 2)
+        asked[0] += 1
+        now[0] += ended * (2.0 if part % round_parts < 2 else 1.0)
+        return now[0]
+
+    part = measure(engine, Measuring(runs=3, codecs=()), taken="1", clock=clock).batches[1]
+    assert part.whole.runs == 3 * wholes
+    assert (part.whole.median_s, part.whole.low_s) == (1.0, 1.0)
+    assert {t.runs for t in (*part.heads.values(), *part.tails.values())} == {3}
+
+
 def test_picture_codecs_are_timed_on_pictures() -> None:
     pytest.importorskip("PIL")
     found = measure_codecs(("jpeg:90", "int8"), 1, time.perf_counter)
