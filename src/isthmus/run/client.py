@@ -21,6 +21,7 @@ from isthmus.run.early import Early
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
+from isthmus.run.letter import Letter
 from isthmus.run.policy import lost, within
 from isthmus.run.replies import said_in
 from isthmus.run.server_first import LeavingBack, PlainBack
@@ -183,18 +184,21 @@ class Session:
         keeper.busy(+1)
         line.attend(+1)
         try:
+            letter = line.prepare(work.place, work.batch, keeper.rate_bps)
             begun = self._clock()
             crossing = work.head()
             trip.head_s = self._clock() - begun
             if crossing is not None:
-                self._send_or_finish(trip, work, line, keeper, crossing)
+                self._send_or_finish(trip, work, line, keeper, crossing, letter)
         finally:
             line.attend(-1)
             keeper.busy(-1)
 
-    def _send_or_finish(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
+    def _send_or_finish(
+        self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays, letter: Letter | None
+    ) -> None:
         try:
-            self._send(trip, work, line, keeper, crossing)
+            self._send(trip, work, line, keeper, crossing, letter)
         except (Remote, BadInput) as e:
             if self._halves.finishes != "never" or not self._sent_again(trip, work, keeper, crossing):
                 self._instead(trip, work, e)
@@ -219,7 +223,9 @@ class Session:
                     break
         return False
 
-    def _send(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
+    def _send(
+        self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays, letter: Letter | None = None
+    ) -> None:
         """Asks the server for the rest. Raises Remote or BadInput; strikes are noted."""
         if work.first == "server" and not line.welcome.heads:
             raise Refused(
@@ -234,7 +240,7 @@ class Session:
             raise Late(f"the head alone took longer than the {self._patience_s(trip.asked) * 1e3:.0f} ms there are")
         ticket: Ticket | None = None
         try:
-            ticket = line.ask(work.place, work.batch, heads, payloads, keeper.rate_bps)
+            ticket = line.ask(work.place, work.batch, heads, payloads, keeper.rate_bps, letter)
             trip.up_bytes, trip.rtt_s = ticket.parcel.total, keeper.rtt_s
             heard = self._heard(trip, work, ticket, left)
             said = said_in(heard.frame)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
 from isthmus.run.frame import Frame, Kind, Parcel, Parts, read_header, unpack
 from isthmus.run.heads import Head, Request, request_header
+from isthmus.run.letter import Letter, written
 from isthmus.run.replies import Came
-from isthmus.run.sockets import Message
+from isthmus.run.sockets import Message, Octets
 from isthmus.run.split_pb2 import Hello, Probe, Refusal, Welcome
 from isthmus.run.transport import Transport
 
@@ -93,8 +94,8 @@ class Connection:
         transport.watch(self._coming)
         self.welcome = Welcome()
         """what the server said of itself; empty before the greeting"""
-        self._said: tuple[tuple[object, ...], bytes] = (), b""
-        """What the last request announced, and its header: most often those of the next."""
+        self._said: tuple[tuple[tuple[object, ...], int], bytes] = ((), 0), b""
+        """What the last request announced, the bytes of it, and its header: most often those of the next."""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self._begun: Iterator[Parts] | None = None
@@ -107,16 +108,28 @@ class Connection:
         self.welcome = read_header(Welcome, heard.frame)
         return self.welcome
 
+    def prepare(self, cut: str, batch: int, rate_bps: float | None) -> Letter | None:
+        """The next request for this cut, as far as it is known if it is like the last one, for `ask`; None where the
+        last one was another. Nobody minds if it is not used."""
+        (said, total), header = self._said
+        if said[:2] != (cut, batch) or self._pace is not None:
+            return None
+        return written(said, Parcel(Kind.ASK, next(self._ids), header, (), rate_bps), total, self._transport.wrap)
+
     def ask(
         self, cut: str, batch: int, heads: Sequence[Head], payloads: Sequence[bytes | memoryview],
-        rate_bps: float | None,
+        rate_bps: float | None, letter: Letter | None = None,
     ) -> Ticket:  # fmt: skip
-        """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
+        """Sends a request; `rate_bps` is what the link last showed, for the size of the frames. A `letter` that was
+        written for such a one saves most of the work."""
         total = sum(map(len, payloads))
-        said, header = self._said
-        if said != (cut, batch, total, heads):
+        if letter is not None and letter.total_bytes == total and letter.said == (cut, batch, heads):
+            letter.parcel.pieces = payloads
+            return self._hand_over(letter.parcel, letter.holding(payloads[0]) if len(payloads) == 1 else None)
+        (said, size), header = self._said
+        if said != (cut, batch, heads) or size != total:
             header = request_header(Request(cut, batch, total, tuple(heads)))
-            self._said = (cut, batch, total, heads), header
+            self._said = ((cut, batch, heads), total), header
         return self._post(Kind.ASK, header, payloads, rate_bps)
 
     def probe(self, size_bytes: int, rate_bps: float | None) -> Ticket:
@@ -152,17 +165,20 @@ class Connection:
         self._transport.close()
 
     def _post(self, kind: Kind, header: bytes, pieces: Sequence[bytes | memoryview], rate_bps: float | None) -> Ticket:
-        parcel = Parcel(kind, next(self._ids), header, pieces, rate_bps)
+        return self._hand_over(Parcel(kind, next(self._ids), header, pieces, rate_bps))
+
+    def _hand_over(self, parcel: Parcel, whole: list[Octets] | None = None) -> Ticket:
+        """Sends a parcel; `whole` is all of it as it is on the wire, where that is made already."""
         ticket = Ticket(parcel, self._listen)
         with self._lock:
             if self._lost is not None:
                 raise self._lost
             self._tickets[parcel.id] = ticket
-        if not self._sent_at_once(parcel):
+        if not self._sent_at_once(parcel, whole):
             self._outbox.put(parcel)
         return ticket
 
-    def _sent_at_once(self, parcel: Parcel) -> bool:
+    def _sent_at_once(self, parcel: Parcel, whole: list[Octets] | None) -> bool:
         """Sends from the thread of the request as far as the link takes it at once (on a fast link, all of it:
         a thread switch less). False where something else is being sent, or must be sent by the other thread."""
         if self._pace is not None or not self._outbox.empty() or not self._sending.acquire(blocking=False):
@@ -170,7 +186,8 @@ class Connection:
         try:
             if self._begun is not None:
                 return False
-            some, frames = parcel.opening()  # together: a system call less
+            frames = parcel.frames() if whole is None else iter(())
+            some = whole or self._wrapped(frames)
             while some:
                 taken = self._transport.offer(some)
                 if taken is None:
@@ -179,10 +196,18 @@ class Connection:
                     self._begun = frames
                     self._outbox.put(Parcel(Kind.PING, 0, b"", (), dropped=True))  # only to wake the other thread
                     break
-                some = list(itertools.islice(frames, _AT_ONCE))
+                some = self._wrapped(frames)
         finally:
             self._sending.release()
         return True
+
+    def _wrapped(self, frames: Iterator[Parts]) -> list[Octets]:
+        """The next frames as they are on the wire, together: a system call less."""
+        whole = list[Octets]()
+        for frame in itertools.islice(frames, _AT_ONCE):
+            parts = tuple(frame)
+            whole += (self._transport.wrap(sum(map(len, parts))), *parts)
+        return whole
 
     def _messages(self) -> Iterator[Parts]:
         """What the sending thread of the transport takes, one frame at a time as the link accepts them."""

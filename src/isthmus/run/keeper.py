@@ -111,7 +111,8 @@ class Keeper:
         """One request more (+1) or less (-1) is under way; probes wait until none is."""
         with self._lock:
             self._under_way += change
-        self._make_up()
+        if change < 0:
+            self._make_up()
 
     @contextmanager
     def computing(self) -> Iterator[None]:

@@ -99,15 +99,15 @@ def send_rest(peer: socket.socket, rest: memoryview) -> None:
             rest = rest[peer.send(rest) :]
 
 
-def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memoryview:
-    """As much of these messages as goes within the socket's patience; the bytes that are left. Raises OSError when the
-    peer is gone."""
-    whole: list[Octets] = []
-    total = 0
-    for message in messages:
-        size = sum(map(len, message))
-        total += _LENGTH_BYTES + size
-        whole += (_LENGTH.pack(size), *message)
+def wrap(size: int) -> bytes:
+    """What goes before a message of so many bytes."""
+    return _LENGTH.pack(size)
+
+
+def send_now(peer: socket.socket, whole: Sequence[Octets]) -> memoryview:
+    """As much of these bytes as goes within the socket's patience; those that are left. Raises OSError when the peer
+    is gone."""
+    total = sum(map(len, whole))
     try:
         sent = peer.sendmsg(whole)
     except BlockingIOError:

@@ -15,7 +15,7 @@ from isthmus.errors import Unreachable
 from isthmus.run.ear import Ear
 from isthmus.run.frame import Parts
 from isthmus.run.options import client_options, translated
-from isthmus.run.sockets import MAGIC, Message, be_patient, send, send_now, send_rest, tune
+from isthmus.run.sockets import MAGIC, Message, Octets, be_patient, send, send_now, send_rest, tune, wrap
 from isthmus.run.types import STREAM_METHOD
 
 OFFER_S = 0.002
@@ -39,8 +39,12 @@ class Transport(Protocol):
         """Sends what `outgoing` yields, from a thread of its own, and yields what comes. Raises Remote or BadFrame
         when it breaks. Called once. `needed()`: whether somebody waits for a message who cannot listen himself."""
 
-    def offer(self, messages: Sequence[Parts]) -> bool | None:
-        """Takes messages from the caller's thread while `outgoing` yields nothing, and waits no longer than `OFFER_S`.
+    def wrap(self, size: int) -> bytes:
+        """What goes before a message of that size, where it is offered."""
+
+    def offer(self, whole: Sequence[Octets]) -> bool | None:
+        """Takes wrapped messages, in parts, from the caller's thread while `outgoing` yields nothing, and waits no
+        longer than `OFFER_S`.
         True: they are gone. False: the rest of them goes before the next message of `outgoing`, an empty one if need
         be, and nothing may be offered until then. None: this transport takes no offers."""
 
@@ -73,7 +77,11 @@ class GrpcTransport:
         except (grpc.RpcError, ValueError) as e:  # a ValueError: the channel was closed before it began
             raise translated(e, self.address) from e
 
-    def offer(self, messages: Sequence[Parts]) -> bool | None:
+    def wrap(self, size: int) -> bytes:
+        """See `Transport`: grpc does it."""
+        return b""
+
+    def offer(self, whole: Sequence[Octets]) -> bool | None:
         """See `Transport`: grpc sends from a thread of its own."""
         return None
 
@@ -126,10 +134,14 @@ class TcpTransport:
         """Whether a message that was offered is not wholly sent yet."""
         return bool(self._rest)
 
-    def offer(self, messages: Sequence[Parts]) -> bool | None:
+    def wrap(self, size: int) -> bytes:
+        """See `Transport`."""
+        return wrap(size)
+
+    def offer(self, whole: Sequence[Octets]) -> bool | None:
         """See `Transport`."""
         try:
-            self._rest = send_now(self._socket, messages)
+            self._rest = send_now(self._socket, whole)
         except OSError:
             self.close()
         return not self._rest

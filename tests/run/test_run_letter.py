@@ -1,0 +1,96 @@
+"""A letter is the request that would have been sent without it, byte for byte; what it does not fit goes without."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from run_rig import until
+
+from isthmus.graph import INPUT
+from isthmus.run.connection import Connection
+from isthmus.run.frame import Frame, Kind, Parcel, unpack
+from isthmus.run.heads import Head, request_of
+from isthmus.run.letter import written
+from isthmus.run.sockets import MAGIC, Inbox, wrap
+from isthmus.run.transport import TcpTransport
+
+
+@given(st.binary(max_size=200_000), st.none() | st.floats(1e3, 1e11))
+def test_a_letter_says_what_the_frames_say(payload: bytes, rate_bps: float | None) -> None:
+    empty = Parcel(Kind.ASK, 7, b"head", (), rate_bps)
+    letter = written((), empty, len(payload), wrap)
+    messages = [b"".join(f) for f in Parcel(Kind.ASK, 7, b"head", [payload], rate_bps).frames()]
+    if letter is None:
+        assert len(messages) > 4
+        return
+    assert b"".join(letter.holding(payload)) == b"".join(struct.pack("<I", len(m)) + m for m in messages)
+
+
+@contextmanager
+def overheard() -> Iterator[tuple[Connection, list[Frame]]]:
+    """A connection, and the frames that come out of it."""
+    frames: list[Frame] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hear() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                assert peer.recv(4, socket.MSG_WAITALL) == MAGIC
+                frames.extend(
+                    unpack(bytes(m) if isinstance(m, memoryview) else m, 1 << 16) for m in Inbox(peer, 1 << 20)
+                )
+
+        thread = threading.Thread(target=hear, daemon=True)
+        thread.start()
+        transport = TcpTransport("127.0.0.1", listening.getsockname()[1], 1 << 20, 5.0)
+        with closing(Connection(transport, clock=time.perf_counter)) as connection:
+            yield connection, frames
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def head_of(payload: bytes, name: str = "x") -> tuple[Head, ...]:
+    return (Head(name, "uint8", (len(payload),), "float32", len(payload)),)
+
+
+@pytest.mark.parametrize("size", [10, 5_000, 400_000])
+def test_with_a_letter_the_server_hears_the_same(size: int) -> None:
+    one, two, three = os.urandom(size), os.urandom(size), os.urandom(size + 1)
+    with overheard() as (connection, frames):
+        assert connection.prepare(INPUT, 1, 5e9) is None, "nothing was asked yet"
+        connection.ask(INPUT, 1, head_of(one), [one], 5e9)
+        assert connection.prepare("other", 1, 5e9) is None
+        assert connection.prepare(INPUT, 2, 5e9) is None
+        letter = connection.prepare(INPUT, 1, 5e9)
+        assert letter is not None
+        ticket = connection.ask(INPUT, 1, head_of(two), [two], 5e9, letter)
+        assert ticket.parcel is letter.parcel, "the letter was used"
+        for_another = connection.prepare(INPUT, 1, 5e9)
+        assert for_another is not None
+        longer = connection.ask(INPUT, 1, head_of(three), [three], 5e9, for_another)
+        assert longer.parcel is not for_another.parcel
+        assert until(lambda: len(b"".join(bytes(f.body) for f in frames)) == 3 * size + 1)
+    asks = [f for f in frames if f.kind is Kind.ASK]
+    assert [request_of(f.header).total_bytes for f in asks] == [size, size, size + 1]
+    assert len({f.id for f in asks}) == 3
+    assert b"".join(bytes(f.body) for f in frames if f.id) == one + two + three
+
+
+def test_a_letter_that_was_not_used_leaves_nothing_behind() -> None:
+    payload = os.urandom(6_000)
+    with overheard() as (connection, frames):
+        connection.ask(INPUT, 1, head_of(payload), [payload], 5e9)
+        for _ in range(3):
+            connection.prepare(INPUT, 1, 5e9)
+        connection.ask(INPUT, 1, head_of(payload), [payload], 5e9)
+        assert until(lambda: len(b"".join(bytes(f.body) for f in frames)) >= 12_000)
+    assert b"".join(bytes(f.body) for f in frames if f.id) == payload * 2
