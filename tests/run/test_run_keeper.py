@@ -14,8 +14,9 @@ from run_rig import until
 
 from isthmus.run import keeper as keeper_module
 from isthmus.run.connection import Heard
-from isthmus.run.frame import Kind, pack, unpack
+from isthmus.run.frame import MAX_CHUNK_BYTES, Kind, chunk_bytes, pack, unpack
 from isthmus.run.keeper import Keeper, Probed
+from isthmus.run.replies import Came
 from isthmus.run.split_pb2 import Arrival
 
 
@@ -122,5 +123,18 @@ def test_a_device_that_never_rests_is_asked_now_and_then(monkeypatch: pytest.Mon
             assert until(lambda: len(looked) > before + 3)
         late = looked[before + 1 : before + 4]
         assert min(b - a for a, b in pairwise(late)) >= 0.05
+    finally:
+        keeper.close()
+
+
+def test_what_came_too_quickly_to_tell_a_rate_still_makes_frames_large() -> None:
+    keeper, _ = watched()
+    try:
+        assert keeper.learn(Came(393_216, 0.0001, 401_408)) is None, "no evidence of the rate"
+        assert chunk_bytes(1_605_632, keeper.rate_bps) == MAX_CHUNK_BYTES
+        assert keeper.learn(Came(4_096, 0.0001, 8_192)) is None
+        assert chunk_bytes(1_605_632, keeper.rate_bps) == MAX_CHUNK_BYTES, "few bytes tell nothing"
+        slow = keeper.learn(Came(50_000, 0.04, 58_192))
+        assert slow == keeper.rate_bps == pytest.approx(1e7), "a link that became slow is believed"
     finally:
         keeper.close()

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
+from isthmus.link.probe import MIN_SPAN_S
 from isthmus.run.connection import Connection, Heard, Ticket
-from isthmus.run.frame import Kind, read_header
+from isthmus.run.frame import CHUNK_BYTES, Kind, read_header
 from isthmus.run.health import Health
 from isthmus.run.replies import Came, rate_of
 from isthmus.run.split_pb2 import Arrival
@@ -67,7 +68,7 @@ class Keeper:
         self._wake, self._tried, self._usable = threading.Event(), threading.Event(), threading.Event()
         self._closed = False
         self.rate_bps: float | None = None
-        """What the link last showed."""
+        """What the link last showed, for the size of frames; at least so much, where it was too quick to tell."""
         self._thread = threading.Thread(target=self._run, daemon=True, name="isthmus-keeper")
         self._thread.start()
 
@@ -141,6 +142,11 @@ class Keeper:
         if not arrival.seconds < math.inf:
             return None
         rate = rate_of(arrival)
+        if rate is None and arrival.seconds < MIN_SPAN_S and arrival.bytes_after_first >= CHUNK_BYTES:
+            # Too quick to tell how fast it was; so fast at the least, which is enough for the size of frames: without a
+            # rate every payload would go in as many as on a link that nobody knows.
+            self.rate_bps = max(self.rate_bps or 0.0, arrival.bytes_after_first * 8 / MIN_SPAN_S)
+            return None
         self.rate_bps = rate or self.rate_bps
         return rate
 
