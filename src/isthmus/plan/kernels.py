@@ -1,7 +1,8 @@
 """How onnxruntime computes a layer of a part of few bits, as far as memory goes: by which kind of kernel, with its
 weights repacked to how many bytes, with how much room for sums and windows beside its result.
 
-Read in onnxruntime's sources (QLinearConv and its symmetric variant, QGemm, MlasConvSymPackWSize) for x86-64.
+Read in onnxruntime's sources (QLinearConv and its symmetric variant, QGemm, MlasConvSymPackWSize, MlasConvPrepare) for
+x86-64.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _ZEROS_BYTES = 5_000
 """What a layer with unsigned weights has more: its zero points, and sums of its columns."""
 _CLAMP = 0.65
 """What holds levels down has two inputs and no scales: lighter than other kernels without weights."""
+_TILE = 128 * 128
+"""Numbers of a matrix product's tile."""
 _LINES, _COLUMNS, _DEPTH = 16, 8, 4
 """Symmetric kernels: lines of output channels in packed weights, and what channels must be multiples of."""
 
@@ -106,6 +109,8 @@ class Layer:
     def scratch_bytes(self) -> tuple[int, int]:
         """(of sums, of the windows laid out) while it runs."""
         product = self.node.product
+        if self.kind in ("wide", "float") and product is not None:
+            return 0, self._expanded_bytes()
         if self.kind != "levels" or product is None:
             return 0, 0
         places = product.rows
@@ -115,6 +120,16 @@ class Layer:
         if self.window <= 1 and all(s == 1 for s in self.node.strides):
             return sums, 0
         return sums, (_POINTER * self.window if self.symmetric else product.depth) * places
+
+    def _expanded_bytes(self) -> int:
+        """Of a convolution in floating point whose weights are made when it runs, so that it is a matrix product: its
+        windows, all of them where there are fewer of them than results of each, else a tile."""
+        product, node = self.node.product, self.node
+        if product is None or node.op != "Conv" or not self.weights or self.stored_bytes == FLOAT_BYTES:
+            return 0
+        if self.window <= 1 and all(s == 1 for s in node.strides):
+            return 0
+        return FLOAT_BYTES * (product.rows * product.depth if product.columns > product.rows else _TILE)
 
     def session_bytes(self, runtime: RuntimeMemory) -> int:
         """What the runtime keeps about it, its biases and scales among that."""
