@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -204,7 +205,7 @@ def lost(answers: Array, judged: Set, base: Rights) -> dict[str, float]:
 
 
 def speeds(elements: int = 50_176) -> list[dict[str, Any]]:
-    """Least of many runs, of features drawn at random whose neighbours are alike."""
+    """Least and median of many runs, of features drawn at random whose neighbours are alike."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, 64, 28, elements // (64 * 28)))
     x = (x + np.roll(x, 1, -1)).astype(np.float32)
@@ -216,23 +217,23 @@ def speeds(elements: int = 50_176) -> list[dict[str, Any]]:
         for how in ("", "+huffman"):
             codec = make_codec(f"int{bits}{how}", seen.get())
             payload = memoryview(codec.dump(x))
-            cells[how] = [
-                least_s(partial(codec.dump, x)),
-                least_s(partial(codec.load, payload, x.shape, "float32")),
-            ]
-        both = sum(cells["+huffman"])
-        found.append({"bits": bits, "elements": x.size, "write_s": cells["+huffman"][0],
-                      "read_s": cells["+huffman"][1], "both_s": both, "over_plain": both / sum(cells[""])})  # fmt: skip
+            calls = (partial(codec.dump, x), partial(codec.load, payload, x.shape, "float32"))
+            cells[how] = [taken_s(call) for call in calls]
+        both, usual = (sum(cell[k] for cell in cells["+huffman"]) for k in (0, 1))
+        found.append({"bits": bits, "elements": x.size, "write_s": cells["+huffman"][0][0],
+                      "read_s": cells["+huffman"][1][0], "both_s": both, "both_median_s": usual,
+                      "over_plain": both / sum(cell[0] for cell in cells[""])})  # fmt: skip
     return found
 
 
-def least_s(call: Callable[[], object], runs: int = 60) -> float:
+def taken_s(call: Callable[[], object], runs: int = 200) -> tuple[float, float]:
+    """(least, median)."""
     taken = []
     for _ in range(runs):
         start = time.perf_counter()
         call()
         taken.append(time.perf_counter() - start)
-    return min(taken)
+    return min(taken), statistics.median(taken)
 
 
 def best_of(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -280,7 +281,8 @@ def table(answer: dict[str, Any]) -> str:
     for row in answer["speeds"]:
         lines.append(
             f"int{row['bits']}+huffman, {row['elements']} elements: write {1e3 * row['write_s']:.2f} ms, "
-            f"read {1e3 * row['read_s']:.2f} ms, {row['over_plain']:.1f} × the plain codec"
+            f"read {1e3 * row['read_s']:.2f} ms, both {1e3 * row['both_s']:.2f} (median "
+            f"{1e3 * row['both_median_s']:.2f}), {row['over_plain']:.1f} × the plain codec"
         )
     return "\n".join(lines)
 
