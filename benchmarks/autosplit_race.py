@@ -39,7 +39,8 @@ CAUSES = ("head", "encode", "up", "queue", "decode", "tail", "down")
 
 @dataclass(frozen=True)
 class Way:
-    """A method's bundle, cut and codec, and what the plan says of it: milliseconds in all, by cause, and bytes."""
+    """A method's bundle, cut and codec, and what the plan says of it: milliseconds in all, by cause, and what a process
+    holds for its part at few bits (planned and measured when it was packed; None where it has no such part)."""
 
     method: str
     bundle: str
@@ -47,6 +48,8 @@ class Way:
     codec: str
     planned_ms: float
     planned_by_cause_ms: Mapping[str, float]
+    planned_held_bytes: int | None = None
+    held_bytes: int | None = None
 
 
 def ways(folder: Path, plan: Plan) -> list[Way]:
@@ -59,9 +62,9 @@ def _way(method: str, plan: Plan, path: Path) -> Way:
     cut, codec = (plan.cuts[0], plan.codec) if method == "autosplit" else _fastest(method, bundle)
     problem = problem_of(bundle)
     few = bundle.manifest.few_bits
-    for part in () if few is None else few.parts:
-        if part.cut == cut:
-            problem = at_bits(narrowed(problem, part.ratio), part.bits)
+    part = next((part for part in (() if few is None else few.parts) if part.cut == cut), None)
+    if part is not None:
+        problem = at_bits(narrowed(problem, part.ratio), part.bits)
     cuts = (cut_at(problem.graph, cut),)
     coding_s = parts(problem, cuts, codec).codec_s
     cost = plan.cost if method == "autosplit" else price(problem, cuts, codec)
@@ -74,7 +77,8 @@ def _way(method: str, plan: Plan, path: Path) -> Way:
         "down": cost.down_s[0],
     }
     by_cause = {name: planned_s.get(name, 0.0) * 1e3 for name in CAUSES}
-    return Way(method, path.name, cut, codec, cost.total_s * 1e3, by_cause)
+    held = (None, None) if part is None else (part.planned_held_bytes, part.held_bytes)
+    return Way(method, path.name, cut, codec, cost.total_s * 1e3, by_cause, *held)
 
 
 def _fastest(method: str, bundle: Bundle) -> tuple[str, str]:
@@ -132,6 +136,8 @@ def _row(way: Way, requests: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         "ratio": middle["total"] / way.planned_ms,
         "planned_by_cause_ms": dict(way.planned_by_cause_ms),
         "measured_by_cause_ms": {name: middle[name] for name in CAUSES},
+        "planned_held_bytes": way.planned_held_bytes,
+        "held_bytes": way.held_bytes,
     }
 
 
