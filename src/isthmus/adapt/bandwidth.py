@@ -53,6 +53,11 @@ class Bandwidth:
         self._inverse = self._changes.expected_inverse
         return changed
 
+    def confirm(self, now_s: float) -> None:
+        """What is believed still holds, although nobody can say more exactly how fast the link is."""
+        if self.samples:
+            self.last_s = now_s
+
     @property
     def bps(self) -> float:
         """The believed rate, bit/s."""

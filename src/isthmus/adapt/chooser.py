@@ -22,14 +22,12 @@ from isthmus.adapt.health import Health
 from isthmus.adapt.lateness import LATE_S, Lateness, late_after_s
 from isthmus.adapt.load import ABSURD, LOWEST, LoadFactor, Recent
 from isthmus.adapt.sizes import Size, Sizes
+from isthmus.adapt.transfers import SLOW, at_least_bps, crawled_bps
 from isthmus.plan.cost import CostTable
 from isthmus.record.types import Choice, Side, Step
 
 DOUBT = 0.3
 """Above this probability of an unseen change a probe is sent at once instead of waiting for the next request."""
-SLOW = 2.0
-"""A transfer too short for dispersion is news of the link when it took this many round trips beyond its half, and this
-many times as long as believed."""
 STEP_S = 0.5
 """What is believed ages in steps of this: the rate loses a part in a thousand by then, a server's load 3 %. So that the
 next decision can be made before it is asked for."""
@@ -82,6 +80,8 @@ class TableChooser:
         self._asked_s = self._chosen_s = -math.inf
         self._probe_away = False
         self._now_s = 0.0
+        self._seen_bps = self._bandwidth.bps
+        """the last sample"""
         self._made: tuple[Size, _Decided] | None = None
         """the decision last asked for, until its request has ended"""
         self._unseen: tuple[Size, _Decided] | None = None
@@ -261,7 +261,20 @@ class TableChooser:
         return self._worth_knowing(now_s)
 
     def _unsure(self) -> bool:
-        return self._health.down or self.in_doubt
+        return self._health.down or (self.in_doubt and self._matters())
+
+    def _matters(self) -> bool:
+        """Whether the doubt could change anything. A link that may have become faster does not matter where the present
+        choice is right at that rate too; one that may have fallen always does, for what falls falls on."""
+        size, up_bps, believed_bps = self._size, self._seen_bps, self._bandwidth.bps
+        if up_bps <= believed_bps or size.current is None or self.habits.deadline_s is not None:
+            return True
+        for bps in (believed_bps, up_bps):
+            down_bps = self._downlink.worth_bps(self._now_s) * bps / believed_bps
+            latency = self._latency_s(size, bps, down_bps, self._now_s)
+            if float(latency[size.current]) > (1 + self.habits.margin) * float(latency.min()):
+                return True
+        return False
 
     @property
     def _told_since_asked(self) -> bool:
@@ -332,29 +345,29 @@ class TableChooser:
     def _learn_link(self, step: Step, now_s: float) -> float | None:
         """Returns the rate that was seen, None where none was."""
         told = step.evidence
-        up_bps = told.up_bps if told.up_bps is not None else self._crawled_bps(step)
-        if up_bps is not None:
-            self._bandwidth.observe(up_bps, now_s)
-        if told.down_bps is not None:
-            self._downlink.observe(told.down_bps, now_s)
         if told.rtt_s is not None:
             self._rtt.observe(told.rtt_s, now_s)
+        up_bps = told.up_bps if told.up_bps is not None else self._by_its_time_bps(step, now_s)
+        if up_bps is not None:
+            self._bandwidth.observe(up_bps, now_s)
+            self._seen_bps = up_bps
+        if told.down_bps is not None:
+            self._downlink.observe(told.down_bps, now_s)
         return up_bps if up_bps is not None and LOWEST_BPS <= up_bps <= HIGHEST_BPS else None
 
-    def _crawled_bps(self, step: Step) -> float | None:
-        """A kilobyte leaves in one piece and shows no dispersion, but when it takes far longer than believed its own
-        time tells the rate, within the link's jitter: without this a link that almost stands still goes unnoticed. A
-        longer answer whose own rate was not seen may have taken that time instead, and so may a probe that was still
-        on its way up: those tell nothing."""
-        if step.down_bytes > step.up_bytes and step.evidence.down_bps is None:
+    def _by_its_time_bps(self, step: Step, now_s: float) -> float | None:
+        """The rate where no dispersion told one, if what the transfer took contradicts what is believed; where it says
+        that the link is about as fast, the belief is no older than that. What was sent behind a probe still on its way
+        tells nothing of the kind."""
+        believed_bps, rtt_s = self._bandwidth.bps, self._rtt.least
+        least_bps = at_least_bps(step, rtt_s) or 0.0
+        if least_bps > SLOW * believed_bps:
+            return least_bps
+        if least_bps * SLOW > believed_bps:
+            self._bandwidth.confirm(now_s)
+        if step.t_s < self._asked_s + 8 * self.habits.probe_bytes / believed_bps + rtt_s:
             return None
-        rtt_s = self._rtt.least
-        if step.t_s < self._asked_s + 8 * self.habits.probe_bytes / self._bandwidth.bps + rtt_s:
-            return None
-        took_s = step.seconds.up - rtt_s / 2
-        if not step.up_bytes or took_s <= max(SLOW * rtt_s, SLOW * 8 * step.up_bytes / self._bandwidth.bps):
-            return None
-        return 8 * step.up_bytes / took_s
+        return crawled_bps(step, believed_bps, rtt_s)
 
     def _learn_work(self, step: Step, now_s: float) -> None:
         told, spent = step.evidence, step.seconds

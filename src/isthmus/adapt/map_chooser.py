@@ -21,8 +21,9 @@ from typing import Self
 import numpy as np
 
 from isthmus.adapt.bandwidth import LOWEST_BPS
-from isthmus.adapt.chooser import SLOW, TableChooser
+from isthmus.adapt.chooser import TableChooser
 from isthmus.adapt.lateness import late_after_s
+from isthmus.adapt.transfers import SLOW
 from isthmus.graph.types import OUTPUT
 from isthmus.plan.cost import asked_cut
 from isthmus.plan.map_types import ConfigMap, ConfigRow
