@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 
 from isthmus.plan import CostTable
 from isthmus.record import Seconds, Step
-from isthmus.simulate import World, seconds_of_all
+from isthmus.simulate import Load, World, seconds_of_all
 
 LEAD_S = 1.5
 """At the first rate of the part, not counted: connections and windows open, beliefs settle."""
 GRID_S = 0.01
+FEW = 10
 Replay = tuple[Sequence[Step], float]
 """The requests of one replay, and when it ended on the trace's clock."""
 
@@ -40,6 +42,23 @@ def priced(world: World, replays: Sequence[Replay]) -> float:
         for least in [seconds_of_all(world, [s.t_s for s in steps]).min(1).tolist()]
     ]
     return over_time(best)
+
+
+def priced_as_it_went(world: World, replays: Sequence[Replay], table: CostTable) -> float:
+    """Seconds: `priced`, the machines as fast as in that very replay (medians of its own requests; where it has fewer
+    than `FEW` of a kind, as fast as `world` says). What a machine that slows down for a replay does to that one and not
+    to the next is then no regret."""
+    whole = float(table.device_s[table.up_bytes + table.down_bytes == 0].min())
+    there = dict(zip(zip(table.cuts, table.codecs, strict=True), table.server_s.tolist(), strict=True))
+    total = spent = 0.0
+    for steps, until_s in replays:
+        alone = [s.seconds.local / whole for s in steps if s.ran == "device" and not s.trouble]
+        sent = [(s.seconds.tail + s.seconds.decode) / there[s.cut, s.codec] for s in steps if s.ran == "server"]
+        slow = replace(world, device_load=Load.constant(float(np.median(alone)))) if len(alone) >= FEW else world
+        both = replace(slow, load=Load.constant(float(np.median(sent)))) if len(sent) >= FEW else slow
+        total += priced(both, [(steps, until_s)]) * (until_s - LEAD_S)
+        spent += until_s - LEAD_S
+    return total / spent
 
 
 def lost(mine: Sequence[Replay], theirs: Sequence[Replay]) -> dict[str, float]:
@@ -87,7 +106,7 @@ def summed(replays: Sequence[Replay], simulated_s: float, table: CostTable) -> d
     }
 
 
-def judged(rows: dict[str, Any], priced_s: float) -> dict[str, float | str]:
+def judged(rows: dict[str, Any], priced_s: float, as_it_went_s: float) -> dict[str, float | str]:
     """The numbers asked for."""
     mine = rows["dynamic"]["mean_ms"]
     fixed = {n: r["mean_ms"] for n, r in rows.items() if n not in ("dynamic", "clairvoyant") and r["whole_part"]}
@@ -96,6 +115,7 @@ def judged(rows: dict[str, Any], priced_s: float) -> dict[str, float | str]:
     return {
         "regret": mine / rows["clairvoyant"]["mean_ms"] - 1,
         "regret_priced": mine / (priced_s * 1e3) - 1,
+        "regret_as_it_went": mine / (as_it_went_s * 1e3) - 1,
         "best_static": best,
         "gain": 1 - mine / fixed[best],
         "gain_without_jpeg": 1 - mine / plain,
