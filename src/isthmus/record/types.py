@@ -58,7 +58,7 @@ class Evidence(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     up_bps: float | None = None
-    """receiver dispersion: bytes after the first chunk over the time from first to last chunk"""
+    """receiver dispersion: bytes that came after the first chunk was here, over the time from then to the last"""
     rtt_s: float | None = None
     server_s: float | None = None
     """compute seconds the server itself reports"""
