@@ -18,11 +18,12 @@ A policy's mean is over the time of the part: every moment counts with the laten
 over requests would flatter whoever is stuck, for he asks less often there; it is in the output as `per_request_ms`.
 
 Asked: regret (mean over the clairvoyant's mean, both as they ran; `regret_priced`: over the clairvoyant's as priced;
-`regret_as_it_went`: the same, machines as fast as in that very replay) at most 5 %; gain over the best static plan at
-least 10 %; a decision within 50 µs; requests until the cut is right after a step at most 2; the mean of the same trace
-simulated within 10 % of the real one. What profile and simulation know of machines and link at that hour comes from a
-dozen requests before each cell; what is simulated to be compared takes the machines as fast as they were meanwhile, in
-the requests of those that never change. `lost_ms` says where the regret comes from.
+`regret_as_it_went`: the same, machines as fast as in that very replay; `regret_of_choices`: dynamic's choices as priced
+too) at most 5 %; gain over the best static plan at least 10 %; a decision within 50 µs; requests until the cut is right
+after a step at most 2; the mean of the same trace simulated within 10 % of the real one. What profile and simulation
+know of machines and link at that hour comes from a dozen requests before each cell; what is simulated to be compared
+takes the machines as fast as they were meanwhile, in the requests of those that never change. `lost_ms` says where the
+regret comes from.
 
 A cell is a network and a set of traces, or a network and `steps`. Each takes less than four minutes and stands on its
 own, so that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that
@@ -47,7 +48,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from live_judging import GRID_S, LEAD_S, Replay, judged, lost, over_time, priced, priced_as_it_went, summed
+from live_judging import GRID_S, LEAD_S, Replay, judged, lost, over_time, priced, regrets, summed
 from live_parts import DOWN, part_of, tie_bps
 from live_tables import markdown
 from shaped_runs import PORT, on_core, pack_as_used, serving
@@ -237,9 +238,7 @@ def cell(device: Device, bundle: Bundle, world: World, link: Link, trace: Trace)
     decision = {key: float(np.median([one[key] for one in told])) for key in told[0]}
     found_then = {"device_then": slow, "server_then": load, "decision_us": decision, "policies": rows}
     causes = lost(replays["dynamic"], replays["clairvoyant"])
-    mine = replays["dynamic"]
-    told_s = priced(world, mine), priced_as_it_went(world, mine, table)
-    return {**found_then, "lost_ms": causes, **judged(rows, *told_s)}
+    return {**found_then, "lost_ms": causes, **judged(rows), **regrets(world, replays["dynamic"], table)}
 
 
 def foreseen(world: World, until_s: float) -> dict[str, Any]:
@@ -390,9 +389,9 @@ def show(cells: dict[str, Any]) -> None:
         causes = ", ".join(f"{cause} {ms:+.1f} ms" for cause, ms in one["lost_ms"].items())
         print(
             f"    regret {one['regret']:+.1%} (priced {one['regret_priced']:+.1%}, as it went "
-            f"{one['regret_as_it_went']:+.1%}; {causes}), gain {one['gain']:+.1%} "
-            f"over {one['best_static']} ({one['gain_without_jpeg']:+.1%} without JPEG), decision "
-            f"{one['decision_us']['warm_us']:.0f} µs ({one['decision_us']['cpu_us']:.0f} µs after a pause)"
+            f"{one['regret_as_it_went']:+.1%}, choices {one['regret_of_choices']:+.1%}; {causes}), "
+            f"gain {one['gain']:+.1%} over {one['best_static']} ({one['gain_without_jpeg']:+.1%} without JPEG), "
+            f"decision {one['decision_us']['warm_us']:.0f} µs ({one['decision_us']['cpu_us']:.0f} µs after a pause)"
         )
 
 

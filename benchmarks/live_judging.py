@@ -61,6 +61,28 @@ def priced_as_it_went(world: World, replays: Sequence[Replay], table: CostTable)
     return total / spent
 
 
+def regrets(world: World, replays: Sequence[Replay], table: CostTable) -> dict[str, float]:
+    """Against somebody who takes at each request what ends first by the profile: as it ran, the machines as fast as in
+    the cell or as in that very replay; and of the choices alone, each priced as his are."""
+    mine_s, best_s = over_time(replays), priced(world, replays)
+    return {
+        "regret_priced": mine_s / best_s - 1,
+        "regret_as_it_went": mine_s / priced_as_it_went(world, replays, table) - 1,
+        "regret_of_choices": over_time([(_as_priced(world, steps, table), u) for steps, u in replays]) / best_s - 1,
+    }
+
+
+def _as_priced(world: World, steps: Sequence[Step], table: CostTable) -> list[Step]:
+    """The requests with the time that their choices take by the profile; one whose answer was late keeps its own, for
+    the device that began beside it ended it."""
+    rows = {name: at for at, name in enumerate(zip(table.cuts, table.codecs, strict=True))}
+    every = seconds_of_all(world, [s.t_s for s in steps])
+    return [
+        s if s.trouble else s.model_copy(update={"seconds": Seconds(total=float(each[rows[s.cut, s.codec]]))})
+        for s, each in zip(steps, every, strict=True)
+    ]
+
+
 def lost(mine: Sequence[Replay], theirs: Sequence[Replay]) -> dict[str, float]:
     """Milliseconds of the mean over time by which one policy is slower than another, by what it did at that moment:
     the same, less was sent than by the other, more. They add up to the difference of the two means."""
@@ -106,7 +128,7 @@ def summed(replays: Sequence[Replay], simulated_s: float, table: CostTable) -> d
     }
 
 
-def judged(rows: dict[str, Any], priced_s: float, as_it_went_s: float) -> dict[str, float | str]:
+def judged(rows: dict[str, Any]) -> dict[str, float | str]:
     """The numbers asked for."""
     mine = rows["dynamic"]["mean_ms"]
     fixed = {n: r["mean_ms"] for n, r in rows.items() if n not in ("dynamic", "clairvoyant") and r["whole_part"]}
@@ -114,8 +136,6 @@ def judged(rows: dict[str, Any], priced_s: float, as_it_went_s: float) -> dict[s
     plain = min((v for n, v in fixed.items() if n != "server/jpeg"), default=fixed[best])
     return {
         "regret": mine / rows["clairvoyant"]["mean_ms"] - 1,
-        "regret_priced": mine / (priced_s * 1e3) - 1,
-        "regret_as_it_went": mine / (as_it_went_s * 1e3) - 1,
         "best_static": best,
         "gain": 1 - mine / fixed[best],
         "gain_without_jpeg": 1 - mine / plain,

@@ -60,6 +60,7 @@ _ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("of it where dynamic sent more", "", _lost("sent_more")),
     ("regret against the clairvoyant as priced", "", _percent("regret_priced")),
     ("the same, machines as fast as in that very replay", "", _percent("regret_as_it_went")),
+    ("the same, of its choices alone", "", _percent("regret_of_choices")),
     ("best that never changes", "", lambda one: str(one["best_static"])),
     ("gain over it", "≥ 10 %", _percent("gain")),
     ("simulated over real mean, dynamic", "within 10 %", lambda one: f"{one['simulated_dynamic']:.2f}"),
