@@ -8,7 +8,7 @@ from chooser_rig import MS, settled, step, table_of
 from isthmus.adapt import Habits, TableChooser
 from isthmus.adapt.transfers import at_least_bps, crawled_bps
 from isthmus.graph.types import INPUT, OUTPUT
-from isthmus.record.types import Seconds, Step
+from isthmus.record.types import Evidence, Seconds, Step
 
 
 def sent(t_s: float, up_bytes: int, up_s: float, *, probe: bool = False, cut: str = "early", trouble: str = "") -> Step:
@@ -96,3 +96,13 @@ def test_a_link_that_may_have_fallen_is_asked_after_whatever_is_chosen() -> None
 
 def test_with_a_deadline_every_doubt_counts() -> None:
     assert doubting(20e6, 80e6, Habits(deadline_s=0.5)).probe_bytes(2.2) > 0
+
+
+def test_a_slow_first_ping_is_corrected_by_what_is_faster_than_it() -> None:
+    """A session begins on a busy machine: 47 ms for a ping, and pings are rare; probes come back within 19 ms."""
+    chooser = TableChooser(TWO)
+    for k in range(3):
+        probe = sent(0.1 * k, 12_500, 0.019, probe=True)
+        chooser.observe(probe.model_copy(update={"evidence": Evidence(up_bps=12e6, rtt_s=0.047)}))
+    priced = TWO.latency_s(12e6, 12e6, 0.019)
+    assert chooser.choose(0.4).predicted_s == pytest.approx(float(priced.min()), rel=0.05)

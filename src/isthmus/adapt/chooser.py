@@ -345,8 +345,9 @@ class TableChooser:
     def _learn_link(self, step: Step, now_s: float) -> float | None:
         """Returns the rate that was seen, None where none was."""
         told = step.evidence
-        if told.rtt_s is not None:
-            self._rtt.observe(told.rtt_s, now_s)
+        if told.rtt_s is not None:  # a session's first pings may be slow: the way took no longer than both its halves
+            both_s = step.seconds.up + step.seconds.down
+            self._rtt.observe(min(told.rtt_s, both_s or told.rtt_s), now_s)
         up_bps = told.up_bps if told.up_bps is not None else self._by_its_time_bps(step, now_s)
         if up_bps is not None:
             self._bandwidth.observe(up_bps, now_s)
