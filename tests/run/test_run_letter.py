@@ -21,13 +21,14 @@ from isthmus.run.frame import Frame, Kind, Parcel, unpack
 from isthmus.run.heads import Head, request_of
 from isthmus.run.letter import written
 from isthmus.run.sockets import MAGIC, Inbox, wrap
+from isthmus.run.ticket import Ticket
 from isthmus.run.transport import TcpTransport
 
 
 @given(st.binary(max_size=200_000), st.none() | st.floats(1e3, 1e11))
 def test_a_letter_says_what_the_frames_say(payload: bytes, rate_bps: float | None) -> None:
     empty = Parcel(Kind.ASK, 7, b"head", (), rate_bps)
-    letter = written((), empty, len(payload), wrap)
+    letter = written((), Ticket(empty, lambda *_: None), len(payload), wrap)
     messages = [b"".join(f) for f in Parcel(Kind.ASK, 7, b"head", [payload], rate_bps).frames()]
     if letter is None:
         assert len(messages) > 4
@@ -64,33 +65,43 @@ def head_of(payload: bytes, name: str = "x") -> tuple[Head, ...]:
 
 @pytest.mark.parametrize("size", [10, 5_000, 400_000])
 def test_with_a_letter_the_server_hears_the_same(size: int) -> None:
-    one, two, three = os.urandom(size), os.urandom(size), os.urandom(size + 1)
+    one, two, three, four = os.urandom(size), os.urandom(size), os.urandom(size + 1), os.urandom(size + 1)
     with overheard() as (connection, frames):
-        assert connection.prepare(INPUT, 1, 5e9) is None, "nothing was asked yet"
+        connection.prepare(5e9)
+        assert connection._letters == [], "nothing was asked yet"
         connection.ask(INPUT, 1, head_of(one), [one], 5e9)
-        assert connection.prepare("other", 1, 5e9) is None
-        assert connection.prepare(INPUT, 2, 5e9) is None
-        letter = connection.prepare(INPUT, 1, 5e9)
-        assert letter is not None
-        ticket = connection.ask(INPUT, 1, head_of(two), [two], 5e9, letter)
-        assert ticket.parcel is letter.parcel, "the letter was used"
-        for_another = connection.prepare(INPUT, 1, 5e9)
-        assert for_another is not None
-        longer = connection.ask(INPUT, 1, head_of(three), [three], 5e9, for_another)
-        assert longer.parcel is not for_another.parcel
-        assert until(lambda: len(b"".join(bytes(f.body) for f in frames)) == 3 * size + 1)
+        connection.prepare(5e9)
+        (letter,) = connection._letters
+        assert connection.ask(INPUT, 1, head_of(two), [two], 5e9) is letter.ticket, "the letter was used"
+        connection.prepare(5e9)
+        (for_another,) = connection._letters
+        longer = connection.ask(INPUT, 1, head_of(three), [three], 5e9)
+        assert longer is not for_another.ticket
+        connection.prepare(5e9)
+        (for_another,) = connection._letters
+        assert connection.ask("other", 1, head_of(four), [four], 5e9) is not for_another.ticket
+        assert until(lambda: len(b"".join(bytes(f.body) for f in frames)) == 4 * size + 2)
     asks = [f for f in frames if f.kind is Kind.ASK]
-    assert [request_of(f.header).total_bytes for f in asks] == [size, size, size + 1]
-    assert len({f.id for f in asks}) == 3
-    assert b"".join(bytes(f.body) for f in frames if f.id) == one + two + three
+    requests = [request_of(f.header) for f in asks]
+    assert [r.total_bytes for r in requests] == [size, size, size + 1, size + 1]
+    assert [r.cut for r in requests] == [INPUT] * 3 + ["other"]
+    assert len({f.id for f in asks}) == 4
+    assert b"".join(bytes(f.body) for f in frames if f.id) == one + two + three + four
 
 
-def test_a_letter_that_was_not_used_leaves_nothing_behind() -> None:
+def test_a_letter_is_used_once_by_one_thread() -> None:
     payload = os.urandom(6_000)
+    heads = head_of(payload)
     with overheard() as (connection, frames):
-        connection.ask(INPUT, 1, head_of(payload), [payload], 5e9)
-        for _ in range(3):
-            connection.prepare(INPUT, 1, 5e9)
-        connection.ask(INPUT, 1, head_of(payload), [payload], 5e9)
-        assert until(lambda: len(b"".join(bytes(f.body) for f in frames)) >= 12_000)
-    assert b"".join(bytes(f.body) for f in frames if f.id) == payload * 2
+        connection.ask(INPUT, 1, heads, [payload], 5e9)
+        for _ in range(50):
+            connection.prepare(5e9)
+            threads = [
+                threading.Thread(target=connection.ask, args=(INPUT, 1, heads, [payload], 5e9)) for _ in range(2)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(10)
+        assert until(lambda: len(b"".join(bytes(f.body) for f in frames)) == 101 * len(payload))
+    assert len({f.id for f in frames if f.kind is Kind.ASK}) == 101

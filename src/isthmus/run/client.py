@@ -16,16 +16,16 @@ from isthmus.record.types import Choice, Chooser, Step
 from isthmus.run.batcher import Batcher
 from isthmus.run.beside import Beside, overtaken
 from isthmus.run.codecs import Codecs
-from isthmus.run.connection import Connection, Heard, Ticket
+from isthmus.run.connection import Connection
 from isthmus.run.early import Early
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
-from isthmus.run.letter import Letter
 from isthmus.run.policy import lost, within
 from isthmus.run.replies import said_in
 from isthmus.run.server_first import LeavingBack, PlainBack
 from isthmus.run.split_pb2 import Arrival
+from isthmus.run.ticket import Heard, Ticket
 from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import Answer, Array, Arrays, Mode
 from isthmus.run.verify import Verifier
@@ -184,21 +184,18 @@ class Session:
         keeper.busy(+1)
         line.attend(+1)
         try:
-            letter = line.prepare(work.place, work.batch, keeper.rate_bps)
             begun = self._clock()
             crossing = work.head()
             trip.head_s = self._clock() - begun
             if crossing is not None:
-                self._send_or_finish(trip, work, line, keeper, crossing, letter)
+                self._send_or_finish(trip, work, line, keeper, crossing)
         finally:
             line.attend(-1)
             keeper.busy(-1)
 
-    def _send_or_finish(
-        self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays, letter: Letter | None
-    ) -> None:
+    def _send_or_finish(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
         try:
-            self._send(trip, work, line, keeper, crossing, letter)
+            self._send(trip, work, line, keeper, crossing)
         except (Remote, BadInput) as e:
             if self._halves.finishes != "never" or not self._sent_again(trip, work, keeper, crossing):
                 self._instead(trip, work, e)
@@ -223,9 +220,7 @@ class Session:
                     break
         return False
 
-    def _send(
-        self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays, letter: Letter | None = None
-    ) -> None:
+    def _send(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
         """Asks the server for the rest. Raises Remote or BadInput; strikes are noted."""
         if work.first == "server" and not line.welcome.heads:
             raise Refused(
@@ -240,7 +235,7 @@ class Session:
             raise Late(f"the head alone took longer than the {self._patience_s(trip.asked) * 1e3:.0f} ms there are")
         ticket: Ticket | None = None
         try:
-            ticket = line.ask(work.place, work.batch, heads, payloads, keeper.rate_bps, letter)
+            ticket = line.ask(work.place, work.batch, heads, payloads, keeper.rate_bps)
             trip.up_bytes, trip.rtt_s = ticket.parcel.total, keeper.rtt_s
             heard = self._heard(trip, work, ticket, left)
             said = said_in(heard.frame)
@@ -256,6 +251,7 @@ class Session:
         trip.cut, trip.codec, trip.first, trip.said = work.cut, trip.asked.codec, work.first, said
         trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread
         trip.up_bps = keeper.served(said.arrival)
+        line.prepare(keeper.rate_bps)
 
     @property
     def _only_there(self) -> bool:

@@ -5,66 +5,25 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
-from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
-from isthmus.run.frame import Frame, Kind, Parcel, Parts, read_header, unpack
+from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
+from isthmus.run.codecs import RAW
+from isthmus.run.frame import Kind, Parcel, Parts, read_header, unpack
 from isthmus.run.heads import Head, Request, request_header
 from isthmus.run.letter import Letter, written
-from isthmus.run.replies import Came
+from isthmus.run.replies import Came, outputs_of, parts_of, said_in
 from isthmus.run.sockets import Message, Octets
 from isthmus.run.split_pb2 import Hello, Probe, Refusal, Welcome
+from isthmus.run.ticket import Heard, Ticket
 from isthmus.run.transport import Transport
 
 _HEADER_BYTES = 1 << 20
 """A server's headers may be long (many outputs); still bounded."""
+_REHEARSED_BYTES = 64 << 10
+"""Of an answer that is read once more for practice."""
 _AT_ONCE = 2
 """Frames handed over together."""
-
-
-class Heard(NamedTuple):
-    """A frame from the server and when it was here; `spread`: how it came in, where it came in pieces."""
-
-    frame: Frame
-    at_s: float
-    spread: Came | None = None
-
-
-class Ticket:
-    """Waits for the server's word on one request."""
-
-    def __init__(self, parcel: Parcel, listen: Callable[[Callable[[], bool], float], None]) -> None:
-        self.parcel = parcel
-        self._listen = listen
-        self._word: Heard | Remote | None = None
-        self._silence = threading.Lock()
-        """Held until there is a word."""
-        self._silence.acquire()
-
-    def put(self, word: Heard | Remote) -> None:
-        """What came, or why nothing will; once."""
-        self._word = word
-        self._silence.release()
-
-    def wait(self, timeout_s: float) -> Heard:
-        """The server's frame. Raises Late after `timeout_s`, Refused when it said no, Unreachable when it was lost."""
-        end = time.monotonic() + timeout_s
-        self._listen(self._heard, timeout_s)
-        if self._word is None:  # another thread listens
-            self._silence.acquire(timeout=min(threading.TIMEOUT_MAX, max(0.0, end - time.monotonic())))
-        word = self._word
-        if word is None:
-            raise Late(f"no answer within {timeout_s * 1e3:.0f} ms of sending")
-        if isinstance(word, Remote):
-            raise word
-        if word.frame.kind is Kind.REFUSAL:
-            raise Refused(read_header(Refusal, word.frame).reason)
-        return word
-
-    def _heard(self) -> bool:
-        return self._word is not None
 
 
 class Connection:
@@ -72,6 +31,7 @@ class Connection:
 
     `pace`, called with the size of every frame before it goes out, may sleep: a link that is made slow on purpose.
     `on_late` hears answers to requests that were given up: too late to be used, not too late to be learnt from.
+    `awake_s`: how long an answer that is about to come may be waited for awake.
     """
 
     def __init__(
@@ -81,6 +41,7 @@ class Connection:
         clock: Callable[[], float],
         pace: Callable[[int], None] | None = None,
         on_late: Callable[[Heard], None] | None = None,
+        awake_s: float = 0.0,
     ) -> None:
         self.address = transport.address
         self._transport = transport
@@ -91,11 +52,15 @@ class Connection:
         self._lost: Remote | None = None
         self._first: tuple[float, int] | None = None
         """When the message that is coming in began, and how much of it was here then."""
-        transport.watch(self._coming)
+        self._latest: bytes | None = None
+        """The latest answer, where it was short."""
+        transport.watch(self._coming, self._rehearse, awake_s)
         self.welcome = Welcome()
         """what the server said of itself; empty before the greeting"""
         self._said: tuple[tuple[tuple[object, ...], int], bytes] = ((), 0), b""
         """What the last request announced, the bytes of it, and its header: most often those of the next."""
+        self._letters: list[Letter] = []
+        """The next request, where it is written already: one at most."""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self._begun: Iterator[Parts] | None = None
@@ -108,29 +73,36 @@ class Connection:
         self.welcome = read_header(Welcome, heard.frame)
         return self.welcome
 
-    def prepare(self, cut: str, batch: int, rate_bps: float | None) -> Letter | None:
-        """The next request for this cut, as far as it is known if it is like the last one, for `ask`; None where the
-        last one was another. Nobody minds if it is not used."""
+    def prepare(self, rate_bps: float | None) -> None:
+        """Writes the next request, as far as it is known if it is like the last one: now, while nobody waits."""
         (said, total), header = self._said
-        if said[:2] != (cut, batch) or self._pace is not None:
-            return None
-        return written(said, Parcel(Kind.ASK, next(self._ids), header, (), rate_bps), total, self._transport.wrap)
+        if total and self._pace is None:
+            parcel = Parcel(Kind.ASK, next(self._ids), header, (), rate_bps)
+            letter = written(said, Ticket(parcel, self._listen), total, self._transport.wrap)
+            self._letters = [letter] if letter is not None else []
 
     def ask(
         self, cut: str, batch: int, heads: Sequence[Head], payloads: Sequence[bytes | memoryview],
-        rate_bps: float | None, letter: Letter | None = None,
+        rate_bps: float | None,
     ) -> Ticket:  # fmt: skip
-        """Sends a request; `rate_bps` is what the link last showed, for the size of the frames. A `letter` that was
-        written for such a one saves most of the work."""
+        """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
         total = sum(map(len, payloads))
+        letter = self._letter()
         if letter is not None and letter.total_bytes == total and letter.said == (cut, batch, heads):
-            letter.parcel.pieces = payloads
-            return self._hand_over(letter.parcel, letter.holding(payloads[0]) if len(payloads) == 1 else None)
+            letter.ticket.parcel.pieces = payloads
+            return self._hand_over(letter.ticket, letter.holding(payloads[0]) if len(payloads) == 1 else None)
         (said, size), header = self._said
         if said != (cut, batch, heads) or size != total:
             header = request_header(Request(cut, batch, total, tuple(heads)))
             self._said = ((cut, batch, heads), total), header
         return self._post(Kind.ASK, header, payloads, rate_bps)
+
+    def _letter(self) -> Letter | None:
+        """The letter that is written, for one request only."""
+        try:
+            return self._letters.pop()
+        except IndexError:
+            return None
 
     def probe(self, size_bytes: int, rate_bps: float | None) -> Ticket:
         """Sends bytes that mean nothing, to be told how they came in."""
@@ -165,11 +137,11 @@ class Connection:
         self._transport.close()
 
     def _post(self, kind: Kind, header: bytes, pieces: Sequence[bytes | memoryview], rate_bps: float | None) -> Ticket:
-        return self._hand_over(Parcel(kind, next(self._ids), header, pieces, rate_bps))
+        return self._hand_over(Ticket(Parcel(kind, next(self._ids), header, pieces, rate_bps), self._listen))
 
-    def _hand_over(self, parcel: Parcel, whole: list[Octets] | None = None) -> Ticket:
-        """Sends a parcel; `whole` is all of it as it is on the wire, where that is made already."""
-        ticket = Ticket(parcel, self._listen)
+    def _hand_over(self, ticket: Ticket, whole: list[Octets] | None = None) -> Ticket:
+        """Sends a ticket's parcel; `whole` is all of it as it is on the wire, where that is made already."""
+        parcel = ticket.parcel
         with self._lock:
             if self._lost is not None:
                 raise self._lost
@@ -226,10 +198,10 @@ class Connection:
                 self._pace(sum(map(len, frame)))
             yield frame
 
-    def _listen(self, heard: Callable[[], bool], timeout_s: float) -> None:
+    def _listen(self, heard: Callable[[], bool], timeout_s: float, foreseen: bool) -> None:
         """Reads in the thread of a request until it has its answer, where no other thread reads."""
         try:
-            self._transport.listen(self._deliver, heard, timeout_s)
+            self._transport.listen(self._deliver, heard, timeout_s, foreseen)
         except IsthmusError as e:
             self._fail(self._lost_by(e))
 
@@ -265,11 +237,29 @@ class Connection:
         with self._lock:
             ticket = self._tickets.pop(frame.id, None)
         if ticket is not None:
+            if frame.kind is Kind.REPLY and isinstance(message, bytes) and len(message) <= _REHEARSED_BYTES:
+                self._latest = message
             ticket.put(heard)
         elif frame.id == 0 and frame.kind is Kind.REFUSAL:
             self._fail(Refused(read_header(Refusal, frame).reason))
         elif self._on_late is not None:
             self._on_late(heard)
+
+    def _rehearse(self) -> None:
+        """Reads the latest answer once more, as it was read."""
+        message = self._latest
+        if message is None:
+            return
+        heard = Heard(unpack(message, _HEADER_BYTES), self._clock())
+        ticket = Ticket(Parcel(Kind.PING, 0, b"", ()), lambda *_: None)
+        with self._lock:
+            self._tickets.pop(0, None)
+        ticket.put(heard)
+        frame = ticket.wait(0.0).frame
+        said_in(frame)
+        heads = [head for head, _ in parts_of(frame)]
+        if all(head.codec == RAW for head in heads):
+            outputs_of(frame, tuple(head.name for head in heads))
 
     def _fail(self, why: Remote) -> None:
         with self._lock:

@@ -108,6 +108,11 @@ class Intake:
         room = self._open.room(size - PREAMBLE.size)
         return None if room is None else (bytes(first[: PREAMBLE.size]), room)
 
+    @property
+    def receiving(self) -> bool:
+        """Whether a request has begun to come in."""
+        return self._open is not None and self._open.cut != ""
+
     def finished(self, job: Job) -> None:
         """The job was answered, or will not be."""
         self._pending.pop(job.id, None)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
 from isthmus.link.probe import MIN_SPAN_S
-from isthmus.run.connection import Connection, Heard, Ticket
+from isthmus.run.connection import Connection
 from isthmus.run.frame import CHUNK_BYTES, Kind, read_header
 from isthmus.run.health import Health
 from isthmus.run.replies import Came, rate_of
 from isthmus.run.split_pb2 import Arrival
+from isthmus.run.ticket import Heard, Ticket
 
 _log = logging.getLogger(__name__)
 

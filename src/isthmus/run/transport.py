@@ -31,9 +31,10 @@ class Transport(Protocol):
     def address(self) -> str:
         """Of the server, for messages to people."""
 
-    def watch(self, coming: Callable[[int], None]) -> None:
+    def watch(self, coming: Callable[[int], None], rehearse: Callable[[], None], awake_s: float) -> None:
         """`coming(n)` is called when the first n bytes of a message are here and the rest is not, by whoever reads and
-        before he delivers it; never, where a transport cannot tell."""
+        before he delivers it; never, where a transport cannot tell. `rehearse()` does what will be done with an answer,
+        and may be called while one is waited for awake, no longer than `awake_s` (0: never)."""
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """Sends what `outgoing` yields, from a thread of its own, and yields what comes. Raises Remote or BadFrame
@@ -51,8 +52,11 @@ class Transport(Protocol):
     def attend(self, change: int) -> None:
         """One thread more (+1) or less (-1) means to listen soon."""
 
-    def listen(self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float) -> None:
+    def listen(
+        self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float, foreseen: bool
+    ) -> None:
         """Hands what comes to `hear` in the caller's thread, in place of `talk`, until `heard()` or the time is up.
+        `foreseen`: it takes about as long as it did before.
         Returns at once where another thread listens or this transport has no such thing. Raises as `talk` does."""
 
     def close(self) -> None:
@@ -67,7 +71,7 @@ class GrpcTransport:
         self._channel = grpc.insecure_channel(address, options=client_options(message_bytes))
         self._stream: Any = self._channel.stream_stream(STREAM_METHOD)
 
-    def watch(self, coming: Callable[[int], None]) -> None:
+    def watch(self, coming: Callable[[int], None], rehearse: Callable[[], None], awake_s: float) -> None:
         """See `Transport`: grpc hands over whole messages."""
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
@@ -88,7 +92,9 @@ class GrpcTransport:
     def attend(self, change: int) -> None:
         """See `Transport`: grpc listens in threads of its own."""
 
-    def listen(self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float) -> None:
+    def listen(
+        self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float, foreseen: bool
+    ) -> None:
         """See `Transport`."""
 
     def close(self) -> None:
@@ -112,9 +118,9 @@ class TcpTransport:
         self._rest = memoryview(b"")
         self._ear = Ear(self._socket, message_bytes, lambda: False)
 
-    def watch(self, coming: Callable[[int], None]) -> None:
+    def watch(self, coming: Callable[[int], None], rehearse: Callable[[], None], awake_s: float) -> None:
         """See `Transport`."""
-        self._ear.watch(coming)
+        self._ear.watch(coming, rehearse, awake_s)
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """See `Transport`."""
@@ -150,13 +156,15 @@ class TcpTransport:
         """See `Transport`."""
         self._ear.attend(change)
 
-    def listen(self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float) -> None:
+    def listen(
+        self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float, foreseen: bool
+    ) -> None:
         """See `Transport`."""
         if not self._ear.take_turn():
             return
         end = time.monotonic() + timeout_s
         try:
-            while not heard() and (message := self._ear.hear(end - time.monotonic())) is not None:
+            while not heard() and (message := self._ear.hear(end - time.monotonic(), foreseen)) is not None:
                 hear(message)
         except EOFError:
             raise Unreachable(f"{self.address} ended the stream") from None
