@@ -13,14 +13,17 @@ from contextlib import closing, contextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from run_rig import until
+from run_rig import Told, until
 
+from isthmus.engine import Engine
 from isthmus.graph import INPUT
+from isthmus.record.types import Choice
+from isthmus.run import connect_engine, serve
 from isthmus.run.connection import Connection
 from isthmus.run.frame import Frame, Kind, Parcel, unpack
 from isthmus.run.heads import Head, request_of
-from isthmus.run.letter import written
-from isthmus.run.sockets import MAGIC, Inbox, wrap
+from isthmus.run.letter import Letter, written
+from isthmus.run.sockets import MAGIC, Inbox, Octets, wrap
 from isthmus.run.ticket import Ticket
 from isthmus.run.transport import TcpTransport
 
@@ -105,3 +108,23 @@ def test_a_letter_is_used_once_by_one_thread() -> None:
                 thread.join(10)
         assert until(lambda: len(b"".join(bytes(f.body) for f in frames)) == 101 * len(payload))
     assert len({f.id for f in frames if f.kind is Kind.ASK}) == 101
+
+
+def test_a_session_that_asks_the_same_again_only_puts_the_tensor_in(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[str] = []
+    holding = Letter.holding
+
+    def noted(letter: Letter, payload: Octets) -> list[Octets]:
+        used.append(str(letter.said[0]))
+        return holding(letter, payload)
+
+    monkeypatch.setattr(Letter, "holding", noted)
+    told, inputs = Told(INPUT), engine.model.random_inputs()
+    other = engine.cuts[1].id
+    with serve(engine) as server, connect_engine(engine, server.address, chooser=told, deadline_s=10.0) as session:
+        for cut in (INPUT, INPUT, INPUT, other, other, INPUT):
+            told.choice = Choice(cut=cut)
+            assert not session.infer(inputs).step.trouble
+    assert used == [INPUT, INPUT, other]

@@ -251,7 +251,8 @@ class Session:
         trip.cut, trip.codec, trip.first, trip.said = work.cut, trip.asked.codec, work.first, said
         trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread
         trip.up_bps = keeper.served(said.arrival)
-        line.prepare(keeper.rate_bps)
+        if work.first == "device":
+            line.prepare(keeper.rate_bps)  # the next one, now that nobody waits
 
     @property
     def _only_there(self) -> bool:
