@@ -5,11 +5,12 @@ uplink, Oboe, New York 4G, high-speed rail, Irish 5G, Norwegian 3G, Wi-Fi. A req
 happens unseen. The peer is the best plan that never changes, found in hindsight for that very part: it needs to find
 out nothing. Mean latency of the one over that of the other, less 1; asked: at most +1 %, everywhere.
 
-Two forms of the demand. `parts`: 90 s each, from the beginning, the middle and near the end of every file, the chooser
-fresh at each. `whole`: every file as it is, where the start weighs less. Four cost tables: two of made-up machines with
-four choices, MobileNetV2 and EfficientNet-B0 at every narrow place as float32 and int8, the device 6 and 12 times
-slower than the server. Every other file belongs to the half that the chooser's rules may be tuned on (`tuning`); the
-others are only ever judged (`judging`).
+Four forms of the demand. `parts`: 90 s each, from the beginning, the middle and near the end of every file, the
+chooser fresh at each. `later`: as long, from 45 s after those; nobody looked at them while the rules were made.
+`halves`: either half of every file. `whole`: every file as it is, where the start weighs less. Four cost tables: two of
+made-up machines with four choices, MobileNetV2 and EfficientNet-B0 at every narrow place as float32 and int8, the
+device 6 and 12 times slower than the server. Every other file belongs to the half that the chooser's rules may be tuned
+on (`tuning`); the others are only ever judged (`judging`).
 
 Reported by form, half and set: mean, worst, how many lie above 1 %, and file, second and table of each that does.
 """
@@ -40,6 +41,8 @@ ALLOWED = 0.01
 PART_S = 90.0
 STARTS = (0.0, 0.5, 0.9)
 """Of what a file has beyond one part."""
+LATER_S = 45.0
+FORMS = ("parts", "later", "halves", "whole")
 EVERY_S = 0.73
 LEAD_S = 1.0
 """The first request comes then: who probes knows something of the link."""
@@ -51,30 +54,27 @@ ROWS: dict[str, tuple[tuple[str, float, float, float], ...]] = {
 """Cut, ms on the device, ms on the server, kB up; 1 kB comes back."""
 NETWORKS = {"mobilenet_v2": (0.072, 0.012), "efficientnet_b0": (0.24, 0.02)}
 """Seconds of the whole network on device and server."""
-Place = tuple[str, str, float]
-"""Set, file, and the second its part begins at; below 0 for the whole file."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run: where it is played, with which table, and which half it belongs to."""
+    """One run: where it is played (a set, a file, and the seconds of it), with which table, and which half of the files
+    that belongs to."""
 
+    form: str
     data: str
     file: str
     from_s: float
+    to_s: float
     table: str
     half: str
-
-    @property
-    def form(self) -> str:
-        return "whole" if self.from_s < 0 else "parts"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--files", type=int, default=8, metavar="N", help="of each set, evenly spread (default 8)")
-    parser.add_argument("--form", choices=["parts", "whole"], action="append", help="only this one")
+    parser.add_argument("--form", choices=FORMS, action="append", help="only this one")
     parser.add_argument("--half", choices=["tuning", "judging"], action="append", help="only this one")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
@@ -108,15 +108,24 @@ def cases(files: int) -> list[Case]:
         every = sorted(p for p in (traces() / data).iterdir() if p.name[0] != ".")
         for number, path in enumerate(every[:: max(1, len(every) // files)][:files]):
             half = "judging" if number % 2 else "tuning"
-            for from_s in (*starts(path), -1.0):
-                found += [Case(data, path.name, from_s, table, half) for table in (*ROWS, *NETWORKS)]
+            for form, from_s, to_s in pieces(trace_of(data, path.name).duration_s):
+                found += [Case(form, data, path.name, from_s, to_s, table, half) for table in (*ROWS, *NETWORKS)]
     return found
 
 
-def starts(path: Path) -> Iterator[float]:
-    """At which seconds the parts of a file begin; one for a file that has no more than one part."""
-    beyond_s = max(0.0, read_trace(path).duration_s - PART_S)
-    yield from sorted({float(int(share * beyond_s)) for share in STARTS})
+def pieces(duration_s: float) -> Iterator[tuple[str, float, float]]:
+    """What is played of a file that is so long: (form, from when, until when). A short one has fewer parts, none later
+    than another, and no halves shorter than one part."""
+    beyond_s = max(0.0, duration_s - PART_S)
+    starts = sorted({float(int(share * beyond_s)) for share in STARTS})
+    later = {min(start + LATER_S, float(int(beyond_s))) for start in starts} - set(starts)
+    for form, all_s in (("parts", starts), ("later", sorted(later))):
+        for start in all_s:
+            yield form, start, min(start + PART_S, duration_s)
+    if duration_s >= 2 * PART_S:
+        yield "halves", 0.0, duration_s / 2
+        yield "halves", duration_s / 2, duration_s
+    yield "whole", 0.0, duration_s
 
 
 def loss(case: Case, policy: str = "dynamic") -> float:
@@ -130,7 +139,7 @@ def loss(case: Case, policy: str = "dynamic") -> float:
 def world_of(case: Case) -> tuple[World, Requests]:
     """What a case is played in, and what is asked for."""
     whole = trace_of(case.data, case.file)
-    up = whole if case.from_s < 0 else whole.part(case.from_s, min(case.from_s + PART_S, whole.duration_s))
+    up = whole if case.form == "whole" else whole.part(case.from_s, case.to_s)
     asked = Requests(until_s=up.duration_s, every_s=EVERY_S, from_s=LEAD_S)
     return World({1: tables()[case.table]}, up, deadline_s=DEADLINE_S), asked
 
@@ -167,18 +176,19 @@ def _table(rows: Sequence[tuple[str, float, float, float]]) -> CostTable:
 def summed(asked: Sequence[Case], lost: Sequence[float]) -> dict[str, Any]:
     """By form and half: all sets together, each set, and every run above what is allowed."""
     found: dict[str, Any] = {}
-    for form in ("parts", "whole"):
+    for form in FORMS:
         for half in ("tuning", "judging"):
             rows = [(c, x) for c, x in zip(asked, lost, strict=True) if (c.form, c.half) == (form, half)]
             if not rows:
                 continue
-            by_set = {data: numbers([x for c, x in rows if c.data == data]) for data in SETS}
+            by_set = {s: numbers(of) for s in SETS if (of := [x for c, x in rows if c.data == s])}
             above = sorted(((x, c) for c, x in rows if x > ALLOWED), key=lambda pair: -pair[0])
             found[f"{form}, {half}"] = {
                 **numbers([x for _, x in rows]),
                 "sets": by_set,
                 "above": [
-                    {"loss": x, "set": c.data, "file": c.file, "from_s": c.from_s, "table": c.table} for x, c in above
+                    {"loss": x, "set": c.data, "file": c.file, "from_s": c.from_s, "to_s": c.to_s, "table": c.table}
+                    for x, c in above
                 ],
             }
     return found
@@ -207,7 +217,7 @@ def shown(found: dict[str, Any]) -> str:
                 f"({row['share_above']:.1%}) |"
             )
         for row in data["above"]:
-            where = "whole" if row["from_s"] < 0 else f"from {row['from_s']:.0f} s"
+            where = f"from {row['from_s']:.0f} s to {row['to_s']:.0f} s"
             lines.append(f"{row['loss']:+.2%}  {row['set']}/{row['file']}, {where}, {row['table']}")
     return "\n".join(lines).strip()
 
