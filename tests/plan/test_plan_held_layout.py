@@ -88,3 +88,9 @@ def test_what_leaves_blocks_is_copied_when_it_is_made() -> None:
         ("s", "Slice", ("a",), 4), ("e", "Concat", ("d", "s"), 8), output="e",
     )  # fmt: skip
     assert arena_bytes(of, constant=True) == 3 * grains(WIDE)
+
+
+def test_a_pool_over_all_places_takes_what_it_is_handed() -> None:
+    """Plain it is read as it lies: no copy into blocks."""
+    of = network(("a", "Conv", ("x",), 16), ("p", "GlobalAveragePool", ("a",), 4), output="p")
+    assert arena_bytes(of, constant=False) <= grains(WIDE, 4 * PLACES, 16 * 3)

@@ -27,7 +27,7 @@ from isthmus.profile.types import RuntimeMemory
 from isthmus.quant.types import MOST_BITS, BitPlan
 
 _ELEMENTWISE = frozenset({"Add", "Mul", "Concat"})
-_POOLS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
+_POOLS, _GLOBAL_POOLS = frozenset({"MaxPool", "AveragePool"}), frozenset({"GlobalAveragePool", "GlobalMaxPool"})
 _BLOCK, _WHOLE_CHANNELS = 8, 4
 """Channels of a block, and what their number must be a multiple of to be laid out in blocks."""
 _WITH_HALVES = 1.35
@@ -248,8 +248,8 @@ class _Walk:
 
     def _makes_native(self, layer: Layer) -> bool:
         """Whether its kernel works in the layout that kernels want: convolutions and pools do, and what goes element by
-        element where it is handed that. In floating point, convolutions only where their weights are constants (and
-        not made from levels), and pools only of whole blocks of channels."""
+        element or over all places where it is handed that. In floating point, convolutions only where their weights are
+        constants (and not made from levels), and pools only of whole blocks of channels."""
         node = layer.node
         sizes = {self.graph.tensors[name].bytes for name in node.inputs}
         if layer.kind in ("wide", "view"):
@@ -257,7 +257,7 @@ class _Walk:
         if layer.kind != "float":
             handed = any(self._of(name) in self._native for name in node.inputs)
             return bool(node.kernel) or (node.op in _ELEMENTWISE and handed)
-        if node.op == "Concat" or (node.op in _ELEMENTWISE and len(sizes) == 1):
+        if node.op == "Concat" or node.op in _GLOBAL_POOLS or (node.op in _ELEMENTWISE and len(sizes) == 1):
             return all(self._of(name) in self._native for name in node.inputs)
         if node.op == "Conv":
             return layer.weights > 0 and layer.stored_bytes == FLOAT_BYTES
