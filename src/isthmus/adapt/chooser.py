@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.adapt.aftermath import Aftermath
 from isthmus.adapt.bandwidth import HIGHEST_BPS, LOWEST_BPS, Bandwidth
 from isthmus.adapt.change_points import Prior
 from isthmus.adapt.downlink import Downlink
 from isthmus.adapt.habits import Habits
 from isthmus.adapt.health import Health
 from isthmus.adapt.lateness import LATE_S, Lateness, late_after_s
-from isthmus.adapt.load import ABSURD, LOWEST, LoadFactor, Recent
+from isthmus.adapt.load import LOWEST, LoadFactor, Recent
 from isthmus.adapt.sizes import Size, Sizes
 from isthmus.adapt.transfers import SLOW, at_least_bps, crawled_bps
 from isthmus.plan.cost import CostTable
@@ -35,19 +36,20 @@ AHEAD_S = 0.1
 """The live client asks after probes this often: decisions are made for so long ahead."""
 KEPT = 16
 """Decisions made ahead, at most: nothing may have been asked for hours."""
+ENDS = 1.28
+"""Standard deviations: a rate is believed to lie below the one end once in ten times, and above the other."""
 SETTLED = 8.0
 """Samples of a rate after which probes are as rare as `Habits.probe_every_s`; after a quarter, four times as often."""
 
 
 class _Decided(NamedTuple):
-    """A decision, and what it leaves behind: `Size.current` and `Size.forgone`. `row` was taken; `free` would have been
-    had `Hindsight` held nothing back, at what every choice was expected to take."""
+    """A decision, and what it leaves behind: `Size.current` and `Size.forgone`. rows: the one taken, and the one that
+    would have been had `Hindsight` held nothing back; latency: what every choice was expected to take."""
 
     choice: Choice
     at: int | None
     forgone: float
-    row: int
-    free: int
+    rows: tuple[int, int]
     latency: NDArray[np.float64]
 
 
@@ -84,8 +86,7 @@ class TableChooser:
         """the last sample"""
         self._made: tuple[Size, _Decided] | None = None
         """the decision last asked for, until its request has ended"""
-        self._unseen: tuple[Size, _Decided] | None = None
-        """one whose request told nothing of the link, until something does"""
+        self._aftermath = Aftermath(self._as_seen_s, self.habits.deadline_s)
         self._ready: dict[int, _Decided] = {}
         """Decisions for the batch size chosen for last, by the step of time they are for, from the state it is in."""
 
@@ -111,7 +112,7 @@ class TableChooser:
             self._probe_away = False
         now = self._now_s = step.t_s + step.seconds.total
         told_bps = self._learn_link(step, now)
-        self._look_back(step, told_bps, now)
+        self._look_back(step, told_bps)
         if step.kind == "request" and step.up_bytes:
             self._lateness.sent(late=bool(step.trouble))
         if step.trouble:
@@ -186,8 +187,8 @@ class TableChooser:
             why=why,
         )
         if self._probe_away:  # that passes, and is no reason to be reluctant afterwards
-            return _Decided(choice, size.current, size.forgone, at, free, latency)
-        return _Decided(choice, at, forgone, at, free, latency)
+            return _Decided(choice, size.current, size.forgone, (at, free), latency)
+        return _Decided(choice, at, forgone, (at, free), latency)
 
     def _latency_s(self, size: Size, up_bps: float, down_bps: float, now_s: float) -> NDArray[np.float64]:
         """Every candidate at these rates. The wait at the server is paid by whatever goes there, as half a round trip
@@ -204,7 +205,7 @@ class TableChooser:
         """What it costs on average that answers may be late: the rest on the device, as often as that was so."""
         if size.whole is None:
             return 0.0
-        risk_s: NDArray[np.float64] = self._lateness.share * size.table.sends_up * (LATE_S + _rest_s(size, latency))
+        risk_s: NDArray[np.float64] = self._lateness.share * size.table.sends_up * (LATE_S + size.rest_s(latency))
         return risk_s
 
     def _no_faster_than(self, up_bps: float, now_s: float) -> float:
@@ -219,11 +220,11 @@ class TableChooser:
         allowed, why = self._in_time(size, latency, now_s)
         worth = latency + self._risk_s(size, latency)
         free = int(allowed[np.argmin(worth[allowed])])
-        allowed = size.hindsight.rows(worth, allowed)
+        allowed = size.hindsight.rows(self._cases_s(size, latency, now_s), allowed, free)
         best = int(allowed[np.argmin(worth[allowed])])
         current = size.current
         if best != free:
-            why = f"{why} near the best so far: enough was lost elsewhere"
+            why = f"{why} of what risks no more than may be lost"
         if current is None or current == best:
             return best, free, 0.0, why
         gain = 1 - float(worth[best]) / max(float(worth[current]), 1e-12)
@@ -231,12 +232,25 @@ class TableChooser:
             return current, free, size.forgone + gain, f"kept: {gain:.1%} is too little to move for yet"
         return best, free, 0.0, why
 
+    def _cases_s(self, size: Size, latency: NDArray[np.float64], now_s: float) -> NDArray[np.float64]:
+        """What may come of the next request, shape (cases, choices): as expected; the link at the low and at the high
+        end of what is believed; and it falls, so that the device does the rest of whatever was sent."""
+        down_bps = self._downlink.worth_bps(now_s)
+        cases = [latency]
+        for deviations in (ENDS, -ENDS):
+            up_bps = self._no_faster_than(self._bandwidth.low_bps(now_s, deviations), now_s)
+            cases.append(self._latency_s(size, up_bps, down_bps, now_s))
+        if size.whole is None:
+            return np.stack(cases)
+        raced_s = size.raced_s(latency)
+        return np.minimum(np.stack([*cases, raced_s]), raced_s)
+
     @staticmethod
     def _give_up_s(size: Size, latency: NDArray[np.float64], at: int) -> float | None:
         """When the device begins too: as soon as the answer is late."""
         if size.whole is None or at == size.whole:
             return None
-        return float(late_after_s(latency, _rest_s(size, latency))[at])
+        return float(late_after_s(latency, size.rest_s(latency))[at])
 
     def _in_time(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
         """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,
@@ -311,36 +325,17 @@ class TableChooser:
         best = table.latency_s(HIGHEST_BPS, HIGHEST_BPS, self._rtt.least, load, self._device.at(now_s))
         return float(best.min()) < float(best[whole])
 
-    def _look_back(self, step: Step, told_bps: float | None, now_s: float) -> None:
-        """Tell `Hindsight` how the last request went and how the other choices would have, by the rate that was seen:
-        the request's own, or the next one that shows itself where it sent nothing."""
-        if self._unseen is not None and (told_bps is not None or step.kind == "request"):
-            self._settle(*self._unseen, told_bps, None, now_s)
-            self._unseen = None
+    def _look_back(self, step: Step, told_bps: float | None) -> None:
+        """Tell `Hindsight` how the last request went and how the other choices would have."""
+        self._aftermath.told(step, told_bps)
         if step.kind == "probe" or self._made is None:
             return
         (size, found), self._made = self._made, None
-        if (step.asked or step.cut) != found.choice.cut or step.exit or step.exits:
-            return  # somebody else decided, or only a part of the network ran
-        if step.trouble:
-            self._settle(size, found, told_bps, min(ABSURD, max(0.0, step.seconds.total)), now_s)
-        elif step.up_bytes or told_bps is not None:
-            self._settle(size, found, told_bps, None, now_s)
-        else:
-            self._unseen = size, found
+        if (step.asked or step.cut) == found.choice.cut and not step.exit and not step.exits:  # else somebody decided
+            self._aftermath.ended(step, size, found.rows, found.latency, told_bps)
 
-    def _settle(self, size: Size, found: _Decided, up_bps: float | None, late_s: float | None, now_s: float) -> None:
-        """One request, afterwards. late_s: what it took where the answer was late or never came; whoever sends anything
-        would have waited for that too. A late answer costs no more than the device that began then."""
-        fixed = self._latency_s(size, up_bps or self._bandwidth.bps, self._downlink.worth_bps(now_s), now_s)
-        if size.whole is not None:
-            rest_s = _rest_s(size, found.latency)
-            here_s = late_after_s(found.latency, rest_s) + rest_s
-            fixed = np.minimum(fixed, np.where(size.every == size.whole, np.inf, here_s))
-        if late_s is not None:
-            fixed = np.maximum(fixed, late_s * size.table.sends_up)
-        took_s = float(fixed[found.row]) if late_s is None else late_s
-        size.hindsight.settle(fixed, took_s, found.row, found.free)
+    def _as_seen_s(self, size: Size, up_bps: float | None) -> NDArray[np.float64]:
+        return self._latency_s(size, up_bps or self._bandwidth.bps, self._downlink.worth_bps(self._now_s), self._now_s)
 
     def _learn_link(self, step: Step, now_s: float) -> float | None:
         """Returns the rate that was seen, None where none was."""
@@ -387,11 +382,3 @@ class TableChooser:
             if told.device_s is not None:
                 measured_s = told.device_s
             self._device.observe(measured_s, float(size.table.device_s[row]), now_s)
-
-
-def _rest_s(size: Size, latency: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the device would have to do behind every cut, at the load that `latency` was priced with."""
-    assert size.whole is not None
-    slower = float(latency[size.whole]) / max(float(size.table.device_s[size.whole]), 1e-12)
-    rest_s: NDArray[np.float64] = slower * (size.table.device_s[size.whole] - size.heads_s)
-    return rest_s

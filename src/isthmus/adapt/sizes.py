@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.adapt.hindsight import Hindsight
+from isthmus.adapt.lateness import late_after_s
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
 
@@ -40,7 +41,25 @@ class Size:
         """the row chosen last at this batch size: a margin compares with that, for the best cut moves with the batch"""
         self.forgone = 0.0
         """what staying there has cost since, in requests of the best choice: 0.1 is a tenth of one"""
-        self.hindsight = Hindsight(table.up_bytes + table.down_bytes)
+        self.hindsight = Hindsight(len(table.cuts))
+
+    def rest_s(self, latency: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the device would have to do behind every choice, at the load that `latency` was priced with; zero where
+        it may not do all."""
+        if self.whole is None:
+            return np.zeros(len(latency))
+        slower = float(latency[self.whole]) / max(float(self.table.device_s[self.whole]), 1e-12)
+        rest_s: NDArray[np.float64] = slower * (self.table.device_s[self.whole] - self.heads_s)
+        return rest_s
+
+    def raced_s(self, latency: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What every choice takes at most: when its answer is late, the device begins too. inf for what is sent where
+        the device may not."""
+        sent = self.table.sends_up > 0
+        if self.whole is None:
+            return np.where(sent, np.inf, latency)
+        rest_s = self.rest_s(latency)
+        return np.where(sent, late_after_s(latency, rest_s) + rest_s, latency)
 
 
 class Sizes:
