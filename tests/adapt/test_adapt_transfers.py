@@ -10,6 +10,9 @@ from isthmus.adapt.transfers import at_least_bps, crawled_bps
 from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.record.types import Evidence, Seconds, Step
 
+TWO = table_of((INPUT, 0, 10, 60), (OUTPUT, 120, 0, 0))
+"""The server gets it all from 5 Mbit/s on."""
+
 
 def sent(t_s: float, up_bytes: int, up_s: float, *, probe: bool = False, cut: str = "early", trouble: str = "") -> Step:
     told = step(t_s, cut, probe=probe, total=up_s, trouble=trouble)
@@ -56,16 +59,19 @@ def test_a_bound_that_contradicts_nothing_changes_nothing_but_the_age() -> None:
     assert chooser.probe_bytes(12.0) > 0
 
 
-def test_a_bound_far_below_the_belief_says_nothing_at_all() -> None:
+def test_a_bound_far_below_the_belief_says_nothing_unless_the_choice_is_right_there_too() -> None:
+    """80 Mbit/s believed, at least 9 seen: the server gets it all at either rate from 5 Mbit/s on, but not where 600 kB
+    would have to go there."""
+    calm = settled(80e6, TWO)
+    calm.choose(8.9)
+    calm.observe(sent(9.0, 12_500, 0.0125, probe=True))
+    assert calm.probe_bytes(9.5) == 0
     chooser = settled(80e6)
+    chooser.choose(8.9)
     before = chooser.beliefs[0]
     chooser.observe(sent(9.0, 12_500, 0.0125, probe=True))  # at least 9 Mbit/s
     assert chooser.beliefs[0] == before
     assert chooser.probe_bytes(9.5) > 0
-
-
-TWO = table_of((INPUT, 0, 10, 60), (OUTPUT, 120, 0, 0))
-"""The server gets it all from 5 Mbit/s on."""
 
 
 def doubting(believed_bps: float, sample_bps: float, habits: Habits | None = None) -> TableChooser:

@@ -275,20 +275,22 @@ class TableChooser:
         return self._worth_knowing(now_s)
 
     def _unsure(self) -> bool:
-        return self._health.down or (self.in_doubt and self._matters())
+        """Down, or in a doubt that could change anything. A link that may have become faster does not matter where the
+        present choice is right at that rate too; one that may have fallen always does, for what falls falls on."""
+        faster = self._seen_bps > self._bandwidth.bps
+        return self._health.down or (self.in_doubt and not (faster and self._right_at(self._seen_bps)))
 
-    def _matters(self) -> bool:
-        """Whether the doubt could change anything. A link that may have become faster does not matter where the present
-        choice is right at that rate too; one that may have fallen always does, for what falls falls on."""
-        size, up_bps, believed_bps = self._size, self._seen_bps, self._bandwidth.bps
-        if up_bps <= believed_bps or size.current is None or self.habits.deadline_s is not None:
-            return True
+    def _right_at(self, up_bps: float) -> bool:
+        """Whether the present choice is right, within the margin, at this rate as well as at the believed one."""
+        size, believed_bps = self._size, self._bandwidth.bps
+        if size.current is None or self.habits.deadline_s is not None:
+            return False
         for bps in (believed_bps, up_bps):
             down_bps = self._downlink.worth_bps(self._now_s) * bps / believed_bps
             latency = self._latency_s(size, bps, down_bps, self._now_s)
             if float(latency[size.current]) > (1 + self.habits.margin) * float(latency.min()):
-                return True
-        return False
+                return False
+        return True
 
     @property
     def _told_since_asked(self) -> bool:
@@ -352,14 +354,14 @@ class TableChooser:
         return up_bps if up_bps is not None and LOWEST_BPS <= up_bps <= HIGHEST_BPS else None
 
     def _by_its_time_bps(self, step: Step, now_s: float) -> float | None:
-        """The rate where no dispersion told one, if what the transfer took contradicts what is believed; where it says
-        that the link is about as fast, the belief is no older than that. What was sent behind a probe still on its way
-        tells nothing of the kind."""
+        """The rate where no dispersion told one, if what the transfer took contradicts what is believed; where the link
+        is about as fast, or fast enough for the present choice, the belief is no older than that. What was sent behind
+        a probe still on its way tells nothing of the kind."""
         believed_bps, rtt_s = self._bandwidth.bps, self._rtt.least
         least_bps = at_least_bps(step, rtt_s) or 0.0
         if least_bps > SLOW * believed_bps:
             return least_bps
-        if least_bps * SLOW > believed_bps:
+        if least_bps * SLOW > believed_bps or (least_bps and self._right_at(least_bps)):
             self._bandwidth.confirm(now_s)
         if step.t_s < self._asked_s + 8 * self.habits.probe_bytes / believed_bps + rtt_s:
             return None
