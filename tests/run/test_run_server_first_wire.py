@@ -184,6 +184,9 @@ def test_the_connection_times_what_comes_in_pieces() -> None:
         def watch(self, coming: Callable[[int], None], rehearse: Callable[[], None], awake_s: float) -> None:
             self.coming = coming
 
+        def wrap(self, size: int) -> bytes:
+            return b""
+
         def talk(self, outgoing: Any, needed: Any) -> Iterator[bytes]:
             return iter(())
 

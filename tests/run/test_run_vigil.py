@@ -11,16 +11,18 @@ from contextlib import closing
 import numpy as np
 import pytest
 from run_rig import Told, until
-from test_run_intake import BOUNDS, ask_of, desk_of
+from test_run_intake import BOUNDS, ask_of, desk_of, intake_of
 
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT
 from isthmus.run import PROTOCOL, Bounds, connect_engine, serve
+from isthmus.run import keeper as keeper_module
 from isthmus.run import vigil as vigil_module
 from isthmus.run.conversation import Conversation
 from isthmus.run.cores import CORES, Cores
-from isthmus.run.frame import Kind, Parcel, pack, unpack
+from isthmus.run.ear import Ear
+from isthmus.run.frame import DONE, SOON, Kind, Parcel, pack, unpack
 from isthmus.run.intake import welcome
 from isthmus.run.rehearsal import Rehearsal
 from isthmus.run.sockets import Inbox, send
@@ -292,6 +294,9 @@ class Noted(Vigil):
     def keep(self, receive: Callable[[], T], most_s: float = 0.0) -> T:
         raise BlockingIOError
 
+    def nudged(self, receive: Callable[[], T]) -> T:
+        raise BlockingIOError
+
 
 def test_a_server_counts_its_waits_from_answer_to_request(engine: Engine) -> None:
     """A request of one frame or more, a ping between two requests, and nothing else counts."""
@@ -367,3 +372,130 @@ def test_nobody_may_be_awake_for_ever(awake_s: float, engine: Engine) -> None:
         Bounds(awake_s=awake_s)
     with pytest.raises(BadInput, match=r"give 0 \(never\) to 1 s"):
         connect_engine(engine, "127.0.0.1:1", chooser=Told(INPUT), awake_s=awake_s)
+
+
+def test_what_is_announced_is_waited_for_awake_for_a_moment(peer: socket.socket) -> None:
+    world = World(comes_s=0.0003)
+    vigil = vigil_in(world, peer, [])
+    vigil.begins()
+    assert vigil.nudged(world.receive) == "message"
+    assert world.rehearsed == 1
+    world = World(comes_s=0.1)
+    vigil = vigil_in(world, peer, [])
+    vigil.begins()
+    with pytest.raises(BlockingIOError):
+        vigil.nudged(world.receive)
+    assert world.asked > 1
+    assert world.now_s < 0.001
+
+
+def test_what_was_announced_and_is_here_is_not_rehearsed_for(peer: socket.socket) -> None:
+    world = World(comes_s=0.0)
+    vigil = vigil_in(world, peer, [])
+    vigil.begins()
+    assert vigil.nudged(world.receive) == "message"
+    assert world.rehearsed == 0
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_what_is_announced_is_slept_for_where_no_core_is_to_spare(busy: bool, peer: socket.socket) -> None:
+    world = World(comes_s=0.0)
+    world.spare, world.busy_from_s = busy, 0.0 if busy else 1e9
+    vigil = vigil_in(world, peer, [])
+    vigil.begins()
+    with pytest.raises(BlockingIOError):
+        vigil.nudged(world.receive)
+    assert world.rehearsed == world.asked == 0
+
+
+def test_a_server_that_knows_of_no_announcement_ignores_it(engine: Engine) -> None:
+    assert intake_of(engine).feed(SOON, 0.0) == []
+
+
+@pytest.mark.parametrize("announced", [0, 1, 3])
+def test_a_request_that_was_announced_has_its_answer_announced(announced: int, engine: Engine) -> None:
+    ours, theirs = socket.socketpair()
+    kinds: list[tuple[Kind, int]] = []
+    rehearsed: list[int] = []
+
+    def say(*parts: bytes | memoryview) -> None:
+        if parts:
+            frame = unpack(b"".join(parts), 1 << 16)
+            kinds.append((frame.kind, frame.id))
+
+    with closing(ours), closing(theirs):
+        inbox = Inbox(theirs, 1 << 20)
+        vigil = Vigil(theirs, lambda: True, lambda: rehearsed.append(1), spare=lambda: True)
+        vigil.begins()
+        hello = Hello(protocol=PROTOCOL, model="tiny", fingerprint=engine.model.fingerprint)
+        told = welcome("tiny", engine.model.fingerprint, "", "", [c.id for c in engine.cuts], BOUNDS)
+        talk = Conversation(desk_of(engine), told, inbox, say=say, hang_up=lambda: None, vigil=vigil)
+        send(ours, pack(Kind.HELLO, 1, hello.SerializeToString()))
+        ask, payload = ask_of(engine)
+        thread = threading.Thread(target=talk.run)
+        thread.start()
+        for request_id in (2, 3):
+            for _ in range(announced if request_id == 2 else 0):
+                send(ours, SOON)
+            for frame in Parcel(Kind.ASK, request_id, ask.SerializeToString(), [payload], 1e6).frames():
+                send(ours, *frame)
+            assert until(lambda answered=request_id: (Kind.REPLY, answered) in kinds)  # type: ignore[misc]
+        ours.shutdown(socket.SHUT_WR)
+        thread.join(10)
+    replies = [k for k in kinds if k != (Kind.WELCOME, 1)]
+    first = [(Kind.PONG, 0)] if announced else []
+    assert replies == [*first, (Kind.REPLY, 2), (Kind.REPLY, 3)]
+    assert announced or not rehearsed
+
+
+def test_an_announced_answer_is_heard(peer: socket.socket) -> None:
+    ours, theirs = socket.socketpair()
+    rehearsed: list[int] = []
+    with closing(ours), closing(theirs):
+        ear = Ear(ours, 1000, lambda: False)
+        ear.watch(lambda _: None, lambda: rehearsed.append(1), 0.002)
+        assert ear._vigil is not None
+        ear._vigil._spare = lambda: True
+        assert ear.take_turn()
+        send(theirs, DONE)
+        send(theirs, b"answer")
+        assert ear.hear(5.0, foreseen=True) == b"answer"
+        assert not rehearsed
+        assert ear.spared
+        send(theirs, DONE)
+        later = threading.Timer(0.05, lambda: send(theirs, b"late"))
+        later.start()
+        assert ear.hear(5.0, foreseen=True) == b"late"
+        assert rehearsed
+        later.join()
+        ear.leave()
+        with ear.last():
+            pass
+
+
+def test_a_near_server_is_nudged_and_a_far_one_is_not(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CORES, "left_to_us", lambda: True)
+    monkeypatch.setattr(keeper_module, "NEAR_S", 10.0)
+    nudged: list[str] = []
+    nudge = Vigil.nudged
+
+    def noted(vigil: Vigil, receive: Callable[[], T]) -> T:
+        nudged.append(threading.current_thread().name)
+        return nudge(vigil, receive)
+
+    monkeypatch.setattr(Vigil, "nudged", noted)
+    inputs = engine.model.random_inputs()
+    with (
+        serve(engine) as server,
+        connect_engine(engine, server.address, chooser=Told(INPUT), deadline_s=10.0) as session,
+    ):
+        for _ in range(10):
+            assert session.infer(inputs).ran == "server"
+        assert len({name for name in nudged if name.startswith("isthmus")}) > 0, "the server"
+        assert threading.current_thread().name in nudged, "and in return the client"
+        monkeypatch.setattr(keeper_module, "NEAR_S", 0.0)
+        session.infer(inputs)
+        nudged.clear()
+        for _ in range(5):
+            assert session.infer(inputs).ran == "server"
+        assert nudged == []

@@ -188,6 +188,7 @@ class Session:
             crossing = work.head()
             trip.head_s = self._clock() - begun
             if crossing is not None:
+                line.nudge()
                 self._send_or_finish(trip, work, line, keeper, crossing)
         finally:
             line.attend(-1)
@@ -252,7 +253,7 @@ class Session:
         trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread
         trip.up_bps = keeper.served(said.arrival)
         if work.first == "device":
-            line.prepare(keeper.rate_bps)  # the next one, now that nobody waits
+            line.prepare(keeper.rate_bps, near=keeper.near)  # the next one, now that nobody waits
 
     @property
     def _only_there(self) -> bool:

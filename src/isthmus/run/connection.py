@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
 from isthmus.run.codecs import RAW
-from isthmus.run.frame import Kind, Parcel, Parts, read_header, unpack
+from isthmus.run.frame import SOON, Kind, Parcel, Parts, read_header, unpack
 from isthmus.run.heads import Head, Request, request_header
 from isthmus.run.letter import Letter, written
 from isthmus.run.replies import Came, outputs_of, parts_of, said_in
@@ -59,6 +59,8 @@ class Connection:
         """what the server said of itself; empty before the greeting"""
         self._said: tuple[tuple[tuple[object, ...], int], bytes] = ((), 0), b""
         """What the last request announced, the bytes of it, and its header: most often those of the next."""
+        self._nudge = [transport.wrap(len(SOON)) + SOON]
+        self._nudges = False
         self._letters: list[Letter] = []
         """The next request, where it is written already: one at most."""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
@@ -73,8 +75,20 @@ class Connection:
         self.welcome = read_header(Welcome, heard.frame)
         return self.welcome
 
-    def prepare(self, rate_bps: float | None) -> None:
-        """Writes the next request, as far as it is known if it is like the last one: now, while nobody waits."""
+    def nudge(self) -> None:
+        """Wakes the server, for a request follows at once: what it takes to write one it uses to get ready. Does
+        nothing where that was not found worth while when the last request ended, or something else is being sent."""
+        if self._nudges and self._outbox.empty() and self._sending.acquire(blocking=False):
+            try:
+                if self._begun is None and self._transport.offer(self._nudge) is False:
+                    self._leave_rest(iter(()))
+            finally:
+                self._sending.release()
+
+    def prepare(self, rate_bps: float | None, *, near: bool = False) -> None:
+        """Writes the next request, as far as it is known if it is like the last one: now, while nobody waits. It is
+        worth while to wake the server before it where he is `near` and this machine has a core to spare."""
+        self._nudges = near and self._pace is None and self._transport.spared
         (said, total), header = self._said
         if total and self._pace is None:
             parcel = Parcel(Kind.ASK, next(self._ids), header, (), rate_bps)
@@ -165,13 +179,17 @@ class Connection:
                 if taken is None:
                     return False
                 if not taken:
-                    self._begun = frames
-                    self._outbox.put(Parcel(Kind.PING, 0, b"", (), dropped=True))  # only to wake the other thread
+                    self._leave_rest(frames)
                     break
                 some = self._wrapped(frames)
         finally:
             self._sending.release()
         return True
+
+    def _leave_rest(self, frames: Iterator[Parts]) -> None:
+        """What was begun and could not be sent at once is the other thread's."""
+        self._begun = frames
+        self._outbox.put(Parcel(Kind.PING, 0, b"", (), dropped=True))  # only to wake it
 
     def _wrapped(self, frames: Iterator[Parts]) -> list[Octets]:
         """The next frames as they are on the wire, together: a system call less."""

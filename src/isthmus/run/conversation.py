@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 from isthmus.errors import IsthmusError, Refused
 from isthmus.run.desk import Desk, Done
-from isthmus.run.frame import Kind, Parts, pack
+from isthmus.run.frame import DONE, SOON, Kind, Parts, pack
 from isthmus.run.intake import Intake, Job, refusal
 from isthmus.run.replies import Came, reply_parts
 from isthmus.run.sockets import NOWHERE, Inbox, Message
@@ -49,7 +49,7 @@ class Conversation:
         self._vigil = vigil
         self._reading, self._lock = threading.Lock(), threading.Lock()
         self._line: deque[Job] = deque()
-        self._computing = self._ending = self._over = False
+        self._computing = self._ending = self._over = self._nudged = False
 
     def run(self) -> None:
         """Until the client leaves or `end` is called; the caller's thread is one of the two."""
@@ -98,9 +98,17 @@ class Conversation:
 
     def _next(self) -> Message | None:
         """The next message, None when there are no more."""
-        if self._vigil is not None and self._inbox is not None:
-            with contextlib.suppress(BlockingIOError):
-                return self._vigil.keep(self._inbox.take_now)
+        if self._vigil is None or self._inbox is None:
+            return next(self._messages, None)
+        message = self._awaited(self._vigil.keep, self._inbox)
+        if message == SOON and not self._nudged:
+            self._nudged = True  # once for a request
+            message = self._awaited(self._vigil.nudged, self._inbox)
+        return message
+
+    def _awaited(self, awake: Callable[[Callable[[], Message | None]], Message | None], inbox: Inbox) -> Message | None:
+        with contextlib.suppress(BlockingIOError):
+            return awake(inbox.take_begun)
         return next(self._messages, None)
 
     def _is_mine(self, job: Job) -> bool:
@@ -131,7 +139,10 @@ class Conversation:
             if job.cancelled or self._over:
                 return ()
             came = job.came  # now, while the way that it came is warm: after the network nothing is
+            nudged, self._nudged = self._nudged, False
             done = self._desk.run(job.cut, job.heads, job.payload, job.last_s)
+            if nudged:  # the client shall be awake by the time that the answer is made
+                self._say(DONE)
             return reply(job, came, done, self._desk.clock())
         except IsthmusError as e:
             self._desk.count("refused")

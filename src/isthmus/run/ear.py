@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from isthmus.run.frame import DONE
 from isthmus.run.sockets import Inbox, Message, be_patient
 from isthmus.run.vigil import Vigil
 
@@ -49,6 +50,11 @@ class Ear:
         self._inbox.coming = coming
         if awake_s > 0:
             self._vigil = Vigil(self._socket, lambda: self._attending < 2, rehearse, awake_s)
+
+    @property
+    def spared(self) -> bool:
+        """Whether this machine had a core to spare lately."""
+        return self._vigil is not None and self._vigil.spared
 
     def attend(self, change: int) -> None:
         """One more (+1) or less (-1) will soon wait for an answer: the standing thread makes way, or may come back."""
@@ -102,6 +108,14 @@ class Ear:
                 continue
             if message is None:
                 raise EOFError
+            if message == DONE and self._vigil is not None:
+                first = socket.MSG_DONTWAIT
+                try:
+                    message = self._vigil.nudged(self._inbox.take_now)
+                except BlockingIOError:
+                    continue
+                if message is None:
+                    raise EOFError
             if self._vigil is not None:
                 self._vigil.ended()
             return message

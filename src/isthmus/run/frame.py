@@ -47,6 +47,11 @@ class Kind(IntEnum):
     BYE = 13
 
 
+SOON = PREAMBLE.pack(4, 0, 0)
+"""From a client: a request follows within a moment. A chunk of no request, which a server that knows nothing of it
+ignores."""
+DONE = PREAMBLE.pack(10, 0, 0)
+"""From a server: an answer follows within a moment. It answers no ping, and whoever knows nothing of it ignores it."""
 _KINDS = {int(kind): kind for kind in Kind}
 
 

@@ -194,6 +194,10 @@ class Inbox:
                 return self._far()
             now = flags
 
+    def take_begun(self) -> Message | None:
+        """The next message, waiting for the rest of it if some is here; raises BlockingIOError if nothing came."""
+        return self.take(first=socket.MSG_DONTWAIT)
+
     def take_now(self) -> Message | None:
         """The next message if it is here; raises BlockingIOError if it is not."""
         return self.take(socket.MSG_DONTWAIT)

@@ -49,6 +49,10 @@ class Transport(Protocol):
         True: they are gone. False: the rest of them goes before the next message of `outgoing`, an empty one if need
         be, and nothing may be offered until then. None: this transport takes no offers."""
 
+    @property
+    def spared(self) -> bool:
+        """Whether an answer may be waited for awake, and this machine had a core to spare for it lately."""
+
     def attend(self, change: int) -> None:
         """One thread more (+1) or less (-1) means to listen soon."""
 
@@ -88,6 +92,11 @@ class GrpcTransport:
     def offer(self, whole: Sequence[Octets]) -> bool | None:
         """See `Transport`: grpc sends from a thread of its own."""
         return None
+
+    @property
+    def spared(self) -> bool:
+        """See `Transport`: grpc waits as it likes."""
+        return False
 
     def attend(self, change: int) -> None:
         """See `Transport`: grpc listens in threads of its own."""
@@ -151,6 +160,11 @@ class TcpTransport:
         except OSError:
             self.close()
         return not self._rest
+
+    @property
+    def spared(self) -> bool:
+        """See `Transport`."""
+        return self._ear.spared
 
     def attend(self, change: int) -> None:
         """See `Transport`."""

@@ -30,6 +30,8 @@ from isthmus.run.types import AWAKE_S
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
+NUDGED_S = 0.0005
+"""So long at most for what was said to follow within a moment."""
 _KEPT, _FEWEST = 8, 3
 """Waits remembered, and how many there must be."""
 _EARLY = 0.01
@@ -111,6 +113,8 @@ class Vigil:
         self._since_s: float | None = None
         """When the wait began; None: it has not, or is over."""
         self._rest, self._next_rest = 0, _REST
+        self.spared = False
+        """Whether a core was to spare when the last wait began."""
         self._ready = select.poll()
         self._ready.register(peer, select.POLLIN)
 
@@ -121,6 +125,7 @@ class Vigil:
     def begins(self) -> None:
         """It begins now."""
         self._since_s = self._clock()
+        self.spared = self._spare()
 
     def ended(self) -> None:
         """The message is coming."""
@@ -145,6 +150,20 @@ class Vigil:
             return self._awake(receive, window[1] - window[0])
         finally:
             _one.release()
+
+    def nudged(self, receive: Callable[[], T]) -> T:
+        """As `keep`, for a message that follows within a moment, as who sends it says."""
+        if not self.spared or not self._idle():
+            raise BlockingIOError
+        end = math.inf
+        while self._clock() < end:
+            try:
+                return receive()
+            except BlockingIOError:
+                if end == math.inf:  # not here yet: time for a rehearsal
+                    self._practise()
+                    end = self._clock() + NUDGED_S
+        raise BlockingIOError
 
     def _resting(self) -> bool:
         self._rest = max(0, self._rest - 1)
