@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -493,9 +494,33 @@ def test_a_near_server_is_nudged_and_a_far_one_is_not(engine: Engine, monkeypatc
             assert session.infer(inputs).ran == "server"
         assert len({name for name in nudged if name.startswith("isthmus")}) > 0, "the server"
         assert threading.current_thread().name in nudged, "and in return the client"
+        assert 1 < sum(name.startswith("isthmus") for name in nudged) <= 10
         monkeypatch.setattr(keeper_module, "NEAR_S", 0.0)
         session.infer(inputs)
         nudged.clear()
         for _ in range(5):
             assert session.infer(inputs).ran == "server"
         assert nudged == []
+
+
+def test_a_server_that_cannot_use_it_is_left_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where both share one core: the device's is its own nearly all the time, the server's never."""
+    monkeypatch.setattr(CORES, "left_to_us", lambda: threading.current_thread() is threading.main_thread())
+    monkeypatch.setattr(keeper_module, "NEAR_S", 10.0)
+    heard: list[bytes] = []
+    awaited = Conversation._awaited
+
+    def noted(talk: Conversation, *args: Any) -> Any:
+        message = awaited(talk, *args)
+        heard.append(message if isinstance(message, bytes) else b"")
+        return message
+
+    monkeypatch.setattr(Conversation, "_awaited", noted)
+    inputs = engine.model.random_inputs()
+    with (
+        serve(engine) as server,
+        connect_engine(engine, server.address, chooser=Told(INPUT), deadline_s=10.0) as session,
+    ):
+        for _ in range(60):
+            assert session.infer(inputs).ran == "server"
+    assert heard.count(SOON) == 1

@@ -22,6 +22,8 @@ _HEADER_BYTES = 1 << 20
 """A server's headers may be long (many outputs); still bounded."""
 _REHEARSED_BYTES = 64 << 10
 """Of an answer that is read once more for practice."""
+_UNASKED = 64
+"""A server that does not nudge back cannot use it: he is asked again after so many requests."""
 _AT_ONCE = 2
 """Frames handed over together."""
 
@@ -60,7 +62,8 @@ class Connection:
         self._said: tuple[tuple[tuple[object, ...], int], bytes] = ((), 0), b""
         """What the last request announced, the bytes of it, and its header: most often those of the next."""
         self._nudge = [transport.wrap(len(SOON)) + SOON]
-        self._nudges = False
+        self._nudges, self._unasked = False, 0
+        """Whether to nudge the server before the next request; for how many he is left alone."""
         self._letters: list[Letter] = []
         """The next request, where it is written already: one at most."""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
@@ -87,8 +90,11 @@ class Connection:
 
     def prepare(self, rate_bps: float | None, *, near: bool = False) -> None:
         """Writes the next request, as far as it is known if it is like the last one: now, while nobody waits. It is
-        worth while to wake the server before it where he is `near` and this machine has a core to spare."""
-        self._nudges = near and self._pace is None and self._transport.spared
+        worth while to wake the server before it where he is `near`, and either machine has a core to spare."""
+        if self._nudges:
+            self._unasked = 0 if self._transport.nudged() else _UNASKED
+        self._unasked -= 1
+        self._nudges = near and self._unasked < 0 and self._pace is None and self._transport.spared
         (said, total), header = self._said
         if total and self._pace is None:
             parcel = Parcel(Kind.ASK, next(self._ids), header, (), rate_bps)

@@ -102,7 +102,7 @@ class Conversation:
             return next(self._messages, None)
         message = self._awaited(self._vigil.keep, self._inbox)
         if message == SOON and not self._nudged:
-            self._nudged = True  # once for a request
+            self._nudged = self._vigil.spared  # once for a request; who cannot get ready says nothing in return
             message = self._awaited(self._vigil.nudged, self._inbox)
         return message
 

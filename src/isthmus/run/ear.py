@@ -31,6 +31,8 @@ class Ear:
         self._inbox, self.needed = Inbox(peer, longest), needed
         self._socket = peer
         self._vigil: Vigil | None = None
+        self.nudged = False
+        """Whether the server has announced an answer since this was reset."""
         self._turn = threading.Lock()
         """Whoever holds it listens."""
         self._lock = threading.Lock()
@@ -109,7 +111,7 @@ class Ear:
             if message is None:
                 raise EOFError
             if message == DONE and self._vigil is not None:
-                first = socket.MSG_DONTWAIT
+                self.nudged, first = True, socket.MSG_DONTWAIT
                 try:
                     message = self._vigil.nudged(self._inbox.take_now)
                 except BlockingIOError:

@@ -53,6 +53,9 @@ class Transport(Protocol):
     def spared(self) -> bool:
         """Whether an answer may be waited for awake, and this machine had a core to spare for it lately."""
 
+    def nudged(self) -> bool:
+        """Whether the server has announced an answer since this was asked last: it, too, has a core to spare."""
+
     def attend(self, change: int) -> None:
         """One thread more (+1) or less (-1) means to listen soon."""
 
@@ -96,6 +99,10 @@ class GrpcTransport:
     @property
     def spared(self) -> bool:
         """See `Transport`: grpc waits as it likes."""
+        return False
+
+    def nudged(self) -> bool:
+        """See `Transport`."""
         return False
 
     def attend(self, change: int) -> None:
@@ -165,6 +172,11 @@ class TcpTransport:
     def spared(self) -> bool:
         """See `Transport`."""
         return self._ear.spared
+
+    def nudged(self) -> bool:
+        """See `Transport`."""
+        nudged, self._ear.nudged = self._ear.nudged, False
+        return nudged
 
     def attend(self, change: int) -> None:
         """See `Transport`."""
