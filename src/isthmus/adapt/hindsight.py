@@ -14,9 +14,6 @@ SHARE = 0.01
 FIRST = 0.75
 """Requests of the best such choice: so much may be lost from the start, before a hundredth of what was spent is more.
 Less than the 1.2 requests that 90 s with one every 0.73 s leave, for what others would have taken is estimated."""
-FORGONE = 2.0
-"""Requests that caution may cost beside the forecasts alone, before that counts as lost, too: else a device that was
-once the best never changing choice would be held to for ever, where changing is far better than any."""
 
 
 class Hindsight:
@@ -30,7 +27,8 @@ class Hindsight:
     within that, for two that never change were each the better one for a while, the one least above it is taken.
     (Conservative bandits: Wu, Shariff, Lattimore, Szepesvári, ICML 2016: explore only where even at its pessimistic
     price the sum stays within a share of the baseline's. There only the arm played is seen, and there is one baseline;
-    here every choice's time is known afterwards, and each is a baseline, as is the chooser without its guard.)
+    here every choice's time is known afterwards, and each is a baseline. So is the chooser without its guard: a device
+    that was once the best never changing choice must not be held to where changing is far better than any.)
 
     What holds on every sequence, while no request goes worse than its cases: after each, no choice is lost to by more
     than was allowed, or than the least that could be made sure of. No rule can promise the first alone: a link that
@@ -75,9 +73,7 @@ class Hindsight:
     def risk_s(self, cases_s: Seconds, free: int) -> Seconds:
         """What will have been lost with each choice at worst, to whichever other that is. `cases_s`: seconds of the
         next request, shape (cases, choices); `free`: the choice of the forecasts alone."""
-        lost_s = (self.lost_s - cases_s).max(axis=1)
-        if self._count:
-            lost_s = np.maximum(lost_s, self.forgone_s - FORGONE * self.best_s - cases_s[:, free])
+        lost_s = np.maximum((self.lost_s - cases_s).max(axis=1), self.forgone_s - cases_s[:, free])
         risk_s: Seconds = (cases_s + lost_s[:, None]).max(axis=0)
         return risk_s
 
