@@ -124,6 +124,7 @@ class Conversation:
         job: Job | None = first
         while job is not None:
             self._say(*self.answer(job))
+            self._intake.reuse(job)
             if self._vigil is not None:
                 self._vigil.begins()
             with self._lock:
