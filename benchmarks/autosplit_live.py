@@ -35,7 +35,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import onnx
-from autosplit_race import CAUSES, race, undisturbed, ways
+from autosplit_race import CAUSES, awake, race, undisturbed, ways
 from autosplit_tables import measured_tables
 from shaped_runs import on_core
 
@@ -116,7 +116,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        result = live(network, asked, folder)
+        with awake():
+            result = live(network, asked, folder)
     if asked.prepare:
         return
     print(json.dumps(result)) if asked.json else show(result)
