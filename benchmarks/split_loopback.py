@@ -16,9 +16,6 @@ medians:
 - `cold_floor_ms`: the same once after each head, as a request does it: the head has filled the caches with weights, and
   the server's processor has gone to sleep.
 
-With --awake-ms both sides may spend so long, where their core is idle, waiting awake for a message that is due (see
-`isthmus.run.vigil`): on a quiet machine 2 ms meet it, on one where the same network takes 90 or 110 ms it takes more.
-
 The target is 1.0 ms.
 """
 
@@ -39,8 +36,7 @@ from isthmus.engine import Engine
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.model import load_model
 from isthmus.record.types import Choice, Step
-from isthmus.run import Bounds, Session, connect_engine, serve
-from isthmus.run.types import AWAKE_S
+from isthmus.run import Session, connect_engine, serve
 
 TARGET_MS = 1.0
 
@@ -82,16 +78,16 @@ def echo_for_ever(*ports: int) -> None:
                 peer.sendall(b"done")
 
 
-def serve_until_killed(model: str, core: int, awake_s: float) -> None:
+def serve_until_killed(model: str, core: int) -> None:
     """The server's process."""
     pin(core)
-    echo_for_ever(serve(Engine.open(load_model(model)), bounds=Bounds(awake_s=awake_s)).port)
+    echo_for_ever(serve(Engine.open(load_model(model))).port)
 
 
 @contextmanager
-def other_process(model: str, core: int, awake_s: float = AWAKE_S) -> Iterator[tuple[int, int]]:
+def other_process(model: str, core: int) -> Iterator[tuple[int, int]]:
     """The server in a process of its own on that core, this one on the first from now on; its ports."""
-    command = [sys.executable, __file__, "--model", model, "--serve", str(core), "--awake-ms", str(1e3 * awake_s)]
+    command = [sys.executable, __file__, "--model", model, "--serve", str(core)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -178,22 +174,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one-core", action="store_true", help="client and server share a core")
-    parser.add_argument(
-        "--awake-ms",
-        type=float,
-        default=1e3 * AWAKE_S,
-        help="how long either side may wait awake for what is about to come (default %(default)g, 0: never)",
-    )
     parser.add_argument("--serve", type=int, metavar="CORE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
-        serve_until_killed(options.model, options.serve, options.awake_ms / 1e3)
+        serve_until_killed(options.model, options.serve)
         return
     engine, told, rows = Engine.open(load_model(options.model)), Told(), []
-    awake_s = options.awake_ms / 1e3
     with (
-        other_process(options.model, 0 if options.one_core else 1, awake_s) as (port, plain_port),
-        connect_engine(engine, f"127.0.0.1:{port}", chooser=told, deadline_s=30.0, awake_s=awake_s) as session,
+        other_process(options.model, 0 if options.one_core else 1) as (port, plain_port),
+        connect_engine(engine, f"127.0.0.1:{port}", chooser=told, deadline_s=30.0) as session,
     ):
         for cut in chosen_cuts(engine):
             for codec in ("float32", "int8", "int4"):
@@ -204,17 +193,7 @@ def main() -> None:
                     print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
     if options.json:
         cores = 1 if options.one_core else 2
-        print(
-            json.dumps(
-                {
-                    "model": options.model,
-                    "target_ms": TARGET_MS,
-                    "cores": cores,
-                    "awake_ms": options.awake_ms,
-                    "rows": rows,
-                }
-            )
-        )
+        print(json.dumps({"model": options.model, "target_ms": TARGET_MS, "cores": cores, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ import pytest
 
 from isthmus.errors import Late, Unreachable
 from isthmus.graph import INPUT
-from isthmus.run.connection import Connection
+from isthmus.run.connection import Connection, Ticket
 from isthmus.run.frame import Kind, pack, unpack
 from isthmus.run.sockets import MAGIC, Inbox, send
-from isthmus.run.ticket import Ticket
 from isthmus.run.transport import TcpTransport
 
 

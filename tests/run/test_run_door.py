@@ -18,8 +18,8 @@ from run_rig import Told, until
 from isthmus.engine import Engine
 from isthmus.errors import BadFrame, Refused, Unreachable
 from isthmus.graph import INPUT
-from isthmus.run import Bounds, Server, connect_engine, serve, sockets
-from isthmus.run.sockets import MAGIC, Inbox, be_patient, hang_up, send, send_now, send_rest, wrap
+from isthmus.run import Bounds, Server, connect_engine, serve
+from isthmus.run.sockets import MAGIC, Inbox, be_patient, hang_up, send, send_now, send_rest
 
 
 def still_serves(engine: Engine, server: Server) -> bool:
@@ -153,7 +153,7 @@ def test_a_message_goes_whole_however_short_the_patience(parts: list[bytes]) -> 
     with one, other:
         be_patient(one, 0.001, socket.SO_SNDTIMEO)
         other.settimeout(10.0)
-        rest = send_now(one, [wrap(sum(map(len, parts))), *parts])
+        rest = send_now(one, [parts])
         assert len(rest) > 0, "a socket that holds megabytes tells nothing here"
         gone: list[bool] = []
 
@@ -186,33 +186,3 @@ def test_a_message_that_is_cut_short_is_dropped() -> None:
         one.sendall(struct.pack("<I", 100) + bytes(50))
         one.shutdown(socket.SHUT_WR)
         assert list(Inbox(other, 5000)) == []
-
-
-@pytest.mark.parametrize("granted", [True, False])
-def test_between_two_processes_of_a_machine_a_socket_has_room_for_a_payload(
-    granted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Over a link it has not: the sender would fill the queue of the link."""
-    monkeypatch.setattr(sockets, "_grants", lambda _: granted)
-    listening = socket.create_server(("127.0.0.1", 0))
-    with listening, socket.create_connection(listening.getsockname()) as near:
-        usual = near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        monkeypatch.setattr(sockets, "_ROOM_BYTES", usual // 3)
-        sockets.tune(near)
-        assert (near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * (usual // 3)) is granted
-    one, other = socket.socketpair()
-    with one, other:
-        usual = one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        sockets.tune(one)
-        assert one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == usual
-
-
-@pytest.mark.parametrize(
-    ("host", "here"), [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("10.0.0.2", False)]
-)
-def test_a_machine_knows_itself(host: str, here: bool) -> None:
-    class Peer:
-        def getpeername(self) -> tuple[str, int]:
-            return host, 1
-
-    assert sockets._on_this_machine(Peer()) is here  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +13,6 @@ from isthmus.engine import Engine
 from isthmus.errors import BadFrame, Refused
 from isthmus.graph import INPUT, OUTPUT, prefix_cuts
 from isthmus.run import PROTOCOL, Bounds
-from isthmus.run import intake as intake_module
 from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
 from isthmus.run.frame import Kind, Parcel, pack, read_header, unpack
@@ -225,45 +223,3 @@ def test_noise_is_refused_and_the_stream_lives(engine: Engine, noise: list[bytes
     for message in noise:
         intake.feed(message, 0.0)
     assert intake.feed(pack(Kind.PING, 1), 0.0) != []
-
-
-def test_the_memory_of_an_answered_payload_is_used_again_and_that_of_a_waiting_one_is_not(engine: Engine) -> None:
-    intake = intake_of(engine)
-    ask, payload = ask_of(engine)
-
-    def received(request_id: int, byte: int) -> Job:
-        body = bytes([byte]) * len(payload)
-        frames = list(Parcel(Kind.ASK, request_id, ask.SerializeToString(), [body], 1e6).frames())
-        (job,) = [item for frame in frames for item in intake.feed(b"".join(frame), 0.0)]
-        assert isinstance(job, Job)
-        assert bytes(job.payload) == body
-        return job
-
-    first, second = received(2, 1), received(3, 2)
-    assert first.memory is not second.memory
-    intake.finished(first)
-    intake.reuse(first)
-    third = received(4, 3)
-    assert third.memory is first.memory
-    assert bytes(second.payload) == b"\2" * len(payload), "what waits is not written over"
-    fourth = received(5, 4)
-    assert fourth.memory is not third.memory
-    for job in (second, third, fourth):
-        intake.finished(job)
-        intake.reuse(job)
-    assert len(intake._spare) == 1, "a stream keeps one"
-
-
-def test_memory_is_used_again_only_where_it_suffices_and_is_not_large(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    intake = intake_of(engine)
-    assert intake._memory(100).size == 100
-    job = Job(1, "cut", (), 100, 0.0, memory=np.empty(100, np.uint8))
-    intake.reuse(job)
-    assert intake._memory(101) is not job.memory
-    intake.reuse(job)
-    assert intake._memory(60) is job.memory
-    monkeypatch.setattr(intake_module, "_SPARE_BYTES", 99)
-    intake.reuse(job)
-    assert intake._spare == []

@@ -13,11 +13,11 @@ import pytest
 from run_rig import until
 
 from isthmus.run import keeper as keeper_module
+from isthmus.run.connection import Heard
 from isthmus.run.frame import MAX_CHUNK_BYTES, Kind, chunk_bytes, pack, unpack
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.replies import Came
 from isthmus.run.split_pb2 import Arrival
-from isthmus.run.ticket import Heard
 
 
 class Line:

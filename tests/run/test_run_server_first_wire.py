@@ -20,7 +20,7 @@ from isthmus.graph import INPUT, OUTPUT, Tensor
 from isthmus.record import Choice
 from isthmus.run import Bounds
 from isthmus.run.codecs import Codecs
-from isthmus.run.connection import Connection
+from isthmus.run.connection import Connection, Heard
 from isthmus.run.desk import Desk
 from isthmus.run.frame import unpack
 from isthmus.run.halves import Halves
@@ -28,7 +28,6 @@ from isthmus.run.heads import Head, Request, request_header
 from isthmus.run.places import Place, Places, place_of
 from isthmus.run.replies import Came, Said, headway_of, reply_frame
 from isthmus.run.sockets import Inbox, send
-from isthmus.run.ticket import Heard
 from isthmus.run.trip import Trip, evidence
 
 
@@ -181,11 +180,8 @@ def test_the_connection_times_what_comes_in_pieces() -> None:
     class Whisper:
         address = "nowhere"
 
-        def watch(self, coming: Callable[[int], None], rehearse: Callable[[], None], awake_s: float) -> None:
+        def watch(self, coming: Callable[[int], None]) -> None:
             self.coming = coming
-
-        def wrap(self, size: int) -> bytes:
-            return b""
 
         def talk(self, outgoing: Any, needed: Any) -> Iterator[bytes]:
             return iter(())

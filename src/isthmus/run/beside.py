@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from isthmus.errors import Late, Remote
-from isthmus.run.ticket import Heard, Ticket
+from isthmus.run.connection import Heard, Ticket
 from isthmus.run.types import Arrays
 
 SLICE_S = 0.003

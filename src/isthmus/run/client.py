@@ -16,7 +16,7 @@ from isthmus.record.types import Choice, Chooser, Step
 from isthmus.run.batcher import Batcher
 from isthmus.run.beside import Beside, overtaken
 from isthmus.run.codecs import Codecs
-from isthmus.run.connection import Connection
+from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.early import Early
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.halves import Halves
@@ -25,7 +25,6 @@ from isthmus.run.policy import lost, within
 from isthmus.run.replies import said_in
 from isthmus.run.server_first import LeavingBack, PlainBack
 from isthmus.run.split_pb2 import Arrival
-from isthmus.run.ticket import Heard, Ticket
 from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import Answer, Array, Arrays, Mode
 from isthmus.run.verify import Verifier
@@ -188,7 +187,6 @@ class Session:
             crossing = work.head()
             trip.head_s = self._clock() - begun
             if crossing is not None:
-                line.nudge()
                 self._send_or_finish(trip, work, line, keeper, crossing)
         finally:
             line.attend(-1)
@@ -252,8 +250,6 @@ class Session:
         trip.cut, trip.codec, trip.first, trip.said = work.cut, trip.asked.codec, work.first, said
         trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread
         trip.up_bps = keeper.served(said.arrival)
-        if work.first == "device":
-            line.prepare(keeper.rate_bps, near=keeper.near)  # the next one, now that nobody waits
 
     @property
     def _only_there(self) -> bool:

@@ -78,9 +78,7 @@ class Codecs:
                 last = self._writer(codec, name, array.dtype)
             dump = last.writer.dump
             written = dump(array) if self._prompt else self._slow.run(partial(dump, array))
-            payload = (
-                written if type(written) is memoryview and written.format == "B" else memoryview(written).cast("B")
-            )
+            payload = memoryview(written).cast("B")
             head = last.head
             if head.payload_bytes != len(payload) or head.shape != array.shape:
                 head = Head(name, head.dtype, array.shape, head.codec, len(payload))

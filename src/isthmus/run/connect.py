@@ -17,7 +17,7 @@ from isthmus.run.early import Early, digest_of
 from isthmus.run.halves import Halves
 from isthmus.run.policy import checked
 from isthmus.run.split_pb2 import Hello
-from isthmus.run.types import AWAKE_S, PROTOCOL, Mode, Runner, checked_awake_s
+from isthmus.run.types import PROTOCOL, Mode, Runner
 from isthmus.run.verify import verifier
 from isthmus.run.way import GREETING_S, Way
 
@@ -39,7 +39,6 @@ def connect_engine(
     pace: Callable[[int], None] | None = None,
     original: Runner | None = None,
     written: Mapping[str, Mapping[str, str]] | None = None,
-    awake_s: float = AWAKE_S,
 ) -> Session:
     """A session that computes with `engine` here and the server at `address` ("host:port") there.
 
@@ -50,7 +49,6 @@ def connect_engine(
     engine, if one is given) and compared; with the answers of `original` where that is another network than the one
     that answers (few bits). `written`: for a codec, the codecs of single tensors. `true_bps(t)` is the link's real rate
     where the run knows it; `pace(bytes)` may sleep before each frame, to make the link slow on purpose.
-    `awake_s`: how long an answer that is about to come may be waited for awake, where the core is idle; 0: never.
     Raises Refused when the server holds another model, version, clips or table, BadInput for a mode that needs a whole
     network here where there is none, and, in the mode `only_on_server`, Unreachable; otherwise an absent server is no
     error: the device works until it comes.
@@ -84,7 +82,7 @@ def connect_engine(
         clips=codecs.digest,
         exits=digest_of(exits),
     )
-    way = Way(address, hello, clock=clock, pace=pace, awake_s=checked_awake_s(awake_s))
+    way = Way(address, hello, clock=clock, pace=pace)
     keeper = session.attach(way.connect)
     keeper.wait_tried(2 * GREETING_S)
     if not session.connected and (isinstance(keeper.trouble, Refused) or mode == "only_on_server"):

@@ -5,27 +5,65 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
-from isthmus.run.codecs import RAW
-from isthmus.run.frame import SOON, Kind, Parcel, Parts, read_header, unpack
+from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
+from isthmus.run.frame import Frame, Kind, Parcel, Parts, read_header, unpack
 from isthmus.run.heads import Head, Request, request_header
-from isthmus.run.letter import Letter, written
-from isthmus.run.replies import Came, outputs_of, parts_of, said_in
-from isthmus.run.sockets import Message, Octets
+from isthmus.run.replies import Came
+from isthmus.run.sockets import Message
 from isthmus.run.split_pb2 import Hello, Probe, Refusal, Welcome
-from isthmus.run.ticket import Heard, Ticket
 from isthmus.run.transport import Transport
 
 _HEADER_BYTES = 1 << 20
 """A server's headers may be long (many outputs); still bounded."""
-_REHEARSED_BYTES = 64 << 10
-"""Of an answer that is read once more for practice."""
-_UNASKED = 64
-"""A server that does not nudge back cannot use it: he is asked again after so many requests."""
 _AT_ONCE = 2
 """Frames handed over together."""
+
+
+class Heard(NamedTuple):
+    """A frame from the server and when it was here; `spread`: how it came in, where it came in pieces."""
+
+    frame: Frame
+    at_s: float
+    spread: Came | None = None
+
+
+class Ticket:
+    """Waits for the server's word on one request."""
+
+    def __init__(self, parcel: Parcel, listen: Callable[[Callable[[], bool], float], None]) -> None:
+        self.parcel = parcel
+        self._listen = listen
+        self._word: Heard | Remote | None = None
+        self._silence = threading.Lock()
+        """Held until there is a word."""
+        self._silence.acquire()
+
+    def put(self, word: Heard | Remote) -> None:
+        """What came, or why nothing will; once."""
+        self._word = word
+        self._silence.release()
+
+    def wait(self, timeout_s: float) -> Heard:
+        """The server's frame. Raises Late after `timeout_s`, Refused when it said no, Unreachable when it was lost."""
+        end = time.monotonic() + timeout_s
+        self._listen(self._heard, timeout_s)
+        if self._word is None:  # another thread listens
+            self._silence.acquire(timeout=min(threading.TIMEOUT_MAX, max(0.0, end - time.monotonic())))
+        word = self._word
+        if word is None:
+            raise Late(f"no answer within {timeout_s * 1e3:.0f} ms of sending")
+        if isinstance(word, Remote):
+            raise word
+        if word.frame.kind is Kind.REFUSAL:
+            raise Refused(read_header(Refusal, word.frame).reason)
+        return word
+
+    def _heard(self) -> bool:
+        return self._word is not None
 
 
 class Connection:
@@ -33,7 +71,6 @@ class Connection:
 
     `pace`, called with the size of every frame before it goes out, may sleep: a link that is made slow on purpose.
     `on_late` hears answers to requests that were given up: too late to be used, not too late to be learnt from.
-    `awake_s`: how long an answer that is about to come may be waited for awake.
     """
 
     def __init__(
@@ -43,7 +80,6 @@ class Connection:
         clock: Callable[[], float],
         pace: Callable[[int], None] | None = None,
         on_late: Callable[[Heard], None] | None = None,
-        awake_s: float = 0.0,
     ) -> None:
         self.address = transport.address
         self._transport = transport
@@ -54,18 +90,11 @@ class Connection:
         self._lost: Remote | None = None
         self._first: tuple[float, int] | None = None
         """When the message that is coming in began, and how much of it was here then."""
-        self._latest: bytes | None = None
-        """The latest answer, where it was short."""
-        transport.watch(self._coming, self._rehearse, awake_s)
+        transport.watch(self._coming)
         self.welcome = Welcome()
         """what the server said of itself; empty before the greeting"""
-        self._said: tuple[tuple[tuple[object, ...], int], bytes] = ((), 0), b""
-        """What the last request announced, the bytes of it, and its header: most often those of the next."""
-        self._nudge = [transport.wrap(len(SOON)) + SOON]
-        self._nudges, self._unasked = False, 0
-        """Whether to nudge the server before the next request; for how many he is left alone."""
-        self._letters: list[Letter] = []
-        """The next request, where it is written already: one at most."""
+        self._said: tuple[tuple[object, ...], bytes] = (), b""
+        """What the last request announced, and its header: most often those of the next."""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self._begun: Iterator[Parts] | None = None
@@ -78,51 +107,17 @@ class Connection:
         self.welcome = read_header(Welcome, heard.frame)
         return self.welcome
 
-    def nudge(self) -> None:
-        """Wakes the server, for a request follows at once: what it takes to write one it uses to get ready. Does
-        nothing where that was not found worth while when the last request ended, or something else is being sent."""
-        if self._nudges and self._outbox.empty() and self._sending.acquire(blocking=False):
-            try:
-                if self._begun is None and self._transport.offer(self._nudge) is False:
-                    self._leave_rest(iter(()))
-            finally:
-                self._sending.release()
-
-    def prepare(self, rate_bps: float | None, *, near: bool = False) -> None:
-        """Writes the next request, as far as it is known if it is like the last one: now, while nobody waits. It is
-        worth while to wake the server before it where he is `near`, and either machine has a core to spare."""
-        if self._nudges:
-            self._unasked = 0 if self._transport.nudged() else _UNASKED
-        self._unasked -= 1
-        self._nudges = near and self._unasked < 0 and self._pace is None and self._transport.spared
-        (said, total), header = self._said
-        if total and self._pace is None:
-            parcel = Parcel(Kind.ASK, next(self._ids), header, (), rate_bps)
-            letter = written(said, Ticket(parcel, self._listen), total, self._transport.wrap)
-            self._letters = [letter] if letter is not None else []
-
     def ask(
         self, cut: str, batch: int, heads: Sequence[Head], payloads: Sequence[bytes | memoryview],
         rate_bps: float | None,
     ) -> Ticket:  # fmt: skip
         """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
         total = sum(map(len, payloads))
-        letter = self._letter()
-        if letter is not None and letter.total_bytes == total and letter.said == (cut, batch, heads):
-            letter.ticket.parcel.pieces = payloads
-            return self._hand_over(letter.ticket, letter.holding(payloads[0]) if len(payloads) == 1 else None)
-        (said, size), header = self._said
-        if said != (cut, batch, heads) or size != total:
+        said, header = self._said
+        if said != (cut, batch, total, heads):
             header = request_header(Request(cut, batch, total, tuple(heads)))
-            self._said = ((cut, batch, heads), total), header
+            self._said = (cut, batch, total, heads), header
         return self._post(Kind.ASK, header, payloads, rate_bps)
-
-    def _letter(self) -> Letter | None:
-        """The letter that is written, for one request only."""
-        try:
-            return self._letters.pop()
-        except IndexError:
-            return None
 
     def probe(self, size_bytes: int, rate_bps: float | None) -> Ticket:
         """Sends bytes that mean nothing, to be told how they came in."""
@@ -157,20 +152,17 @@ class Connection:
         self._transport.close()
 
     def _post(self, kind: Kind, header: bytes, pieces: Sequence[bytes | memoryview], rate_bps: float | None) -> Ticket:
-        return self._hand_over(Ticket(Parcel(kind, next(self._ids), header, pieces, rate_bps), self._listen))
-
-    def _hand_over(self, ticket: Ticket, whole: list[Octets] | None = None) -> Ticket:
-        """Sends a ticket's parcel; `whole` is all of it as it is on the wire, where that is made already."""
-        parcel = ticket.parcel
+        parcel = Parcel(kind, next(self._ids), header, pieces, rate_bps)
+        ticket = Ticket(parcel, self._listen)
         with self._lock:
             if self._lost is not None:
                 raise self._lost
             self._tickets[parcel.id] = ticket
-        if not self._sent_at_once(parcel, whole):
+        if not self._sent_at_once(parcel):
             self._outbox.put(parcel)
         return ticket
 
-    def _sent_at_once(self, parcel: Parcel, whole: list[Octets] | None) -> bool:
+    def _sent_at_once(self, parcel: Parcel) -> bool:
         """Sends from the thread of the request as far as the link takes it at once (on a fast link, all of it:
         a thread switch less). False where something else is being sent, or must be sent by the other thread."""
         if self._pace is not None or not self._outbox.empty() or not self._sending.acquire(blocking=False):
@@ -178,32 +170,19 @@ class Connection:
         try:
             if self._begun is not None:
                 return False
-            frames = parcel.frames() if whole is None else iter(())
-            some = whole or self._wrapped(frames)
+            some, frames = parcel.opening()  # together: a system call less
             while some:
                 taken = self._transport.offer(some)
                 if taken is None:
                     return False
                 if not taken:
-                    self._leave_rest(frames)
+                    self._begun = frames
+                    self._outbox.put(Parcel(Kind.PING, 0, b"", (), dropped=True))  # only to wake the other thread
                     break
-                some = self._wrapped(frames)
+                some = list(itertools.islice(frames, _AT_ONCE))
         finally:
             self._sending.release()
         return True
-
-    def _leave_rest(self, frames: Iterator[Parts]) -> None:
-        """What was begun and could not be sent at once is the other thread's."""
-        self._begun = frames
-        self._outbox.put(Parcel(Kind.PING, 0, b"", (), dropped=True))  # only to wake it
-
-    def _wrapped(self, frames: Iterator[Parts]) -> list[Octets]:
-        """The next frames as they are on the wire, together: a system call less."""
-        whole = list[Octets]()
-        for frame in itertools.islice(frames, _AT_ONCE):
-            parts = tuple(frame)
-            whole += (self._transport.wrap(sum(map(len, parts))), *parts)
-        return whole
 
     def _messages(self) -> Iterator[Parts]:
         """What the sending thread of the transport takes, one frame at a time as the link accepts them."""
@@ -222,10 +201,10 @@ class Connection:
                 self._pace(sum(map(len, frame)))
             yield frame
 
-    def _listen(self, heard: Callable[[], bool], timeout_s: float, foreseen: bool) -> None:
+    def _listen(self, heard: Callable[[], bool], timeout_s: float) -> None:
         """Reads in the thread of a request until it has its answer, where no other thread reads."""
         try:
-            self._transport.listen(self._deliver, heard, timeout_s, foreseen)
+            self._transport.listen(self._deliver, heard, timeout_s)
         except IsthmusError as e:
             self._fail(self._lost_by(e))
 
@@ -261,29 +240,11 @@ class Connection:
         with self._lock:
             ticket = self._tickets.pop(frame.id, None)
         if ticket is not None:
-            if frame.kind is Kind.REPLY and isinstance(message, bytes) and len(message) <= _REHEARSED_BYTES:
-                self._latest = message
             ticket.put(heard)
         elif frame.id == 0 and frame.kind is Kind.REFUSAL:
             self._fail(Refused(read_header(Refusal, frame).reason))
         elif self._on_late is not None:
             self._on_late(heard)
-
-    def _rehearse(self) -> None:
-        """Reads the latest answer once more, as it was read."""
-        message = self._latest
-        if message is None:
-            return
-        heard = Heard(unpack(message, _HEADER_BYTES), self._clock())
-        ticket = Ticket(Parcel(Kind.PING, 0, b"", ()), lambda *_: None)
-        with self._lock:
-            self._tickets.pop(0, None)
-        ticket.put(heard)
-        frame = ticket.wait(0.0).frame
-        said_in(frame)
-        heads = [head for head, _ in parts_of(frame)]
-        if all(head.codec == RAW for head in heads):
-            outputs_of(frame, tuple(head.name for head in heads))
 
     def _fail(self, why: Remote) -> None:
         with self._lock:

@@ -7,7 +7,6 @@ time; those that come meanwhile wait in line.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections import deque
@@ -15,12 +14,11 @@ from collections.abc import Callable, Iterator
 
 from isthmus.errors import IsthmusError, Refused
 from isthmus.run.desk import Desk, Done
-from isthmus.run.frame import DONE, SOON, Kind, Parts, pack
+from isthmus.run.frame import Kind, Parts, pack
 from isthmus.run.intake import Intake, Job, refusal
-from isthmus.run.replies import Came, reply_parts
+from isthmus.run.replies import reply_parts
 from isthmus.run.sockets import NOWHERE, Inbox, Message
 from isthmus.run.split_pb2 import Welcome
-from isthmus.run.vigil import Vigil
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +26,7 @@ _log = logging.getLogger(__name__)
 class Conversation:
     """`messages` is what the client says, one by one; `say(*parts)` sends something back (no parts: nothing) and
     `hang_up` ends it for both sides (`messages` too). Neither raises, and `say` may be called by several threads at
-    once. `vigil` keeps the thread awake that waits for a request, where `messages` are an Inbox."""
+    once."""
 
     def __init__(
         self,
@@ -38,7 +36,6 @@ class Conversation:
         *,
         say: Callable[..., None],
         hang_up: Callable[[], None],
-        vigil: Vigil | None = None,
     ) -> None:
         self._desk, self._messages = desk, messages
         self._say, self._hang_up = say, hang_up
@@ -46,10 +43,9 @@ class Conversation:
         self._inbox = messages if isinstance(messages, Inbox) else None
         if self._inbox is not None:
             self._inbox.place = self._intake.place
-        self._vigil = vigil
         self._reading, self._lock = threading.Lock(), threading.Lock()
         self._line: deque[Job] = deque()
-        self._computing = self._ending = self._over = self._nudged = False
+        self._computing = self._ending = self._over = False
 
     def run(self) -> None:
         """Until the client leaves or `end` is called; the caller's thread is one of the two."""
@@ -70,24 +66,19 @@ class Conversation:
     def _work(self) -> None:
         while True:
             with self._reading:
-                job = self.next_job()
-                if self._vigil is not None and job is not None:
-                    self._vigil.soon()
+                job = self._next_job()
             if job is None:
                 return
             if self._is_mine(job):
                 self._compute(job)
 
-    def next_job(self) -> Job | None:
+    def _next_job(self) -> Job | None:
         """Reads up to the end of the next request, answering by the way what needs no computing. None at the end."""
         try:
-            while not self._over and (message := self._next()) is not None:
+            while not self._over and (message := next(self._messages, None)) is not None:
                 now_s = self._desk.clock()
                 landed = self._inbox.landed if self._inbox is not None else NOWHERE
-                items = self._intake.feed(message, now_s, landed)
-                if self._vigil is not None and (self._intake.receiving or (items and isinstance(items[-1], Job))):
-                    self._vigil.ended()
-                for item in items:
+                for item in self._intake.feed(message, now_s, landed):
                     if isinstance(item, Job):
                         return item
                     self._say(item)
@@ -95,21 +86,6 @@ class Conversation:
             _log.debug("a client left: %s", e)
         self._over = True
         return None
-
-    def _next(self) -> Message | None:
-        """The next message, None when there are no more."""
-        if self._vigil is None or self._inbox is None:
-            return next(self._messages, None)
-        message = self._awaited(self._vigil.keep, self._inbox)
-        if message == SOON and not self._nudged:
-            self._nudged = self._vigil.spared  # once for a request; who cannot get ready says nothing in return
-            message = self._awaited(self._vigil.nudged, self._inbox)
-        return message
-
-    def _awaited(self, awake: Callable[[Callable[[], Message | None]], Message | None], inbox: Inbox) -> Message | None:
-        with contextlib.suppress(BlockingIOError):
-            return awake(inbox.take_begun)
-        return next(self._messages, None)
 
     def _is_mine(self, job: Job) -> bool:
         """Whether this thread computes the job now; else it waits in line for the other one."""
@@ -123,10 +99,7 @@ class Conversation:
     def _compute(self, first: Job) -> None:
         job: Job | None = first
         while job is not None:
-            self._say(*self.answer(job))
-            self._intake.reuse(job)
-            if self._vigil is not None:
-                self._vigil.begins()
+            self._say(*self._answer(job))
             with self._lock:
                 job = self._line.popleft() if self._line else None
                 self._computing = job is not None
@@ -134,17 +107,13 @@ class Conversation:
         if finished:
             self._hang_up()
 
-    def answer(self, job: Job) -> Parts:
+    def _answer(self, job: Job) -> Parts:
         """What is to be said, in pieces; none where nobody wants to hear it."""
         try:
             if job.cancelled or self._over:
                 return ()
-            came = job.came  # now, while the way that it came is warm: after the network nothing is
-            nudged, self._nudged = self._nudged, False
             done = self._desk.run(job.cut, job.heads, job.payload, job.last_s)
-            if nudged:  # the client shall be awake by the time that the answer is made
-                self._say(DONE)
-            return reply(job, came, done, self._desk.clock())
+            return reply(job, done, self._desk.clock())
         except IsthmusError as e:
             self._desk.count("refused")
             return (refusal(job.id, str(e)),)
@@ -157,9 +126,9 @@ class Conversation:
             self._intake.finished(job)
 
 
-def reply(job: Job, came: Came, done: Done, now_s: float) -> Parts:
+def reply(job: Job, done: Done, now_s: float) -> Parts:
     """The answer to a request: outputs, and the server's own times."""
     outputs, queue_s, decode_s, compute_s, crossing = done
     own = max(0.0, queue_s), decode_s, compute_s, max(0.0, now_s - job.last_s)
-    after, seconds, total = came
+    after, seconds, total = job.came
     return reply_parts(job.id, outputs, (*own, seconds, after, total), crossing)

@@ -102,10 +102,6 @@ class Desk:
                 self._requests += done
         return Done(outputs, begun - since_s, decoded - begun, ended - decoded, written)
 
-    def idle(self) -> bool:
-        """Whether nothing is computed, nor waits for it."""
-        return not self._waiting
-
     def count(self, what: str) -> None:
         """One more of these."""
         with self._counting:

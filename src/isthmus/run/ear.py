@@ -14,9 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from isthmus.run.frame import DONE
 from isthmus.run.sockets import Inbox, Message, be_patient
-from isthmus.run.vigil import Vigil
 
 _LOOK_S = 0.25
 """So long after the last request the standing thread listens again, and a server that leaves is noticed: in a run of
@@ -30,9 +28,6 @@ class Ear:
     def __init__(self, peer: socket.socket, longest: int, needed: Callable[[], bool]) -> None:
         self._inbox, self.needed = Inbox(peer, longest), needed
         self._socket = peer
-        self._vigil: Vigil | None = None
-        self.nudged = False
-        """Whether the server has announced an answer since this was reset."""
         self._turn = threading.Lock()
         """Whoever holds it listens."""
         self._lock = threading.Lock()
@@ -46,17 +41,9 @@ class Ear:
         self._attended_s = -_LOOK_S
         self._standing = self._over = False
 
-    def watch(self, coming: Callable[[int], None], rehearse: Callable[[], None], awake_s: float) -> None:
-        """`coming` hears when a message has begun to come and is not whole: see `Inbox.coming`. `rehearse` does what
-        will be done with an answer, and so long one may be waited for awake: see `Vigil`."""
+    def watch(self, coming: Callable[[int], None]) -> None:
+        """`coming` hears when a message has begun to come and is not whole: see `Inbox.coming`."""
         self._inbox.coming = coming
-        if awake_s > 0:
-            self._vigil = Vigil(self._socket, lambda: self._attending < 2, rehearse, awake_s)
-
-    @property
-    def spared(self) -> bool:
-        """Whether this machine had a core to spare lately."""
-        return self._vigil is not None and self._vigil.spared
 
     def attend(self, change: int) -> None:
         """One more (+1) or less (-1) will soon wait for an answer: the standing thread makes way, or may come back."""
@@ -86,20 +73,13 @@ class Ear:
         """Whether the caller listens from now on; then it calls `hear`, and `leave` at the end."""
         return self._turn.acquire(blocking=False)
 
-    def hear(self, timeout_s: float, foreseen: bool = False) -> Message | None:
-        """The next message, None when the time is up. `foreseen`: it may be one that is waited for awake. Raises
-        EOFError at the end of the stream, OSError, BadFrame."""
+    def hear(self, timeout_s: float) -> Message | None:
+        """The next message, None when the time is up. Raises EOFError at the end of the stream, OSError, BadFrame."""
         end = time.monotonic() + timeout_s
         first: int = socket.MSG_DONTWAIT
-        if foreseen and self._vigil is not None:
-            self._vigil.begins()
         while True:
             try:
-                if foreseen and self._vigil is not None:
-                    foreseen = False
-                    message = self._vigil.keep(self._inbox.take_now, timeout_s)
-                else:
-                    message = self._inbox.take(socket.MSG_DONTWAIT, first=first)
+                message = self._inbox.take(socket.MSG_DONTWAIT, first=first)
             except BlockingIOError:
                 left = min(_LONGEST_WAIT_S, end - time.monotonic())
                 if left < _SHORTEST_WAIT_S:
@@ -110,16 +90,6 @@ class Ear:
                 continue
             if message is None:
                 raise EOFError
-            if message == DONE and self._vigil is not None:
-                self.nudged, first = True, socket.MSG_DONTWAIT
-                try:
-                    message = self._vigil.nudged(self._inbox.take_now)
-                except BlockingIOError:
-                    continue
-                if message is None:
-                    raise EOFError
-            if self._vigil is not None:
-                self._vigil.ended()
             return message
 
     def leave(self) -> None:

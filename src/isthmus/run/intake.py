@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isthmus.errors import BadFrame, IsthmusError, Refused
 from isthmus.run.desk import Desk
@@ -23,8 +22,6 @@ from isthmus.run.split_pb2 import Arrival, Hello, Probe, Refusal, Welcome
 from isthmus.run.types import PROTOCOL, Bounds
 
 _NOTHING = memoryview(b"")
-_SPARE_BYTES = 4 << 20
-"""Memory that a stream keeps for its next payload."""
 
 
 @dataclass(slots=True)
@@ -42,8 +39,6 @@ class Job:
     first: Landed = NOWHERE
     last: Landed = NOWHERE
     payload: memoryview = _NOTHING
-    memory: NDArray[np.uint8] | None = None
-    """What the payload lies in; it may be larger."""
     received_bytes: int = 0
     cancelled: bool = False
     lent: memoryview | None = None
@@ -88,8 +83,6 @@ class Intake:
         self._greeted = self._may_ask = False
         self._open: Job | None = None
         self._pending: dict[int, Job] = {}
-        self._spare: list[NDArray[np.uint8]] = []
-        """Memory of a payload that is answered: one at most."""
 
     def feed(self, message: Message, now_s: float, landed: Landed = NOWHERE) -> list[bytes | Job]:
         """Answers to send at once and requests to compute, in this order, for one stream message."""
@@ -115,29 +108,9 @@ class Intake:
         room = self._open.room(size - PREAMBLE.size)
         return None if room is None else (bytes(first[: PREAMBLE.size]), room)
 
-    @property
-    def receiving(self) -> bool:
-        """Whether a request has begun to come in."""
-        return self._open is not None and self._open.cut != ""
-
     def finished(self, job: Job) -> None:
         """The job was answered, or will not be."""
         self._pending.pop(job.id, None)
-
-    def reuse(self, job: Job) -> None:
-        """Its answer is sent, and nothing refers to its payload any more: the next one may lie there."""
-        memory = job.memory
-        if memory is not None and memory.size <= _SPARE_BYTES and not self._spare:
-            self._spare.append(memory)
-
-    def _memory(self, size: int) -> NDArray[np.uint8]:
-        """Room for a payload. The model's own shapes bound it, and new pages become memory one by one as bytes come:
-        some 3 µs each on a virtual machine, a millisecond for 1.6 MB, so those of the last request are used again."""
-        try:
-            spare = self._spare.pop()
-        except IndexError:
-            return np.empty(size, np.uint8)
-        return spare if spare.size >= size else np.empty(size, np.uint8)
 
     def _take(self, frame: Frame, now_s: float, landed: Landed) -> list[bytes | Job]:
         kind = frame.kind
@@ -182,8 +155,8 @@ class Intake:
             if self._pending:
                 self._need_room(frame.id, ask.total_bytes)
             job = Job(frame.id, ask.cut, ask.heads, ask.total_bytes, now_s)
-            job.memory = self._memory(ask.total_bytes)
-            job.payload = job.memory.data[: ask.total_bytes]
+            # The model's own shapes bound it, and its pages become memory one by one as bytes come.
+            job.payload = np.empty(ask.total_bytes, np.uint8).data
         else:
             total = read_header(Probe, frame).total_bytes
             if total > self._bounds.message_bytes:

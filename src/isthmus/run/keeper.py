@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
 from isthmus.link.probe import MIN_SPAN_S
-from isthmus.run.connection import Connection
+from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import CHUNK_BYTES, Kind, read_header
 from isthmus.run.health import Health
 from isthmus.run.replies import Came, rate_of
 from isthmus.run.split_pb2 import Arrival
-from isthmus.run.ticket import Heard, Ticket
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +27,6 @@ COMPUTING_S = 0.3
 """While all is computed here, nobody looks whether a probe is wanted more often than this: a probe takes the device's
 core. At the end of a request it takes nothing from anybody, so only requests without a pause are looked into."""
 _ROUND_TRIPS = 16
-NEAR_S, NEAR_BPS = 0.002, 1e8
-"""A server is near whose round trip takes less, over a link that is not slower (or too quick to tell)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,6 @@ class Keeper:
         self._connection: Connection | None = None
         self._trouble: Remote = Unreachable("the server has not answered yet")
         self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
-        self._least_s = math.inf
         self._last_ping_s = -PING_EVERY_S
         self._under_way = self._computing = 0
         self._looked_s = -math.inf
@@ -81,11 +77,6 @@ class Keeper:
         """Least of the latest round trips; None before the first."""
         with self._lock:
             return min(self._round_trips, default=None)
-
-    @property
-    def near(self) -> bool:
-        """Whether the server is so near that it matters how soon it wakes up."""
-        return self._least_s < NEAR_S and (self.rate_bps or NEAR_BPS) >= NEAR_BPS
 
     @property
     def trouble(self) -> Remote:
@@ -121,8 +112,7 @@ class Keeper:
         """One request more (+1) or less (-1) is under way; probes wait until none is."""
         with self._lock:
             self._under_way += change
-        if change < 0:
-            self._make_up()
+        self._make_up()
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -246,7 +236,6 @@ class Keeper:
         self._last_ping_s = self._clock()
         with self._lock:
             self._round_trips.append(took)
-            self._least_s = min(self._round_trips)
 
     def _probe(self, connection: Connection, size_bytes: int) -> None:
         started = self._clock()
@@ -272,6 +261,5 @@ class Keeper:
         with self._lock:
             connection, self._connection = self._connection, None
             self._round_trips.clear()
-            self._least_s = math.inf
         if connection is not None:
             connection.close()

@@ -11,11 +11,9 @@ import grpc
 from isthmus.run.conversation import Conversation
 from isthmus.run.desk import Desk
 from isthmus.run.intake import refusal
-from isthmus.run.rehearsal import Rehearsal
-from isthmus.run.sockets import Inbox, Message, Octets
+from isthmus.run.sockets import Message, Octets
 from isthmus.run.split_pb2 import Welcome
 from isthmus.run.types import STREAM_METHOD
-from isthmus.run.vigil import Vigil
 
 
 class SplitService:
@@ -36,11 +34,7 @@ class SplitService:
 
     def converse(self, messages: Iterator[Message], say: Callable[..., None], hang_up: Callable[[], None]) -> None:
         """One client from greeting to end; see `Conversation`."""
-        rehearsal = Rehearsal(self._desk.clock)
-        vigil, awake_s = None, self._desk.bounds.awake_s
-        if isinstance(messages, Inbox) and awake_s > 0:
-            vigil = Vigil(messages.peer, self._desk.idle, rehearsal, awake_s)
-        conversation = Conversation(self._desk, self._welcome, messages, say=say, hang_up=hang_up, vigil=vigil)
+        conversation = Conversation(self._desk, self._welcome, messages, say=say, hang_up=hang_up)
         with self._lock:
             full = self._closing or len(self._open) >= self._desk.bounds.streams
             if not full:
@@ -51,7 +45,6 @@ class SplitService:
         try:
             conversation.run()
         finally:
-            rehearsal.close()
             with self._lock:
                 self._open.discard(conversation)
 

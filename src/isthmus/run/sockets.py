@@ -8,12 +8,10 @@ several transfers to climb, and little unsent data in the kernel, so that what i
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -44,10 +42,6 @@ _ROOM_FOR_TIME = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPAC
 
 _UNSENT_BYTES = 128 << 10
 """10 ms at 100 Mbit/s: less, and a busy machine lets the link run dry; more is lost when a request is given up."""
-_ROOM_BYTES = 4 << 20
-"""Room for a whole payload from the start, between two processes of one machine. Left to itself a system begins with a
-window of 64 kB: the sender waits for the receiver again and again, who has something else to do at first. Over a real
-link the sender would fill the link's queue instead (100 to 800 kB took 12 to 18 % longer at 20 Mbit/s)."""
 _USER_TIMEOUT_MS = 5_000
 _PROBE_AFTER_S, _PROBE_EVERY_S, _PROBES = 2, 1, 3
 
@@ -77,24 +71,6 @@ def tune(peer: socket.socket) -> None:
         if option is not None:
             with contextlib.suppress(OSError):
                 peer.setsockopt(level, option, value)
-    if _on_this_machine(peer) and _grants(_ROOM_BYTES):
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM_BYTES)
-
-
-def _on_this_machine(peer: socket.socket) -> bool:
-    """Whether no link lies between."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return ipaddress.ip_address(peer.getpeername()[0]).is_loopback
-    return False
-
-
-@cache
-def _grants(size_bytes: int) -> bool:
-    """Whether this system gives a socket that much. Where it does not, its own sizing, which asking ends, is better."""
-    with socket.socket() as probe, contextlib.suppress(OSError):
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size_bytes)
-        return probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= size_bytes
-    return False
 
 
 def be_patient(peer: socket.socket, seconds: float, what: int = socket.SO_RCVTIMEO) -> None:
@@ -123,15 +99,15 @@ def send_rest(peer: socket.socket, rest: memoryview) -> None:
             rest = rest[peer.send(rest) :]
 
 
-def wrap(size: int) -> bytes:
-    """What goes before a message of so many bytes."""
-    return _LENGTH.pack(size)
-
-
-def send_now(peer: socket.socket, whole: Sequence[Octets]) -> memoryview:
-    """As much of these bytes as goes within the socket's patience; those that are left. Raises OSError when the peer
-    is gone."""
-    total = sum(map(len, whole))
+def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memoryview:
+    """As much of these messages as goes within the socket's patience; the bytes that are left. Raises OSError when the
+    peer is gone."""
+    whole: list[Octets] = []
+    total = 0
+    for message in messages:
+        size = sum(map(len, message))
+        total += _LENGTH_BYTES + size
+        whole += (_LENGTH.pack(size), *message)
     try:
         sent = peer.sendmsg(whole)
     except BlockingIOError:
@@ -167,7 +143,7 @@ class Inbox:
     """
 
     def __init__(self, peer: socket.socket, longest: int, *, stamped: bool = False) -> None:
-        self.peer, self._longest = peer, longest
+        self._peer, self._longest = peer, longest
         self._receive = self._receive_stamped if stamped and _stamps(peer) else peer.recv_into
         self._told: Sequence[tuple[int, int, bytes]] = ()
         self.place: Place = _nowhere
@@ -193,14 +169,6 @@ class Inbox:
             if self._pieces and not self._missing:
                 return self._far()
             now = flags
-
-    def take_begun(self) -> Message | None:
-        """The next message, waiting for the rest of it if some is here; raises BlockingIOError if nothing came."""
-        return self.take(first=socket.MSG_DONTWAIT)
-
-    def take_now(self) -> Message | None:
-        """The next message if it is here; raises BlockingIOError if it is not."""
-        return self.take(socket.MSG_DONTWAIT)
 
     @property
     def landed(self) -> Landed:
@@ -275,7 +243,7 @@ class Inbox:
 
     def _receive_stamped(self, into: memoryview, size: int = 0, flags: int = 0) -> int:
         """As `recv_into`, and what the kernel tells of it is kept. `size` is the whole room, always."""
-        got, self._told, _, _ = self.peer.recvmsg_into([into], _ROOM_FOR_TIME, flags)
+        got, self._told, _, _ = self._peer.recvmsg_into([into], _ROOM_FOR_TIME, flags)
         return got
 
     def _grow(self) -> None:

@@ -15,7 +15,7 @@ from isthmus.errors import Unreachable
 from isthmus.run.ear import Ear
 from isthmus.run.frame import Parts
 from isthmus.run.options import client_options, translated
-from isthmus.run.sockets import MAGIC, Message, Octets, be_patient, send, send_now, send_rest, tune, wrap
+from isthmus.run.sockets import MAGIC, Message, be_patient, send, send_now, send_rest, tune
 from isthmus.run.types import STREAM_METHOD
 
 OFFER_S = 0.002
@@ -31,39 +31,24 @@ class Transport(Protocol):
     def address(self) -> str:
         """Of the server, for messages to people."""
 
-    def watch(self, coming: Callable[[int], None], rehearse: Callable[[], None], awake_s: float) -> None:
+    def watch(self, coming: Callable[[int], None]) -> None:
         """`coming(n)` is called when the first n bytes of a message are here and the rest is not, by whoever reads and
-        before he delivers it; never, where a transport cannot tell. `rehearse()` does what will be done with an answer,
-        and may be called while one is waited for awake, no longer than `awake_s` (0: never)."""
+        before he delivers it; never, where a transport cannot tell."""
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """Sends what `outgoing` yields, from a thread of its own, and yields what comes. Raises Remote or BadFrame
         when it breaks. Called once. `needed()`: whether somebody waits for a message who cannot listen himself."""
 
-    def wrap(self, size: int) -> bytes:
-        """What goes before a message of that size, where it is offered."""
-
-    def offer(self, whole: Sequence[Octets]) -> bool | None:
-        """Takes wrapped messages, in parts, from the caller's thread while `outgoing` yields nothing, and waits no
-        longer than `OFFER_S`.
+    def offer(self, messages: Sequence[Parts]) -> bool | None:
+        """Takes messages from the caller's thread while `outgoing` yields nothing, and waits no longer than `OFFER_S`.
         True: they are gone. False: the rest of them goes before the next message of `outgoing`, an empty one if need
         be, and nothing may be offered until then. None: this transport takes no offers."""
-
-    @property
-    def spared(self) -> bool:
-        """Whether an answer may be waited for awake, and this machine had a core to spare for it lately."""
-
-    def nudged(self) -> bool:
-        """Whether the server has announced an answer since this was asked last: it, too, has a core to spare."""
 
     def attend(self, change: int) -> None:
         """One thread more (+1) or less (-1) means to listen soon."""
 
-    def listen(
-        self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float, foreseen: bool
-    ) -> None:
+    def listen(self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float) -> None:
         """Hands what comes to `hear` in the caller's thread, in place of `talk`, until `heard()` or the time is up.
-        `foreseen`: it takes about as long as it did before.
         Returns at once where another thread listens or this transport has no such thing. Raises as `talk` does."""
 
     def close(self) -> None:
@@ -78,7 +63,7 @@ class GrpcTransport:
         self._channel = grpc.insecure_channel(address, options=client_options(message_bytes))
         self._stream: Any = self._channel.stream_stream(STREAM_METHOD)
 
-    def watch(self, coming: Callable[[int], None], rehearse: Callable[[], None], awake_s: float) -> None:
+    def watch(self, coming: Callable[[int], None]) -> None:
         """See `Transport`: grpc hands over whole messages."""
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
@@ -88,29 +73,14 @@ class GrpcTransport:
         except (grpc.RpcError, ValueError) as e:  # a ValueError: the channel was closed before it began
             raise translated(e, self.address) from e
 
-    def wrap(self, size: int) -> bytes:
-        """See `Transport`: grpc does it."""
-        return b""
-
-    def offer(self, whole: Sequence[Octets]) -> bool | None:
+    def offer(self, messages: Sequence[Parts]) -> bool | None:
         """See `Transport`: grpc sends from a thread of its own."""
         return None
-
-    @property
-    def spared(self) -> bool:
-        """See `Transport`: grpc waits as it likes."""
-        return False
-
-    def nudged(self) -> bool:
-        """See `Transport`."""
-        return False
 
     def attend(self, change: int) -> None:
         """See `Transport`: grpc listens in threads of its own."""
 
-    def listen(
-        self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float, foreseen: bool
-    ) -> None:
+    def listen(self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float) -> None:
         """See `Transport`."""
 
     def close(self) -> None:
@@ -134,9 +104,9 @@ class TcpTransport:
         self._rest = memoryview(b"")
         self._ear = Ear(self._socket, message_bytes, lambda: False)
 
-    def watch(self, coming: Callable[[int], None], rehearse: Callable[[], None], awake_s: float) -> None:
+    def watch(self, coming: Callable[[int], None]) -> None:
         """See `Transport`."""
-        self._ear.watch(coming, rehearse, awake_s)
+        self._ear.watch(coming)
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """See `Transport`."""
@@ -156,41 +126,25 @@ class TcpTransport:
         """Whether a message that was offered is not wholly sent yet."""
         return bool(self._rest)
 
-    def wrap(self, size: int) -> bytes:
-        """See `Transport`."""
-        return wrap(size)
-
-    def offer(self, whole: Sequence[Octets]) -> bool | None:
+    def offer(self, messages: Sequence[Parts]) -> bool | None:
         """See `Transport`."""
         try:
-            self._rest = send_now(self._socket, whole)
+            self._rest = send_now(self._socket, messages)
         except OSError:
             self.close()
         return not self._rest
-
-    @property
-    def spared(self) -> bool:
-        """See `Transport`."""
-        return self._ear.spared
-
-    def nudged(self) -> bool:
-        """See `Transport`."""
-        nudged, self._ear.nudged = self._ear.nudged, False
-        return nudged
 
     def attend(self, change: int) -> None:
         """See `Transport`."""
         self._ear.attend(change)
 
-    def listen(
-        self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float, foreseen: bool
-    ) -> None:
+    def listen(self, hear: Callable[[Message], None], heard: Callable[[], bool], timeout_s: float) -> None:
         """See `Transport`."""
         if not self._ear.take_turn():
             return
         end = time.monotonic() + timeout_s
         try:
-            while not heard() and (message := self._ear.hear(end - time.monotonic(), foreseen)) is not None:
+            while not heard() and (message := self._ear.hear(end - time.monotonic())) is not None:
                 hear(message)
         except EOFError:
             raise Unreachable(f"{self.address} ended the stream") from None

@@ -28,17 +28,6 @@ MODES: tuple[Mode, ...] = (
     "private",
 )
 
-AWAKE_S = 0.002
-"""So long, at most, a thread waits awake for a message that is about to come, where the core is idle: see `vigil`."""
-
-
-def checked_awake_s(awake_s: float) -> float:
-    """The same. Raises BadInput for what is no time to be awake."""
-    if not 0 <= awake_s <= 1:
-        raise BadInput(f"waiting awake for {awake_s} s is not possible; give 0 (never) to 1 s")
-    return awake_s
-
-
 PROTOCOL = 2
 """Version of the fast path. Both sides must speak the same one. 2: an answer begins with packed numbers."""
 STREAM_METHOD = "/isthmus.v1.Split/Stream"
@@ -86,8 +75,7 @@ class Runner(Protocol):
 class Bounds:
     """What a server allows before it allocates anything. Defaults fit pictures and text, not video.
 
-    `unready_cuts`: how many cuts that are not ready may be built on request, for all clients together. `awake_s`: how
-    long a thread may be awake for a request that is about to come (see `vigil`); 0: never.
+    `unready_cuts`: how many cuts that are not ready may be built on request, for all clients together.
     """
 
     message_bytes: int = 256 << 20
@@ -96,13 +84,11 @@ class Bounds:
     waiting: int = 64
     streams: int = 48
     unready_cuts: int = 16
-    awake_s: float = AWAKE_S
 
     def __post_init__(self) -> None:
         for name in ("message_bytes", "header_bytes", "batch", "waiting", "streams"):
             if getattr(self, name) < 1:
                 raise BadInput(f"a server needs {name} of at least 1, not {getattr(self, name)}")
-        checked_awake_s(self.awake_s)
 
 
 @dataclass(frozen=True)

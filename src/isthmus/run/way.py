@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from isthmus.errors import Late, Unreachable
-from isthmus.run.connection import Connection
+from isthmus.run.connection import Connection, Heard
 from isthmus.run.split_pb2 import Hello
-from isthmus.run.ticket import Heard
 from isthmus.run.transport import GrpcTransport, TcpTransport, Transport
 from isthmus.run.types import Bounds
 
@@ -15,19 +14,12 @@ GREETING_S = 2.0
 
 
 class Way:
-    """Makes greeted connections to one server. `pace` and `awake_s` are handed to each of them."""
+    """Makes greeted connections to one server. `pace` is handed to each of them."""
 
     def __init__(
-        self,
-        address: str,
-        hello: Hello,
-        *,
-        clock: Callable[[], float],
-        pace: Callable[[int], None] | None = None,
-        awake_s: float = 0.0,
+        self, address: str, hello: Hello, *, clock: Callable[[], float], pace: Callable[[int], None] | None = None
     ) -> None:
         self._address, self._hello, self._clock, self._pace = address, hello, clock, pace
-        self._awake_s = awake_s
         self._message_bytes = Bounds().message_bytes
         self._grpc_only = False
 
@@ -46,7 +38,7 @@ class Way:
             return connection
 
     def _greeted(self, transport: Transport, on_late: Callable[[Heard], None]) -> Connection:
-        connection = Connection(transport, clock=self._clock, pace=self._pace, on_late=on_late, awake_s=self._awake_s)
+        connection = Connection(transport, clock=self._clock, pace=self._pace, on_late=on_late)
         try:
             connection.greet(self._hello, GREETING_S)
         except BaseException:
