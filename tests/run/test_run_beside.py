@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.engine import Engine
 from isthmus.errors import Late, Unreachable
 from isthmus.run.beside import Beside, overtaken
 
@@ -36,6 +37,27 @@ def test_the_answer_that_comes_first_is_taken() -> None:
     assert overtaken(FakeTicket(3), beside) is WORD  # type: ignore[arg-type]
     assert not beside.ended
     gate.set()
+
+
+def test_the_one_that_comes_second_is_broken_off(engine: Engine) -> None:
+    inputs = engine.model.random_inputs(1)
+    runs = 0
+
+    def endless() -> dict[str, Any]:
+        nonlocal runs
+        while True:
+            engine.whole(inputs)
+            runs += 1
+
+    beside = Beside(endless)
+    assert overtaken(FakeTicket(10), beside) is WORD  # type: ignore[arg-type]
+    for _ in range(1000):
+        if beside.ended:
+            break
+        time.sleep(0.01)
+    assert beside.ended, "a run that is broken off raises, and so ends the thread"
+    assert runs, "it ran until then"
+    assert engine.whole(inputs), "and the engine is none the worse for it"
 
 
 def test_the_device_is_waited_for_no_longer_than_it_takes() -> None:

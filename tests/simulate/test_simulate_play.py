@@ -207,18 +207,6 @@ def test_a_request_is_given_up_when_its_choice_says_so_or_at_the_deadline() -> N
         assert f"{waited_s * 1e3:.0f} ms" in played.steps[0].trouble
 
 
-@pytest.mark.parametrize("every_s", [0.0, 0.5])
-def test_the_loser_of_a_race_takes_the_device_from_the_request_after_it(every_s: float) -> None:
-    """Back to back each request but the first finds the device at work on the one before; after a pause none does."""
-    world = World({1: TABLE}, constant(10e6))
-    alone = play(world, Fixed(Choice(cut="early", codec="float32")), Requests(count=4, every_s=every_s)).steps
-    hasty = Fixed(Choice(cut="early", codec="float32", give_up_s=alone[0].seconds.total - 0.005))
-    steps_of = play(world, hasty, Requests(count=4, every_s=every_s)).steps
-    assert not any(s.trouble for s in steps_of)
-    more = [s.seconds.head - a.seconds.head for s, a in zip(steps_of, alone, strict=True)]
-    assert more == pytest.approx([0.0, 0.015, 0.015, 0.015] if every_s == 0 else [0.0] * 4)
-
-
 def test_what_was_given_up_still_tells_of_the_link() -> None:
     world = World({1: TABLE}, constant(1e6), deadline_s=0.4)
     chooser = Curious(INPUT, 0)

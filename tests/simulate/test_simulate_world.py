@@ -108,36 +108,6 @@ def test_an_answer_that_comes_while_the_device_computes_too_is_in_time() -> None
         assert float(went.rest_s[0]) == pytest.approx(0.105 if late else 0.0)
 
 
-def test_what_an_answer_overtook_goes_on_and_shares_the_core_with_the_next_request() -> None:
-    """The loser of a race is not broken off: 100 of its 105 ms are left when the answer is there."""
-    world = World({1: TABLE}, constant(10e6))
-    alone = world.go(np.array([1]), np.array([0.0]))
-    assert float(alone.busy_s[0]) == 0.0
-    raced = world.go(np.array([1]), np.array([0.0]), give_up_s=float(alone.ended_s[0]) - 0.005)
-    assert float(raced.ended_s[0]) == float(alone.ended_s[0])
-    assert float(raced.busy_s[0]) == pytest.approx(float(raced.ended_s[0]) + 0.1)
-    overtaken = world.go(np.array([1]), np.array([0.0]), give_up_s=float(alone.ended_s[0]) - 0.11)
-    assert overtaken.late.all()
-    assert float(overtaken.busy_s[0]) == 0.0, "the device was first, and is done"
-
-    def took_s(row: int, after_s: float) -> float:
-        start = raced.ended_s + after_s
-        return float((world.go(np.array([row]), start, busy_s=raced.busy_s).ended_s - start)[0])
-
-    apart = [float(world.go(np.array([row]), np.array([0.0])).ended_s[0]) for row in range(4)]
-    assert took_s(0, 0.0) == pytest.approx(apart[0]), "nothing is computed here before it is sent"
-    assert took_s(1, 0.0) == pytest.approx(apart[1] + 0.015), "half of a core for its 15 ms"
-    assert took_s(3, 0.0) == pytest.approx(0.12 + 0.1), "the whole network waits for the other's 100 ms, bit by bit"
-    assert took_s(3, 0.06) == pytest.approx(0.12 + 0.04)
-    assert took_s(3, 0.2) == pytest.approx(0.12)
-
-
-def test_who_finishes_here_after_all_shares_the_core_too() -> None:
-    world = World({1: TABLE}, constant(100e6))
-    off = world.go(EVERY, np.array([3.0]), cut_off=np.full(4, True), busy_s=3.05)
-    assert (off.ended_s - 3).tolist() == pytest.approx([0.17] * 4)
-
-
 def test_where_the_server_runs_first_the_device_does_not_race() -> None:
     back = replace(TABLE, first="server")
     world = World({1: back}, constant(10e6))

@@ -6,6 +6,7 @@ from isthmus.engine.instructions import has_vnni
 from isthmus.engine.nodes import kernel_times, node_times, owners
 from isthmus.engine.sessions import RUNTIME
 from isthmus.engine.slow import SlowDown, profile_clock, wait_s
+from isthmus.engine.stop import Stop
 from isthmus.engine.taps import Taps, tapped
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Kept",
     "Progress",
     "SlowDown",
+    "Stop",
     "Taps",
     "has_vnni",
     "kernel_times",

@@ -14,6 +14,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from isthmus.codec.types import Array
+from isthmus.engine.stop import run_options
 from isthmus.engine.weights import INLINE_BYTES
 from isthmus.errors import BadInput, BadModel
 
@@ -35,9 +36,10 @@ class Part:
     session: ort.InferenceSession = field(repr=False)
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """The tensors this part gives. `values` holds at least what it takes, already checked. Raises BadInput."""
+        """The tensors this part gives. `values` holds at least what it takes, already checked. Raises BadInput, also
+        where a `Stop` broke it off."""
         try:
-            made = self.session.run(list(self.gives), {t: values[t] for t in self.takes})
+            made = self.session.run(list(self.gives), {t: values[t] for t in self.takes}, run_options())
         except Exception as error:  # onnxruntime has a dozen classes of its own without a common base
             raise BadInput(f"onnxruntime could not run the network on this input: {_first_line(error)}") from error
         return dict(zip(self.gives, made, strict=True))

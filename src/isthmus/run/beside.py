@@ -1,7 +1,8 @@
 """Once an answer is late, the device computes it too; whoever is first, counts.
 
 A request that is hedged late costs little where nothing was wrong (Dean, Barroso, "The Tail at Scale", CACM 2013): here
-the second answer comes from the device, which has nothing else to do while it waits.
+the second answer comes from the device, which has nothing else to do while it waits. Whoever comes second is broken off
+(their "tied requests"): the device's core belongs to the next request.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from isthmus.engine import Stop
 from isthmus.errors import Late, Remote
 from isthmus.run.connection import Heard, Ticket
 from isthmus.run.types import Arrays
@@ -26,7 +28,7 @@ class Beside:
         """What it made; None before the end, and where it failed: then it is to be tried once more, by who can say so.
         """
         self.took_s = 0.0
-        self._compute, self._clock = compute, clock
+        self._compute, self._clock, self._stop = compute, clock, Stop()
         self._thread = threading.Thread(target=self._run, daemon=True, name="isthmus-beside")
         self._thread.start()
 
@@ -39,10 +41,15 @@ class Beside:
         """Until it has ended."""
         self._thread.join()
 
+    def stop(self) -> None:
+        """It is not needed any more: breaks it off, without waiting for its end."""
+        self._stop.now()
+
     def _run(self) -> None:
         begun = self._clock()
         try:
-            self.outputs = self._compute()
+            with self._stop:
+                self.outputs = self._compute()
         except Exception:  # noqa: BLE001 - whatever it was: the caller computes again in his own thread, and hears of it
             return
         finally:
@@ -50,11 +57,13 @@ class Beside:
 
 
 def overtaken(ticket: Ticket, beside: Beside) -> Heard | None:
-    """The server's word if it comes before the device is done. None, and the device is done, where it does not come or
-    is no answer."""
+    """The server's word if it comes before the device is done, which is broken off then. None, and the device is done,
+    where it does not come or is no answer."""
     while not beside.ended:
         try:
-            return ticket.wait(SLICE_S)
+            heard = ticket.wait(SLICE_S)
+            beside.stop()
+            return heard
         except Late:
             continue
         except Remote:

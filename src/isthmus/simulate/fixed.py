@@ -80,7 +80,6 @@ class _Lockstep:
         self._number = 0
         self._free_s = np.zeros(len(names))
         self._blocked_s = np.full(len(names), -math.inf)
-        self._busy_s = np.zeros(len(names))
         self._strikes = np.zeros(len(names))
         self._going = np.ones(len(names), bool)
         self._total_s = np.zeros(len(names))
@@ -112,8 +111,7 @@ class _Lockstep:
         world = self._world
         noise = world.draws.at(self._number)
         off = start_s < self._blocked_s
-        went = world.go(self._rows_at(batch), start_s, batch, noise=noise, cut_off=off, busy_s=self._busy_s)
-        self._busy_s = np.where(self._going, np.maximum(self._busy_s, went.busy_s), self._busy_s)
+        went = world.go(self._rows_at(batch), start_s, batch, noise=noise, cut_off=off)
         answered = self._going & np.isfinite(went.ended_s)
         lost = self._going & ~answered
         ended_s = np.where(answered, went.ended_s, start_s + (world.deadline_s or math.inf))

@@ -93,7 +93,7 @@ class _Player:
         self._looked_s = -math.inf
         self._again = False
         self._probe: _Probe | None = None
-        self._up_free_s = self._busy_s = 0.0
+        self._up_free_s = 0.0
         self._blocked_s = -math.inf
         self._strikes = 0
 
@@ -130,13 +130,11 @@ class _Player:
             due.batch,
             noise=world.draws.at(number),
             up_free_s=self._up_free_s,
-            busy_s=self._busy_s,
             cut_off=due.start_s < self._blocked_s,
             exit_at=choice.exit,
             give_up_s=choice.give_up_s,
         )
         trip = _Trip(world, row, due.batch, choice, went)
-        self._busy_s = max(self._busy_s, float(went.busy_s[0]))
         if trip.ended_s == math.inf:
             self.played.lost += 1
             return self._lose(trip)

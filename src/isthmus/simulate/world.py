@@ -113,15 +113,13 @@ class World:
         *,
         noise: tuple[float, float] = (1.0, 1.0),
         up_free_s: float = 0.0,
-        busy_s: Floats | float = 0.0,
         cut_off: NDArray[np.bool_] | bool = False,
         exit_at: str | None = None,
         give_up_s: float | None = None,
     ) -> Went:
         """How requests with these choices (rows of the batch size's table) go that start then; shapes broadcast.
 
-        noise: factors on the device's and the server's seconds. up_free_s: when the uplink is free of a probe. busy_s:
-        until when the device goes on computing what an answer overtook; it has one core, which the two then share.
+        noise: factors on the device's and the server's seconds. up_free_s: when the uplink is free of a probe.
         cut_off: the client knows that it cannot send, so the device does all at once. exit_at: the network is run to
         this exit; rows are of its table. give_up_s: so long after it began (or at the deadline, if that is sooner) the
         device begins to compute what has no answer; where the device runs first, the answer is still good until then.
@@ -132,7 +130,7 @@ class World:
         remote = (up_bytes > 0) | (down_bytes > 0)
         device_s = table.device_s[rows] * noise[0]
         before_s, after_s = (0 * device_s, device_s) if table.first == "server" else (device_s, 0 * device_s)
-        headed = _beside(start, self.device_load.finish_s(start, before_s), busy_s)
+        headed = self.device_load.finish_s(start, before_s)
         begins = np.where(up_bytes > 0, np.maximum(headed + table.link.fixed_s, up_free_s), headed)
         left = self.up.finish_many(begins, 8 * up_bytes)
         arrived = left + np.where(up_bytes > 0, self.round_trip_s / 2, 0.0)
@@ -147,46 +145,31 @@ class World:
             ended = np.where(never, back, self.device_load.finish_s(np.where(never, 0.0, back), after_s))
         sent = Sent(start, headed, begins, left, arrived, begun, done, back, ended)
         due_s = start + self.patience_s(give_up_s)
-        return self._finished(size, rows, sent, due_s, remote, noise[0], cut_off, busy_s)
+        return self._finished(size, rows, sent, due_s, remote, noise[0], cut_off)
 
     def patience_s(self, give_up_s: float | None) -> float:
         """How long after it began a request waits for the server."""
         return min(math.inf if s is None else s for s in (self.deadline_s, give_up_s))
 
     def _finished(
-        self,
-        size: Size,
-        rows: Rows,
-        sent: Sent,
-        due: Floats,
-        remote: NDArray[np.bool_],
-        noise: float,
-        cut_off: object,
-        busy_s: Floats | float,
+        self, size: Size, rows: Rows, sent: Sent, due: Floats, remote: NDArray[np.bool_], noise: float, cut_off: object
     ) -> Went:
         """Answers that come too late, or never, are the device's to finish."""
         off = remote & np.asarray(cut_off)
         late = remote & (sent.back_s > due) & ~off
         if not (late.any() or off.any()):
-            return Went(sent, sent.ended_s, late, off, np.zeros_like(sent.back_s), np.zeros_like(sent.back_s))
+            return Went(sent, sent.ended_s, late, off, np.zeros_like(sent.back_s))
         gave_up = np.where(off, sent.start_s, np.maximum(due, sent.headed_s))
         whole_s = math.inf if size.whole is None else float(size.table.device_s[size.whole])
         rest_s = np.where(off, whole_s, np.maximum(0.0, whole_s - size.heads_s[rows])) * noise
         here, never = late | off, np.isinf(rest_s)
-        begun = np.where(here, gave_up, 0.0)
-        ended = _beside(begun, self.device_load.finish_s(begun, np.where(never, 0.0, rest_s)), busy_s)
-        ended, raced = np.where(never, math.inf, ended), late & ~never
+        ended = self.device_load.finish_s(np.where(here, gave_up, 0.0), np.where(never, 0.0, rest_s))
+        ended = np.where(never, math.inf, ended)
         if size.table.first == "device":  # the answer to what was sent may overtake the device yet
             late = late & (never | (sent.headed_s >= due) | (sent.ended_s >= ended))
             here = late | off
         rest = np.where(here & ~never, ended - np.where(here, gave_up, 0.0), 0.0)
-        return Went(sent, np.where(here, ended, sent.ended_s), late, off, rest, np.where(raced & ~here, ended, 0.0))
-
-
-def _beside(begun_s: Floats, ended_s: Floats, busy_s: Floats | float) -> Floats:
-    """When work ends that would take from the one moment to the other alone, on a core that has something else to do
-    until `busy_s`: each gets half of it until one is done."""
-    return ended_s + np.minimum(ended_s - begun_s, np.maximum(0.0, busy_s - begun_s))
+        return Went(sent, np.where(here, ended, sent.ended_s), late, off, rest)
 
 
 @dataclass(frozen=True)
@@ -211,12 +194,10 @@ class Sent:
 @dataclass(frozen=True)
 class Went:
     """How it ended. `ended_s`: when the caller has the answer, inf for never; `late`: it was given up for and the
-    device was done first; `off`: nothing could be sent; `rest_s`: what the device computed after either; `busy_s`: when
-    the device will be done with what an answer overtook, which is not broken off; 0 where it had not begun."""
+    device was done first; `off`: nothing could be sent; `rest_s`: what the device computed after either."""
 
     sent: Sent
     ended_s: Floats
     late: NDArray[np.bool_]
     off: NDArray[np.bool_]
     rest_s: Floats
-    busy_s: Floats
