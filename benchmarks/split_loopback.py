@@ -32,31 +32,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from isthmus.adapt import Unlearning
 from isthmus.engine import Engine
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.model import load_model
-from isthmus.record.types import Choice, Step
+from isthmus.record.types import Choice
 from isthmus.run import Session, connect_engine, serve
 
 TARGET_MS = 1.0
 
 
-class Told:
+class Told(Unlearning):
     """A chooser that does as it is told."""
-
-    beliefs: tuple[float | None, float | None] = (None, None)
 
     def __init__(self) -> None:
         self.choice = Choice(cut=INPUT)
 
     def choose(self, now_s: float, batch: int = 1) -> Choice:
         return self.choice
-
-    def observe(self, step: Step) -> None:
-        pass
-
-    def probe_bytes(self, now_s: float) -> int:
-        return 0
 
 
 def pin(core: int) -> None:
