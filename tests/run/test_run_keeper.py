@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -53,23 +51,16 @@ def watched() -> tuple[Keeper, list[float]]:
     return Keeper(lambda: line, clock=time.monotonic, wanted=wanted, probed=lambda _: None), looked
 
 
-@contextmanager
-def busy(keeper: Keeper) -> Iterator[None]:
-    keeper.busy(+1)
-    yield
-    keeper.busy(-1)
-
-
-@pytest.mark.parametrize("held", [busy, Keeper.computing])
+@pytest.mark.parametrize("here", [True, False])
 def test_a_look_that_was_missed_is_made_up_for_when_the_request_ends(
-    held: Callable[[Keeper], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+    here: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper_module, "TICK_S", 0.01)
     monkeypatch.setattr(keeper_module, "COMPUTING_S", 60.0)
     keeper, looked = watched()
     try:
         assert until(lambda: len(looked) > 0)
-        with held(keeper):
+        with keeper.under_way(here=here):
             assert until(lambda: keeper._missed)
             monkeypatch.setattr(keeper_module, "TICK_S", 60.0)
             time.sleep(0.05)  # the keeper waits for a minute now
@@ -103,7 +94,7 @@ def test_while_the_device_computes_probes_go_in_pairs_at_most(monkeypatch: pytes
     keeper = Keeper(lambda: line, clock=time.monotonic, wanted=lambda _: size, probed=told.append)
     try:
         assert until(lambda: keeper.line() is not None)
-        with keeper.computing():
+        with keeper.under_way(here=True):
             size = 9_000
             keeper._looked_s = float("-inf")  # the 0.3 s are over
             assert until(lambda: len(told) == 2)
@@ -118,7 +109,7 @@ def test_a_device_that_never_rests_is_asked_now_and_then(monkeypatch: pytest.Mon
     monkeypatch.setattr(keeper_module, "COMPUTING_S", 0.05)
     keeper, looked = watched()
     try:
-        with keeper.computing():
+        with keeper.under_way(here=True):
             before = len(looked)
             assert until(lambda: len(looked) > before + 3)
         late = looked[before + 1 : before + 4]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from isthmus.engine import Engine
 from isthmus.errors import BadInput, Refused, Unreachable
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.quant import ChannelClip
-from isthmus.record.types import Choice
+from isthmus.record.types import Choice, Step
 from isthmus.run import Mode, Server, Session, connect_engine, serve
+from isthmus.run import keeper as keeper_module
+from isthmus.run.verify import Verifier
 
 
 def connect(engine: Engine, server: Server, told: Told, mode: Mode = "auto", deadline_s: float = 10.0) -> Session:
@@ -267,3 +270,42 @@ def test_without_a_server_only_on_server_says_so(engine: Engine) -> None:
         address = gone.address
     with pytest.raises(Unreachable, match=address):
         connect_engine(engine, address, chooser=Told(INPUT), mode="only_on_server")
+
+
+class Pending(Told):
+    """Also counts the requests of which it had not heard the end when it was asked whether to probe."""
+
+    def __init__(self, cut: str) -> None:
+        super().__init__(cut)
+        self.unheard: set[int] = set()
+        self.made = 0
+
+    def choose(self, now_s: float, batch: int = 1) -> Choice:
+        self.made += 1
+        return super().choose(now_s, batch)
+
+    def probe_bytes(self, now_s: float) -> int:
+        if self.made > len(self.steps):
+            self.unheard.add(self.made)
+        return 0
+
+
+@pytest.mark.parametrize("cut", [INPUT, OUTPUT])
+def test_no_probe_is_asked_for_before_the_chooser_heard_how_the_request_went(
+    cut: str, engine: Engine, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take it for one that taught nothing: checking the answer takes as long as computing it."""
+    check = Verifier.check
+
+    def slowly(*args: Any) -> Step:
+        time.sleep(0.02)
+        return check(*args)
+
+    monkeypatch.setattr(keeper_module, "TICK_S", 0.002)
+    monkeypatch.setattr(Verifier, "check", slowly)
+    told = Pending(cut)
+    with connect(engine, server, told) as session:
+        session.wait_connected(5.0)
+        for _ in range(20):
+            session.infer(engine.model.random_inputs())
+    assert len(told.unheard) <= 3  # a look may fall between the choice and the beginning of its request

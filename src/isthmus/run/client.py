@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -78,14 +78,16 @@ class Session:
         `only_on_server`: Unreachable, Late or Refused.
         """
         trip, work = self._begin(inputs)
-        if work.cut == OUTPUT:
-            work = self._here(trip, work, inputs)
-        else:
-            self._there(trip, work)
-        trip.ended_s = trip.ended_s or self._clock()
-        trip.exit, trip.exits = work.exit, work.exits
-        outputs = work.outputs()
-        return Answer(outputs, self._record(trip, inputs, outputs), exits=work.exits)
+        with self._under_way(work):
+            if work.cut == OUTPUT:
+                work = self._here(trip, work, inputs)
+            else:
+                self._there(trip, work)
+            trip.ended_s = trip.ended_s or self._clock()
+            trip.exit, trip.exits = work.exit, work.exits
+            outputs = work.outputs()
+            step = self._told(trip)
+        return Answer(outputs, self._record(step, trip, inputs, outputs), exits=work.exits)
 
     def batched(self, max_batch: int = 8, max_delay_s: float = 0.01, *, most_waiting: int = 1024) -> Batcher:
         """Gathers requests of any number of callers into batches of up to `max_batch` samples; none waits longer than
@@ -158,17 +160,20 @@ class Session:
             return LeavingBack(staged, choice, inputs, batch, self._clock, self._codecs)
         return Leaving(staged, choice, inputs, batch, self._clock)
 
+    def _under_way(self, work: Work) -> AbstractContextManager[None]:
+        return nullcontext() if self._keeper is None else self._keeper.under_way(here=work.cut == OUTPUT)
+
     def _here(self, trip: Trip, work: Work, inputs: Arrays) -> Work:
         """All of it here. What the device cannot do, the server may be asked for: other work."""
         try:
-            with nullcontext() if self._keeper is None else self._keeper.computing():
-                self._finish(trip, work)
+            self._finish(trip, work)
         except (MemoryError, IsthmusError):
             if self._mode != "prefer_on_device" or trip.asked.cut != OUTPUT:
                 raise
             trip.asked = Choice(cut=INPUT, exit=trip.asked.exit, why="the device could not compute it")
             work = self._work(trip.asked, inputs, trip.batch)
-            self._there(trip, work)
+            with self._under_way(work):
+                self._there(trip, work)
         return work
 
     def _there(self, trip: Trip, work: Work) -> None:
@@ -180,7 +185,6 @@ class Session:
             line = keeper.wait_line(self._deadline_s if self._only_there else 0.0)
         except Remote as e:
             return self._instead(trip, work, e)
-        keeper.busy(+1)
         line.attend(+1)
         try:
             begun = self._clock()
@@ -190,7 +194,6 @@ class Session:
                 self._send_or_finish(trip, work, line, keeper, crossing)
         finally:
             line.attend(-1)
-            keeper.busy(-1)
 
     def _send_or_finish(self, trip: Trip, work: Work, line: Connection, keeper: Keeper, crossing: Arrays) -> None:
         try:
@@ -294,15 +297,25 @@ class Session:
         work.finish(left_s)
         trip.local_s += self._clock() - begun
 
-    def _record(self, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
+    def _told(self, trip: Trip) -> Step:
+        """The request's line, which the chooser has heard."""
         t_s = trip.started_s - self._zero_s
         step = trip.step(next(self._ids), self._zero_s, self._true_bps(t_s) if self._true_bps else None)
-        if self._verifier is not None:
-            step = self._verifier.check(step, trip, inputs, outputs)
-        self._tell(step)
+        with self._deciding:
+            self._chooser.observe(step)
         return step
 
-    def _tell(self, step: Step) -> None:
+    def _record(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
+        """The line as the journal has it: with what checking the answer showed."""
+        if self._verifier is not None:
+            step = self._verifier.check(step, trip, inputs, outputs)
+        if self._journal is not None:
+            with self._deciding:
+                self._journal.write(step)
+        return step
+
+    def _learn(self, step: Step) -> None:
+        """What nobody's request showed."""
         with self._deciding:
             self._chooser.observe(step)
             if self._journal is not None:
@@ -315,7 +328,7 @@ class Session:
     def _learned(self, probe: Probed) -> None:
         told = evidence(None, probe.up_bps, probe.rtt_s)
         took = probe.ended_s - probe.started_s
-        self._tell(learning_step(next(self._ids), probe.started_s - self._zero_s, took, probe.size_bytes, told))
+        self._learn(learning_step(next(self._ids), probe.started_s - self._zero_s, took, probe.size_bytes, told))
 
     def _late(self, heard: Heard) -> None:
         """An answer nobody waits for any more still tells how fast the link is and how loaded the server."""
@@ -325,4 +338,4 @@ class Session:
         said = said_in(heard.frame) if heard.frame.kind is Kind.REPLY else None
         arrival = said.arrival if said is not None else read_header(Arrival, heard.frame)
         told = evidence(said, keeper.learn(arrival), keeper.rtt_s, heard.spread)
-        self._tell(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))
+        self._learn(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))

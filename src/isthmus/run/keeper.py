@@ -59,7 +59,8 @@ class Keeper:
         self._trouble: Remote = Unreachable("the server has not answered yet")
         self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self._last_ping_s = -PING_EVERY_S
-        self._under_way = self._computing = 0
+        self._under_way = {True: 0, False: 0}
+        """Requests: computed here, and sent."""
         self._looked_s = -math.inf
         self._missed = False
         """Whether nobody looked if a probe is wanted, for a request was under way."""
@@ -108,27 +109,23 @@ class Keeper:
         connection = self._connection
         return connection.lost if connection is not None and connection.lost is not None else self._trouble
 
-    def busy(self, change: int) -> None:
-        """One request more (+1) or less (-1) is under way; probes wait until none is."""
-        with self._lock:
-            self._under_way += change
-        self._make_up()
-
     @contextmanager
-    def computing(self) -> Iterator[None]:
-        """While a request is computed here, probes wait, but not for ever."""
+    def under_way(self, *, here: bool) -> Iterator[None]:
+        """While a request is under way probes wait; but not for ever where it is computed `here`. To be held until the
+        chooser knows how the request went: asked before that whether a probe is wanted, it takes the request for one
+        that taught nothing."""
         with self._lock:
-            self._computing += 1
+            self._under_way[here] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._computing -= 1
+                self._under_way[here] -= 1
             self._make_up()
 
     def _make_up(self) -> None:
         """Look at once for what was not looked for, if nothing keeps from it any more."""
-        if self._missed and not self._under_way and not self._computing:
+        if self._missed and not any(self._under_way.values()):
             self._wake.set()
 
     def served(self, arrival: Arrival | Came) -> float | None:
@@ -218,8 +215,8 @@ class Keeper:
 
     def _idle(self, now: float) -> None:
         connection, again = self._connection, self._again
-        busy = self._computing > 0 and not again and now < self._looked_s + COMPUTING_S
-        self._missed, self._again = self._under_way > 0 or busy, False
+        busy = self._under_way[True] > 0 and not again and now < self._looked_s + COMPUTING_S
+        self._missed, self._again = self._under_way[False] > 0 or busy, False
         if connection is None or self._missed:
             return
         if not again:
