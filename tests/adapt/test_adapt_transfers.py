@@ -89,6 +89,14 @@ def test_a_faster_link_is_not_asked_after_where_the_choice_is_the_same() -> None
     assert doubting(20e6, 80e6).probe_bytes(2.2) == 0
 
 
+def test_what_rises_may_rise_on() -> None:
+    """At 2 Mbit/s the device is right as it was at 0.5; at 8 it would not be. At 1.2 nothing near is different."""
+    chooser = doubting(0.5e6, 2e6)
+    assert chooser.choose(2.15).cut == OUTPUT
+    assert chooser.probe_bytes(2.2) > 0
+    assert doubting(0.5e6, 1.2e6).probe_bytes(2.2) == 0
+
+
 @pytest.mark.parametrize("sample_bps", [1e6, 20e6])
 def test_a_doubt_that_could_change_the_choice_is_settled_at_once(sample_bps: float) -> None:
     assert doubting(21e6 - sample_bps, sample_bps).probe_bytes(2.2) > 0

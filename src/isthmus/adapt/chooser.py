@@ -276,16 +276,19 @@ class TableChooser:
 
     def _unsure(self) -> bool:
         """Down, or in a doubt that could change anything. A link that may have become faster does not matter where the
-        present choice is right at that rate too; one that may have fallen always does, for what falls falls on."""
-        faster = self._seen_bps > self._bandwidth.bps
-        return self._health.down or (self.in_doubt and not (faster and self._right_at(self._seen_bps)))
+        present choice is right at that rate too, and at one as far beyond it again, for what rises may rise on; one
+        that may have fallen always does."""
+        if self._health.down or not self.in_doubt:
+            return self._health.down
+        seen, believed = self._seen_bps, self._bandwidth.bps
+        return seen <= believed or not self._right_at(seen, min(HIGHEST_BPS, seen / believed * seen))
 
-    def _right_at(self, up_bps: float) -> bool:
-        """Whether the present choice is right, within the margin, at this rate as well as at the believed one."""
+    def _right_at(self, *rates_bps: float) -> bool:
+        """Whether the present choice is right, within the margin, at these rates as well as at the believed one."""
         size, believed_bps = self._size, self._bandwidth.bps
         if size.current is None or self.habits.deadline_s is not None:
             return False
-        for bps in (believed_bps, up_bps):
+        for bps in (believed_bps, *rates_bps):
             down_bps = self._downlink.worth_bps(self._now_s) * bps / believed_bps
             latency = self._latency_s(size, bps, down_bps, self._now_s)
             if float(latency[size.current]) > (1 + self.habits.margin) * float(latency.min()):
