@@ -244,7 +244,7 @@ def sizes(own: Bundle, row: dict[str, Any]) -> dict[str, Any]:
         "wire_over_plan": row["bytes"] / solution["sent_bytes"] if solution["sent_bytes"] else 1.0,
         "few_bits_over_float": part.ratio,
         "disk_bytes": file,
-        "disk_over_plan": file / part.weight_bytes,
+        "disk_over_plan": file / part.planned_file_bytes if part.planned_file_bytes else None,
         "planned_memory_bytes": part.memory_bytes,
         "container_bytes": part.container_bytes,
         **held,

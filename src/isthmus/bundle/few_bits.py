@@ -200,6 +200,7 @@ class _Trial:
             weight_bytes=count.weight_bytes,
             activation_bytes=count.activation_bytes,
             container_bytes=count.container_bytes,
+            planned_file_bytes=count.file_bytes,
             planned_held_bytes=held(self.engine.graph, cut, bits, self.runtime).total_bytes,
             held_bytes=self.footprint(self.folder / name, self.folder / SHAPES_FILE, self.engine.threads),
             ratio=self.wanted.narrow or self._ratio(device, cut),

@@ -75,11 +75,11 @@ class PartRow(_Strict):
     """A part of few bits on the device, as it was when packed: the head up to `cut`, or the whole network (@output).
 
     bits: of each layer's weights and of each tensor. weight_bytes and activation_bytes: what it needs by the plan, at
-    those widths; container_bytes: the same in a runtime whose numbers have at least 8 bits. planned_held_bytes: what a
-    process that loads and runs it in onnxruntime holds for it at most, by the plan; held_bytes: as measured, where it
-    was packed (None: not told). ratio: how many times as
-    long as in floating point it took here. error: greatest relative mean-square distance of an answer from the whole
-    network's, as a root; agrees: share of the `samples` inputs whose greatest output stayed the same.
+    those widths; container_bytes: the same in a runtime whose numbers have at least 8 bits. planned_file_bytes: of
+    `file`, by the plan (None: an older bundle). planned_held_bytes: what a process that loads and runs it in
+    onnxruntime holds for it at most, by the plan; held_bytes: as measured, where it was packed (None: not told). ratio:
+    how many times as long as in floating point it took here. error: greatest relative mean-square distance of an answer
+    from the whole network's, as a root; agrees: share of the `samples` inputs whose greatest output stayed the same.
     """
 
     file: str
@@ -88,6 +88,7 @@ class PartRow(_Strict):
     weight_bytes: NonNegativeInt
     activation_bytes: NonNegativeInt
     container_bytes: NonNegativeInt
+    planned_file_bytes: NonNegativeInt | None = None
     planned_held_bytes: NonNegativeInt | None = None
     held_bytes: NonNegativeInt | None = None
     ratio: PositiveFloat

@@ -36,6 +36,7 @@ class PartWidths(_Row):
     cut: str
     layers: tuple[LayerWidths, ...]
     disk_bytes: int
+    planned_file_bytes: int | None
     planned_weight_bytes: int
     planned_activation_bytes: int
     container_bytes: int
@@ -113,6 +114,7 @@ def _part(bundle: Bundle, part: PartRow) -> PartWidths:
         cut=part.cut,
         layers=tuple(rows),
         disk_bytes=bundle.manifest.files[part.file].bytes,
+        planned_file_bytes=part.planned_file_bytes,
         planned_weight_bytes=part.weight_bytes,
         planned_activation_bytes=part.activation_bytes,
         container_bytes=part.container_bytes,
@@ -141,9 +143,10 @@ def _show(bundle: Bundle, found: InspectedBundle) -> None:
 
 
 def _title(part: PartWidths) -> str:
+    planned = "" if part.planned_file_bytes is None else f" ({show_bytes(part.planned_file_bytes)} planned)"
     return (
-        f"bits of the part up to {part.cut}: {show_bytes(part.disk_bytes)} on disk, "
-        f"{show_bytes(part.planned_weight_bytes)} of weights planned"
+        f"bits of the part up to {part.cut}: {show_bytes(part.disk_bytes)} on disk{planned}, "
+        f"{show_bytes(part.planned_weight_bytes)} of them weights by the plan"
     )
 
 

@@ -23,11 +23,13 @@ Width = Callable[[int], int]
 @dataclass(frozen=True)
 class Needs:
     """Bytes of a part: as the plan counts them, and in a runtime that keeps narrower numbers as bytes, what has no
-    levels as 32-bit floats, the input as it is handed over, and a layer's sums in 32 bits while it computes them."""
+    levels as 32-bit floats, the input as it is handed over, and a layer's sums in 32 bits while it computes them. Its
+    file: weights, scales and what says how they belong together."""
 
     weight_bytes: int
     activation_bytes: int
     container_bytes: int
+    file_bytes: int
 
 
 def needs(graph: Graph, tables: Distortions, cut: Cut, bits: BitPlan) -> Needs:
@@ -37,7 +39,7 @@ def needs(graph: Graph, tables: Distortions, cut: Cut, bits: BitPlan) -> Needs:
     none = np.zeros(len(storage.heads) - 1, dtype=np.int64)
     planned = _bytes(storage, bits, lambda b: b, INPUT_BITS, none)
     held = _bytes(storage, bits, _held, PLAIN_BITS, _sums(storage, bits))
-    return Needs(*planned, sum(held))
+    return Needs(*planned, sum(held), storage.file_bytes(len(storage.heads) - 1, planned[0]))
 
 
 def _held(bits: int) -> int:

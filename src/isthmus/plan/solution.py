@@ -32,6 +32,7 @@ class Solution(BaseModel):
     planner: who proposed it. weight_bits, activation_bits: means over the elements; wire_bits: of what crosses (0:
     nothing does). distortion: Σ D_i, None where it is not known (a picture codec). loss: accuracy given up, in shares
     of 1: `measured` on labelled data, or by the answers that differ from the whole network's (`agreed`), or estimated.
+    file_bytes: of the device's part of few bits as it is deployed; 0 where there is none.
     held_bytes: what a process that runs the device's part in onnxruntime holds for it, where that was planned.
     give_or_take: the standard error of a measured one, where it is known. sure_loss: with as many of these on top as
     the limits ask for. fits: within the memory limit. front: no other that fits is as fast and as true.
@@ -49,6 +50,7 @@ class Solution(BaseModel):
     server_s: NonNegativeFloat
     weight_bytes: NonNegativeInt
     activation_bytes: NonNegativeInt
+    file_bytes: NonNegativeInt = 0
     held_bytes: NonNegativeInt | None = None
     sent_bytes: NonNegativeInt
     weight_bits: float = Field(ge=0, le=32)
