@@ -29,9 +29,10 @@ def test_it_takes_the_argmin_of_the_one_cost_function(bps: float, load: float, d
     late = FIRST * (LATE_S + device * (TABLE.device_s[-1] - TABLE.device_s)) * (TABLE.up_bytes > 0)
     worth = latency + late  # what it may cost on top, as often as is believed at first
     choice = chooser.choose(4.0)
-    at = TABLE.cuts.index(choice.cut)
+    asked = TABLE.cuts.index(choice.cut)
+    at = TABLE.cuts.index(OUTPUT) if choice.beside else asked
     assert worth[at] == pytest.approx(worth.min(), rel=1e-6)
-    assert choice.predicted_s == pytest.approx(latency[at], rel=1e-6)
+    assert choice.predicted_s == pytest.approx(latency[asked], rel=1e-6)
 
 
 def test_every_place_is_best_somewhere() -> None:
@@ -99,7 +100,7 @@ def test_a_deadline_excludes_what_would_miss_it_if_anything_meets_it() -> None:
     assert free.choose(5).cut == INPUT
     tight = settled(20e6, risky, Habits(deadline_s=0.0605))
     assert tight.choose(5).cut == INPUT  # 50 ms expected, 57 ms at the low end
-    assert tight.choose(60).cut == OUTPUT  # nothing was heard for a minute: the link may carry less
+    assert tight.choose(60).beside  # nothing was heard for a minute: the link may carry less, and the device computes
     assert "nothing meets 10 ms" in settled(20e6, risky, Habits(deadline_s=0.01)).choose(5).why
 
 

@@ -193,7 +193,8 @@ def gamble(chooser: TableChooser, now_s: float) -> tuple[float, list[str]]:
     for _ in range(10):
         for k in range(6):
             chooser.observe(told(now_s + 0.1 * k, 8e6))
-        cuts.append(chooser.choose(now_s + 0.7).cut)
+        choice = chooser.choose(now_s + 0.7)
+        cuts.append(OUTPUT if choice.beside else choice.cut)
         if cuts[-1] == OUTPUT:
             here = Seconds(total=120 * MS, local=120 * MS)
             chooser.observe(step(now_s + 0.7, OUTPUT).model_copy(update={"seconds": here}))

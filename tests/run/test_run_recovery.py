@@ -13,6 +13,8 @@ from run_rig import Told, server_process, until
 
 from isthmus.engine import Engine
 from isthmus.errors import Late
+from isthmus.graph import OUTPUT
+from isthmus.record.summary import fell_back
 from isthmus.record.types import Step
 from isthmus.run import connect_engine, serve
 from isthmus.run.health import LONGEST_PAUSE_S, Health
@@ -119,6 +121,56 @@ def test_an_answer_that_comes_while_the_device_computes_too_is_taken(engine: Eng
     assert here.tails == 1, "the device had begun"
     assert (step.ran, step.trouble, step.wrong) == ("split", "", False)
     assert (again.ran, again.wrong) == ("split", False), "nobody was given up"
+
+
+def test_beside_the_server_the_device_may_be_first_and_nobody_is_late(engine: Engine) -> None:
+    slow = Slow(engine)
+    told = Told(engine.cuts[1].id)
+    told.choice = told.choice.model_copy(update={"give_up_s": 20.0, "beside": True})
+    with (
+        serve(slow) as server,  # type: ignore[arg-type]
+        connect_engine(engine, server.address, chooser=told, verify=True, deadline_s=30.0) as session,
+    ):
+        first = session.infer(engine.model.random_inputs(seed=1)).step
+        assert (first.ran, first.cut, first.asked) == ("device", OUTPUT, told.choice.cut)
+        assert (first.trouble, first.wrong) == ("", False)
+        assert first.up_bytes > 0
+        assert first.seconds.head > 0
+        assert first.seconds.local > 0
+        assert session.connected, "nothing was struck"
+        assert not fell_back(first)
+        slow.gate.set()
+        assert until(lambda: any(s.kind == "probe" for s in told.steps)), "the answer nobody waits for still teaches"
+
+
+def test_beside_the_device_the_server_may_be_first(engine: Engine) -> None:
+    there, here = Slow(engine), Stuck(engine)
+    there.gate.set()
+    told = Told(engine.cuts[1].id)
+    told.choice = told.choice.model_copy(update={"give_up_s": 20.0, "beside": True})
+    with (
+        serve(there) as server,  # type: ignore[arg-type]
+        connect_engine(here, server.address, chooser=told, verify=engine, deadline_s=30.0) as session,  # type: ignore[arg-type]
+    ):
+        step = session.infer(engine.model.random_inputs(seed=1)).step
+        here.gate.set()
+    assert (step.ran, step.trouble, step.wrong) == ("split", "", False)
+
+
+def test_beside_a_server_that_is_late_the_device_s_answer_counts_as_a_failure(engine: Engine) -> None:
+    slow, here = Slow(engine), Stuck(engine)
+    told = Told(engine.cuts[1].id)
+    told.choice = told.choice.model_copy(update={"give_up_s": 0.1, "beside": True})
+    with (
+        serve(slow) as server,  # type: ignore[arg-type]
+        connect_engine(here, server.address, chooser=told, verify=engine, deadline_s=30.0) as session,  # type: ignore[arg-type]
+    ):
+        opener = threading.Timer(0.3, here.gate.set)
+        opener.start()
+        step = session.infer(engine.model.random_inputs(seed=1)).step
+        slow.gate.set()
+    assert (step.ran, step.wrong) == ("device", False)
+    assert "no answer within" in step.trouble
 
 
 def test_a_choice_is_given_up_before_the_deadline_where_it_says_so(engine: Engine) -> None:

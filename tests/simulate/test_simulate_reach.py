@@ -83,7 +83,7 @@ def test_an_outage_costs_one_wait_and_no_more(which: str) -> None:
     assert np.mean(usual) <= found.mean_s[found.best] * (1 + SLACK)
 
 
-PITS = steps("8Mbit:2.7s,0.1Mbit:1.7s", loop=True)
+PITS = steps("8Mbit:1.6s,0.1Mbit:1.3s", loop=True)
 """Looks good enough to send a little, a tenth quicker than the device alone, and falls without notice ever again."""
 
 

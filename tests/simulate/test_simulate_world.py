@@ -108,6 +108,17 @@ def test_an_answer_that_comes_while_the_device_computes_too_is_in_time() -> None
         assert float(went.rest_s[0]) == pytest.approx(0.105 if late else 0.0)
 
 
+def test_beside_the_server_the_device_begins_when_its_part_is_sent() -> None:
+    """`early` needs 15 ms here before it is sent, and 105 more for the rest: 120 ms at most, however slow the link."""
+    for rate_bps, device_first in ((10e6, True), (100e6, False), (1e3, True)):
+        world = World({1: TABLE}, constant(rate_bps))
+        alone = float(world.go(np.array([1]), np.array([0.0])).ended_s[0])
+        went = world.go(np.array([1]), np.array([0.0]), give_up_s=10.0, beside=True)
+        assert went.late.tolist() == [device_first]
+        assert float(went.ended_s[0]) == pytest.approx(0.12 if device_first else alone)
+        assert device_first == (alone > 0.12)
+
+
 def test_where_the_server_runs_first_the_device_does_not_race() -> None:
     back = replace(TABLE, first="server")
     world = World({1: back}, constant(10e6))

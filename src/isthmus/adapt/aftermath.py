@@ -26,8 +26,8 @@ Price = Callable[[Size, float | None], Seconds]
 @dataclass(frozen=True)
 class _Open:
     """One request of which the last word is not spoken. row: what was chosen; free: what would have been, had nothing
-    been held back; latency: what every choice was expected to take; late_s: what it took where the answer was late,
-    else 0."""
+    been held back; latency: what every choice was expected to take; took_s: what it took where the device answered in
+    the server's place, None where it was as expected at the rate it met."""
 
     size: Size
     row: int
@@ -35,7 +35,7 @@ class _Open:
     latency: Seconds
     began_s: float
     up_bps: float | None
-    late_s: float = 0.0
+    took_s: float | None = None
 
 
 class Aftermath:
@@ -69,13 +69,14 @@ class Aftermath:
         """A request has ended, after `told`. rows: what was decided for it, and what would have been, had nothing been
         held back; latency: what every choice was expected to take then."""
         took_s = min(ABSURD, max(0.0, step.seconds.total))
-        made = _Open(size, *rows, latency, step.t_s, told_bps, took_s if step.trouble else 0.0)
+        first = step.ran == "device" and step.up_bytes > 0
+        made = _Open(size, *rows, latency, step.t_s, told_bps, took_s if step.trouble or first else None)
         if step.trouble:
             self._settle_late(step.t_s)
             self._late = made
             if not step.up_bytes:  # nothing could be sent, by nobody
                 self._settle_late(step.t_s)
-        elif step.up_bytes or told_bps is not None:  # in time: no other would have been late, either
+        elif not first and (step.up_bytes or told_bps is not None):  # in time: no other would have been late, either
             self._settle(made, np.minimum(self._price(size, told_bps), size.raced_s(latency)))
         else:
             self._unseen.append(made)
@@ -85,17 +86,17 @@ class Aftermath:
         made, self._late = self._late, None
         if made is None:
             return
-        waited_s = max(made.late_s, back_s - made.began_s)
+        waited_s = max(made.took_s or 0.0, back_s - made.began_s)
         fixed_s = np.maximum(self._price(made.size, made.up_bps), waited_s * made.size.table.sends_up)
-        self._settle(made, self._until_deadline(made, fixed_s), made.late_s)
+        self._settle(made, self._until_deadline(made, fixed_s))
 
     def _until_deadline(self, made: _Open, fixed_s: Seconds) -> Seconds:
         latest_s = self._wait_s + made.size.rest_s(made.latency)
         return np.where(made.size.table.sends_up > 0, np.minimum(fixed_s, latest_s), fixed_s)
 
     @staticmethod
-    def _settle(made: _Open, fixed_s: Seconds, late_s: float | None = None) -> None:
-        took_s = float(fixed_s[made.row]) if late_s is None else late_s
+    def _settle(made: _Open, fixed_s: Seconds) -> None:
+        took_s = float(fixed_s[made.row]) if made.took_s is None else made.took_s
         raced_s = min(float(fixed_s[made.free]), float(made.size.raced_s(made.latency)[made.free]))
         made.size.hindsight.settle(fixed_s, took_s, took_s if made.free == made.row else raced_s)
 

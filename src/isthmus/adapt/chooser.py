@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from isthmus.adapt.aftermath import Aftermath
 from isthmus.adapt.bandwidth import HIGHEST_BPS, LOWEST_BPS, Bandwidth
+from isthmus.adapt.besides import sent_besides
 from isthmus.adapt.change_points import Prior
 from isthmus.adapt.downlink import Downlink
 from isthmus.adapt.habits import Habits
@@ -178,17 +179,20 @@ class TableChooser:
         up_bps = self._no_faster_than(self._bandwidth.worth_bps(now_s), now_s)
         latency = self._latency_s(size, up_bps, self._downlink.worth_bps(now_s), now_s)
         at, free, forgone, why = self._pick(size, latency, now_s)
+        both = None if self._health.down else sent_besides(size, latency, at, free, self.habits)
+        kept = at if both is None else both
         choice = Choice(
-            cut=size.table.asked[at],
-            codec=size.table.codecs[at],
+            cut=size.table.asked[kept],
+            codec=size.table.codecs[kept],
             first=size.table.first,
-            predicted_s=float(latency[at]),
-            give_up_s=self._give_up_s(size, latency, at),
-            why=why,
+            predicted_s=float(latency[kept]),
+            give_up_s=self._give_up_s(size, latency, kept),
+            beside=both is not None,
+            why=why if both is None else f"{why}; the server is asked besides",
         )
         if self._probe_away:  # that passes, and is no reason to be reluctant afterwards
-            return _Decided(choice, size.current, size.forgone, (at, free), latency)
-        return _Decided(choice, at, forgone, (at, free), latency)
+            return _Decided(choice, size.current, size.forgone, (kept, free), latency)
+        return _Decided(choice, at, forgone, (kept, free), latency)
 
     def _latency_s(self, size: Size, up_bps: float, down_bps: float, now_s: float) -> NDArray[np.float64]:
         """Every candidate at these rates. The wait at the server is paid by whatever goes there, as half a round trip
@@ -372,6 +376,8 @@ class TableChooser:
 
     def _learn_work(self, step: Step, now_s: float) -> None:
         told, spent = step.evidence, step.seconds
+        if step.ran == "device" and step.up_bytes:
+            return  # it began with what had been sent: no telling how much of the work that was
         if told.queue_s is not None:
             self._queue.observe(told.queue_s, now_s)
         if step.kind == "probe" or step.exits:

@@ -28,6 +28,9 @@ class Choice(BaseModel):
     give_up_s: float | None = None
     """so long after it began, the device begins to compute the rest of a request without an answer (or at the deadline,
     if that is sooner); None: only at the deadline"""
+    beside: bool = False
+    """the device computes its own answer too, from when the request is sent: whoever is first counts, and the server is
+    not late before `give_up_s`"""
     why: str = ""
 
 
@@ -92,7 +95,7 @@ class Step(BaseModel):
     down_bytes: int = 0
     evidence: Evidence = Evidence()
     asked: str = ""
-    """the cut that was asked for, when a fallback ran another"""
+    """the cut that was asked for, when another ran: a fallback, or the device was first"""
     trouble: str = ""
     """why it fell back: one sentence, empty when nothing went wrong"""
     predicted_s: float | None = None

@@ -240,13 +240,17 @@ class Session:
             ticket = line.ask(work.place, work.batch, heads, payloads, keeper.rate_bps)
             trip.up_bytes, trip.rtt_s = ticket.parcel.total, keeper.rtt_s
             heard = self._heard(trip, work, ticket, left)
+            if heard is None:
+                line.give_up(ticket)
+                return
             said = said_in(heard.frame)
             begun = self._clock()
             work.took(heard.frame)
             trip.decode_s = self._clock() - begun
         except (Remote, BadInput) as e:
             why = e if isinstance(e, Remote) else Refused(str(e))
-            keeper.struck(why, line, ticket if isinstance(e, Late) else None, ago_s=trip.local_s)
+            late_s = self._clock() - trip.started_s - self._patience_s(trip.asked)
+            keeper.struck(why, line, ticket if isinstance(e, Late) else None, ago_s=max(0.0, late_s))
             raise
         if work.first == "device":
             trip.ended_s = self._clock()  # nothing is left to compute; the rest is book-keeping
@@ -259,20 +263,26 @@ class Session:
         """Whether nobody but the server may end a request."""
         return self._mode == "only_on_server" or self._halves.finishes == "never"
 
-    def _heard(self, trip: Trip, work: Work, ticket: Ticket, left_s: float) -> Heard:
-        """The server's word; after `left_s` the device begins too where it can, and may be first. Raises Remote."""
+    def _heard(self, trip: Trip, work: Work, ticket: Ticket, left_s: float) -> Heard | None:
+        """The server's word, where it comes first; after `left_s`, or at once where the choice says so, the device
+        begins too, if it can. None: the device was first, and nobody late. Raises Remote."""
+        end_s = self._clock() + left_s
+        races = isinstance(work, Plain) and work.first == "device" and not self._only_there
         try:
-            return ticket.wait(left_s)
+            return ticket.wait(0.0 if races and trip.asked.beside else left_s)
         except Late:
-            if self._only_there or work.first == "server" or not isinstance(work, Plain):
+            if not races or not isinstance(work, Plain):
                 raise
             beside = Beside(work.rest(), self._clock)
             if (heard := overtaken(ticket, beside)) is not None:
                 return heard
+            if beside.outputs is None:
+                return ticket.wait(max(0.0, end_s - self._clock()))
             trip.local_s = beside.took_s
-            if beside.outputs is not None:
-                work.given(beside.outputs)
-            raise
+            work.given(beside.outputs)
+            if self._clock() >= end_s:
+                raise
+            return None
 
     def _patience_s(self, choice: Choice) -> float:
         """How long after it began a request may still wait for the server. Where the user wants the server's answer,

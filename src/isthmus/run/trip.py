@@ -59,7 +59,7 @@ class Trip:
         total = self.ended_s - self.started_s
         mine = self.head_s + self.encode_s
         if self.said is None:
-            if not self.trouble:
+            if not self.trouble and not self.up_bytes:
                 return Seconds(total=total, local=total)
             lost = max(0.0, total - mine - self.local_s)
             return Seconds(total=total, head=self.head_s, encode=self.encode_s, lost=lost, local=self.local_s)
@@ -116,7 +116,7 @@ class Trip:
             up_bytes=self.up_bytes,
             down_bytes=self.down_bytes,
             evidence=self._evidence(),
-            asked=self.asked.cut if self.trouble or self.exits else "",
+            asked=self.asked.cut if self.trouble or self.exits or (self.said is None and self.up_bytes) else "",
             trouble=self.trouble,
             predicted_s=self.asked.predicted_s,
             estimate_bps=self.beliefs[0],

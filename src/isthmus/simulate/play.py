@@ -133,6 +133,7 @@ class _Player:
             cut_off=due.start_s < self._blocked_s,
             exit_at=choice.exit,
             give_up_s=choice.give_up_s,
+            beside=choice.beside,
         )
         trip = _Trip(world, row, due.batch, choice, went)
         if trip.ended_s == math.inf:
@@ -169,9 +170,10 @@ class _Player:
     def _after(self, trip: _Trip) -> None:
         """What the client makes of how it went: strikes, and the news of an answer that came too late."""
         if trip.late:
-            late_s = trip.ended_s - trip.rest_s
+            late_s = trip.start_s + trip.patience_s if trip.choice.beside else trip.ended_s - trip.rest_s
             gave_up_s = trip.ended_s if trip.first == "device" else late_s
-            self._strike(late_s, gave_up_s)
+            if not trip.beaten:
+                self._strike(late_s, gave_up_s)
             told = trip.partial(gave_up_s)
             if told is not None:
                 self._tell(_learning(self._next_id(), gave_up_s, told))
@@ -242,6 +244,16 @@ class _Trip:
         self.on_device = self.off or (self.up_bytes == 0 and self.down_bytes == 0)
 
     @property
+    def patience_s(self) -> float:
+        """How long after it began the server's answer is not late."""
+        return self.world.patience_s(self.choice.give_up_s)
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the device was first before the server was late."""
+        return self.late and self.choice.beside and self.ended_s < self.start_s + self.patience_s
+
+    @property
     def ran(self) -> Ran:
         """Where the answer was computed."""
         if self.on_device or self.late:
@@ -302,7 +314,7 @@ class _Trip:
             t_s=self.start_s,
             ran=self.ran,
             cut=OUTPUT if here else self.choice.cut,
-            codec=_RAW if here and trouble else self.choice.codec,
+            codec=_RAW if self.off or self.late else self.choice.codec,
             first="device" if here else self.first,
             batch=self.batch,
             exit=self.choice.exit,
@@ -310,7 +322,7 @@ class _Trip:
             up_bytes=0 if self.off else self.up_bytes,
             down_bytes=0 if here else self.down_bytes,
             evidence=self.evidence(),
-            asked=self.choice.cut if trouble else "",
+            asked=self.choice.cut if trouble or self.beaten else "",
             trouble=trouble,
             predicted_s=self.choice.predicted_s,
             estimate_bps=beliefs[0],
@@ -321,8 +333,8 @@ class _Trip:
     def _trouble(self) -> str:
         if self.off:
             return "the server has not answered since the last request that failed"
-        if self.late:
-            return f"no answer within {self.world.patience_s(self.choice.give_up_s) * 1e3:.0f} ms"
+        if self.late and not self.beaten:
+            return f"no answer within {self.patience_s * 1e3:.0f} ms"
         return ""
 
 
