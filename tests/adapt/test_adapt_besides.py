@@ -51,6 +51,13 @@ def test_not_where_writing_it_holds_the_device_up() -> None:
         assert found == (2 if allowed else None)
 
 
+def test_not_what_leaves_only_when_the_device_is_nearly_done() -> None:
+    table = table_of((INPUT, 0, 10, 600), ("early", 15, 9, 200), ("last", 110, 1, 2), (OUTPUT, 120, 0, 0))
+    expected = latency(300, 150, 116, 120)
+    assert besides(Size(table), expected, WHOLE, 2) is None
+    assert besides(Size(table), expected, WHOLE, WHOLE) is None
+
+
 def test_the_device_s_own_answer_stays_in_time() -> None:
     """With the same head of 15 ms and 25 of writing, the device alone would end after 145 ms."""
     table = table_of((INPUT, 0, 10, 600), ("early", 15, 9, 200), ("early", 40, 9, 20), (OUTPUT, 120, 0, 0))

@@ -13,7 +13,7 @@ from run_rig import Told, server_process, until
 
 from isthmus.engine import Engine
 from isthmus.errors import Late
-from isthmus.graph import OUTPUT
+from isthmus.graph import INPUT, OUTPUT
 from isthmus.record.summary import fell_back
 from isthmus.record.types import Step
 from isthmus.run import connect_engine, serve
@@ -180,6 +180,7 @@ def test_a_choice_is_given_up_before_the_deadline_where_it_says_so(engine: Engin
     with serve(slow) as server:  # type: ignore[arg-type]
         with connect_engine(engine, server.address, chooser=told, verify=True, deadline_s=30.0) as session:
             given_up = session.infer(engine.model.random_inputs(seed=1)).step
+        told.choice = told.choice.model_copy(update={"cut": INPUT, "beside": True})
         with connect_engine(engine, server.address, chooser=told, mode="prefer_on_server", deadline_s=1.0) as session:
             waited = session.infer(engine.model.random_inputs(seed=1)).step
         slow.gate.set()

@@ -91,8 +91,7 @@ def test_every_line_adds_up_and_follows_the_last(world: World, requests: Request
         assert sum(causes) == pytest.approx(step.seconds.total, abs=1e-9)
         assert step.t_s >= last_s - 1e-9
         last_s = step.t_s + step.seconds.total
-        beaten = step.ran == "device" and step.up_bytes > 0
-        assert (bool(step.trouble) or beaten) == (step.asked != "")
+        assert (bool(step.trouble) or step.in_its_place) == (step.asked != "")
         if step.evidence.up_bps is not None:
             rates = world.up.rates_bps
             assert rates.min() * 0.999 <= step.evidence.up_bps <= rates.max() * 1.001

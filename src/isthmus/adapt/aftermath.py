@@ -69,14 +69,14 @@ class Aftermath:
         """A request has ended, after `told`. rows: what was decided for it, and what would have been, had nothing been
         held back; latency: what every choice was expected to take then."""
         took_s = min(ABSURD, max(0.0, step.seconds.total))
-        first = step.ran == "device" and step.up_bytes > 0
-        made = _Open(size, *rows, latency, step.t_s, told_bps, took_s if step.trouble or first else None)
+        here = step.trouble or step.in_its_place
+        made = _Open(size, *rows, latency, step.t_s, told_bps, took_s if here else None)
         if step.trouble:
             self._settle_late(step.t_s)
             self._late = made
             if not step.up_bytes:  # nothing could be sent, by nobody
                 self._settle_late(step.t_s)
-        elif not first and (step.up_bytes or told_bps is not None):  # in time: no other would have been late, either
+        elif not here and (step.up_bytes or told_bps is not None):  # in time: no other would have been late, either
             self._settle(made, np.minimum(self._price(size, told_bps), size.raced_s(latency)))
         else:
             self._unseen.append(made)

@@ -16,6 +16,9 @@ from isthmus.adapt.sizes import Size
 HELD_UP = 0.25
 """Writing and sending something may make what the device does by itself so much longer: a picture as JPEG takes a tenth
 of EfficientNet-B0's time."""
+SOON = 0.5
+"""What is sent besides leaves before this share of the device's own time is over. A cut right before the end gains
+nothing, tells of the link late, and its answer is easily late for no fault of the link."""
 
 
 def sent_besides(size: Size, latency: NDArray[np.float64], at: int, free: int, habits: Habits) -> int | None:
@@ -23,8 +26,10 @@ def sent_besides(size: Size, latency: NDArray[np.float64], at: int, free: int, h
     forecasts alone would have sent (`free`), where it was held back; else what is as quick within the margin, if
     sending it holds the device up by no more than that. What the device does by itself stays in time, where it is. It
     costs the device's work of writing, and the bytes."""
-    sent = np.flatnonzero(size.table.sends_up)
-    if at != size.whole or size.table.first == "server" or not sent.size:
+    if at != size.whole or size.table.first == "server":
+        return None
+    sent = np.flatnonzero((size.table.sends_up > 0) & (size.table.device_s <= SOON * size.table.device_s[at]))
+    if not sent.size or (free != at and free not in sent):
         return None
     best = free if free != at else int(sent[np.argmin(latency[sent])])
     most_s = (1 + (HELD_UP if free != at else habits.margin)) * latency[at]

@@ -376,7 +376,7 @@ class TableChooser:
 
     def _learn_work(self, step: Step, now_s: float) -> None:
         told, spent = step.evidence, step.seconds
-        if step.ran == "device" and step.up_bytes:
+        if step.in_its_place:
             return  # it began with what had been sent: no telling how much of the work that was
         if told.queue_s is not None:
             self._queue.observe(told.queue_s, now_s)

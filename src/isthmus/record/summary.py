@@ -155,8 +155,7 @@ def in_order(steps: Iterable[Step]) -> list[Step]:
 def fell_back(step: Step) -> bool:
     """Did the request run elsewhere than asked, or go wrong on the way? To leave early on the device is neither, nor is
     an answer of the device that was first where both were asked."""
-    first = step.ran == "device" and step.up_bytes > 0
-    return bool(step.trouble) or (not step.exits and not first and step.asked not in ("", step.cut))
+    return bool(step.trouble) or (not step.exits and not step.in_its_place and step.asked not in ("", step.cut))
 
 
 def true_rate_bps(step: Step, link_trace: Sequence[tuple[float, float]]) -> float | None:

@@ -109,6 +109,11 @@ class Step(BaseModel):
     error: float | None = None
     """greatest absolute difference from the whole model's answer, where verified"""
 
+    @property
+    def in_its_place(self) -> bool:
+        """Whether the device answered what had been sent to the server: that was late, or second."""
+        return self.ran == "device" and self.up_bytes > 0
+
 
 class Chooser(Protocol):
     """Whoever decides for the client. Never blocks; called from the client's threads one at a time."""

@@ -22,8 +22,8 @@ def within(mode: Mode, choice: Choice, halves: Halves) -> Choice:
 
     auto: the chooser's. prefer_on_device and only_on_device: all on the device; the first asks the server where the
     device fails (out of memory). prefer_on_server and only_on_server: all on the server, by the chooser's codec if it
-    sends the input too; the first falls back on the device. private: the chooser's, unless a raw input would leave the
-    device.
+    sends the input too; the first falls back on the device, which does nothing beside it. private: the chooser's,
+    unless a raw input would leave the device.
     """
     if mode in ("only_on_device", "prefer_on_device"):
         return _instead(choice, OUTPUT, f"the mode is {mode}")
@@ -44,4 +44,6 @@ def lost(why: IsthmusError, deadline_s: float) -> Remote:
 
 
 def _instead(choice: Choice, cut: str, why: str) -> Choice:
-    return choice if choice.cut == cut else Choice(cut=cut, codec=RAW, exit=choice.exit, why=why)
+    if choice.cut == cut:
+        return choice.model_copy(update={"beside": False})
+    return Choice(cut=cut, codec=RAW, exit=choice.exit, why=why)
