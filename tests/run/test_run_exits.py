@@ -337,6 +337,17 @@ def test_an_exit_that_is_none_raises_here(digits: Engine, far: Server, images: d
         session.infer(part(images, 0, 1))
 
 
+def test_where_samples_leave_early_the_device_answers_what_it_would_have_raced_for(
+    digits: Engine, far: Server, table: ExitTable, images: dict[str, Array]
+) -> None:
+    """There is no one answer to race with, and what would be sent beside the device must not be waited for."""
+    told = Told(INPUT)
+    told.choice = Choice(cut=INPUT, beside=True, give_up_s=5.0)
+    with connect_engine(digits, far.address, chooser=told, deadline_s=10, exits=table) as session:
+        step = session.infer(part(images, 0, 8)).step
+    assert (step.ran, step.cut, step.up_bytes, step.trouble) == ("device", OUTPUT, 0, "")
+
+
 @pytest.mark.parametrize("mode", ["only_on_device", "prefer_on_server", "private"])
 def test_modes_keep_the_exit(
     digits: Engine, far: Server, table: ExitTable, images: dict[str, Array], mode: str

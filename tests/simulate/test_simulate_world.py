@@ -119,6 +119,15 @@ def test_beside_the_server_the_device_begins_when_its_part_is_sent() -> None:
         assert device_first == (alone > 0.12)
 
 
+def test_where_the_device_cannot_race_nothing_is_done_beside() -> None:
+    remote = table_of((("early", 15, 9, 200), ("late", 60, 5, 30)))
+    for table in (replace(TABLE, first="server"), remote):
+        world = World({1: table}, constant(10e6))
+        plain, beside = (world.go(np.array([1]), np.array([0.0]), beside=asked) for asked in (False, True))
+        assert beside.ended_s.tolist() == plain.ended_s.tolist()
+        assert not beside.late.any()
+
+
 def test_where_the_server_runs_first_the_device_does_not_race() -> None:
     back = replace(TABLE, first="server")
     world = World({1: back}, constant(10e6))

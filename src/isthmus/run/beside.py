@@ -1,4 +1,4 @@
-"""Once an answer is late, the device computes it too; whoever is first, counts.
+"""The device computes what the server was asked for too, once that is late or from the start; whoever is first, counts.
 
 A request that is hedged late costs little where nothing was wrong (Dean, Barroso, "The Tail at Scale", CACM 2013): here
 the second answer comes from the device, which has nothing else to do while it waits. Whoever comes second is broken off

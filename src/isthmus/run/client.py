@@ -21,7 +21,7 @@ from isthmus.run.early import Early
 from isthmus.run.frame import Kind, read_header
 from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
-from isthmus.run.policy import lost, within
+from isthmus.run.policy import all_here, lost, within
 from isthmus.run.replies import said_in
 from isthmus.run.server_first import LeavingBack, PlainBack
 from isthmus.run.split_pb2 import Arrival
@@ -140,6 +140,8 @@ class Session:
             beliefs = self._chooser.beliefs
         if self._mode != "auto":
             choice = within(self._mode, choice, self._network(choice))
+        if choice.beside and self._early is not None:  # no one answer to race with, and none to be waited for
+            choice = all_here(choice, choice.why)
         return Trip(started, choice, batch, beliefs), self._work(choice, inputs, batch)
 
     def _network(self, choice: Choice) -> Halves:

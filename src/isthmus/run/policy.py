@@ -26,12 +26,17 @@ def within(mode: Mode, choice: Choice, halves: Halves) -> Choice:
     unless a raw input would leave the device.
     """
     if mode in ("only_on_device", "prefer_on_device"):
-        return _instead(choice, OUTPUT, f"the mode is {mode}")
+        return all_here(choice, f"the mode is {mode}")
     if mode in ("only_on_server", "prefer_on_server"):
         return _instead(choice, INPUT, f"the mode is {mode}")
     if mode == "private" and choice.cut != OUTPUT and (choice.first == "server" or halves.sends_input(choice.cut)):
-        return _instead(choice, OUTPUT, "the mode is private and the input would have left the device")
+        return all_here(choice, "the mode is private and the input would have left the device")
     return choice
+
+
+def all_here(choice: Choice, why: str) -> Choice:
+    """The device alone instead, up to the same exit."""
+    return _instead(choice, OUTPUT, why)
 
 
 def lost(why: IsthmusError, deadline_s: float) -> Remote:

@@ -124,7 +124,7 @@ class World:
         cut_off: the client knows that it cannot send, so the device does all at once. exit_at: the network is run to
         this exit; rows are of its table. give_up_s: so long after it began (or at the deadline, if that is sooner) the
         device begins to compute what has no answer; where the device runs first, the answer is still good until then.
-        beside: it begins as soon as its own part is done.
+        beside: it begins as soon as its own part is done, where it can.
         """
         size = self.sizes_to(exit_at).at(batch)
         table, start = size.table, np.asarray(start_s, np.float64)
@@ -146,7 +146,8 @@ class World:
             never = np.isinf(back)
             ended = np.where(never, back, self.device_load.finish_s(np.where(never, 0.0, back), after_s))
         sent = Sent(start, headed, begins, left, arrived, begun, done, back, ended)
-        due_s = np.nextafter(headed, math.inf) if beside else start + self.patience_s(give_up_s)
+        races = beside and table.first == "device" and size.whole is not None
+        due_s = np.nextafter(headed, math.inf) if races else start + self.patience_s(give_up_s)
         return self._finished(size, rows, sent, due_s, remote, noise[0], cut_off)
 
     def patience_s(self, give_up_s: float | None) -> float:
