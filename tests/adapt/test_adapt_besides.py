@@ -13,6 +13,7 @@ from isthmus.adapt import Habits
 from isthmus.adapt.aftermath import Aftermath
 from isthmus.adapt.besides import sent_besides
 from isthmus.adapt.sizes import Size
+from isthmus.adapt.transfers import at_least_bps
 from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.record.types import Seconds
 
@@ -103,3 +104,16 @@ def test_what_the_device_answered_first_is_settled_by_what_it_took() -> None:
     assert not size.hindsight.lost_s.any(), "until the link has shown itself"
     after.told(step(0.2, INPUT, up_bps=25e6, probe=True), 25e6)
     assert size.hindsight.lost_s.tolist() == pytest.approx((0.125 - expected).tolist())
+
+
+def test_an_answer_of_the_device_tells_neither_how_fast_it_is_nor_the_link() -> None:
+    """It began with what had been sent, so its 30 ms are not all it does; and nothing came back from the server."""
+    chooser = settled(25e6)
+    chooser.choose(6.0)
+    before, alone_s = chooser.beliefs, chooser.alone_s
+    first = step(6.0, OUTPUT, total=0.09, head=0.03).model_copy(update={"asked": "late", "up_bytes": 30_000})
+    chooser.observe(first)
+    assert first.in_its_place
+    assert chooser.alone_s == alone_s
+    assert chooser.beliefs == before
+    assert at_least_bps(first, 0.005) is None

@@ -214,13 +214,14 @@ def test_who_is_beaten_by_the_device_is_not_late() -> None:
     for give_up_s, late in ((1.0, False), (0.1, True)):
         world = World({1: TABLE}, constant(5e6))
         choice = Choice(cut="early", give_up_s=give_up_s, beside=True)
-        played = play(world, Fixed(choice), Requests(count=2, every_s=0.5))
+        played = play(world, Fixed(choice), Requests(count=2))
         first, second = played.steps
         assert first.seconds.total == pytest.approx(0.12)
         assert (first.ran, first.cut, first.asked, bool(first.trouble)) == ("device", OUTPUT, "early", late)
         assert first.up_bytes > 0
         assert fell_back(first) == late
         assert second.seconds.total == pytest.approx(0.12)
+        assert (second.up_bytes > 0) == (not late), "after a failure nothing is sent until a ping is back"
 
 
 def test_what_was_given_up_still_tells_of_the_link() -> None:
