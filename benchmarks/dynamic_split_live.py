@@ -21,13 +21,13 @@ Asked: regret (mean over the clairvoyant's mean, both as they ran; `regret_price
 `regret_as_it_went`: the same, machines as fast as in that very replay; `regret_of_choices`: dynamic's choices as priced
 too) at most 5 %; gain over the best static plan at least 10 %; a decision within 50 µs; requests until the cut is right
 after a step at most 2; the mean of the same trace simulated within 10 % of the real one. What profile and simulation
-know of machines and link at that hour comes from a dozen requests before each cell; what is simulated to be compared
-takes the machines as fast as they were meanwhile, in the requests of those that never change. `lost_ms` says where the
-regret comes from.
+know of machines and link at that hour comes from some seventy requests before each cell; what is simulated to be
+compared takes the machines as fast as they were meanwhile, in the requests of those that never change. `lost_ms` says
+where the regret comes from.
 
-A cell is a network and a set of traces, or a network and `steps`. Each takes less than four minutes and stands on its
-own, so that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that
-the file holds, `--bundles DIR` keeps the packed networks. `--parts ''` only packs, `--models ''` only shows the file.
+A cell is a network and a set of traces, or a network and `steps`. Each takes seven minutes and stands on its own, so
+that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that the file
+holds, `--bundles DIR` keeps the packed networks. `--parts ''` only packs, `--models ''` only shows the file.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 JPEG = "jpeg:95"
 """The lowest quality that keeps the accuracy of MobileNetV2 within a point on ImageNet pictures."""
 CODECS, PICTURE = f"float32,float16,int8,{JPEG}", ("--picture", "0.485,0.456,0.406/0.229,0.224,0.225")
-STEPS = "steps"
+STEPS, TURNS = "steps", 3
 HOPELESS = 1.25
 """What is expected to take this much longer than the best that never changes plays a third of the part."""
 Name = tuple[str, str]
@@ -142,17 +142,18 @@ def machines(bundle: Path, picture: Path, keep: Path, settings: Settings) -> Ite
 
 def calibrated(device: Device, table: CostTable, rate_bps: float) -> tuple[Link, float, float]:
     """(the link with its round trip and the fixed cost of a request, how slow the device is now beside its profile, the
-    server): what the first second of use would show, from a few requests at a constant rate."""
+    server): what the first second of use would show, from requests at a constant rate."""
     goodput = device.net.goodput
     plain = Link(rate_bps * goodput, DOWN * rate_bps * goodput, 2 * device.settings.delay_s)
-    constant = Trace.of([0.0], [rate_bps], duration_s=LEAD_S + 2.5)
+    constant = Trace.of([0.0], [rate_bps], duration_s=LEAD_S + 1.7)
     split = next(
         n for n in zip(table.cuts, table.codecs, strict=True) if n[0] not in (INPUT, OUTPUT) and n[1] == "int8"
     )
-    found = {}
-    for name in ((INPUT, JPEG), split, (OUTPUT, "float32")):
+    names = ((INPUT, JPEG), split, (OUTPUT, "float32"))
+    found: dict[Name, list[Step]] = {name: [] for name in names}
+    for name in names * TURNS:  # in turns: what disturbs the machine for seconds then disturbs the smaller part of each
         steps, _ = device.play("calibration", constant, plain, choice=name)
-        found[name] = [s for s in steps if s.t_s >= LEAD_S]
+        found[name] += [s for s in steps if s.t_s >= LEAD_S]
     sent = [*found[INPUT, JPEG], *found[split]]
     rtt_s = float(np.median([s.evidence.rtt_s for s in sent if s.evidence.rtt_s is not None]))
     fixed = [
@@ -327,7 +328,7 @@ def main() -> None:
     parser.add_argument("--models", default="zoo:efficientnet_b0,zoo:mobilenet_v2")
     parser.add_argument("--parts", default=",".join((*TRACES, STEPS)), help="sets of traces, and `steps`")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each trace, for each policy")
-    parser.add_argument("--rounds", type=int, default=2, help="how often dynamic and clairvoyant play it")
+    parser.add_argument("--rounds", type=int, default=6, help="how often dynamic and clairvoyant play it")
     parser.add_argument("--every-ms", type=float, default=203.0, help="between requests; out of step with the trace")
     parser.add_argument("--slowdown", type=float, default=6.67, help="of the device, declared in its profile")
     parser.add_argument("--runs", type=int, default=5, help="of every part, for the profiles")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from isthmus.adapt.lateness import Seconds
 from isthmus.adapt.load import ABSURD
 from isthmus.adapt.sizes import Size
 from isthmus.record.types import Step
@@ -18,7 +18,6 @@ STALL = 3.0
 """A probe that took this many times as long as its own rate says found a link that stood still."""
 MOST = 16
 """Requests that wait for the link to show itself; the oldest is settled at the rate believed."""
-Seconds = NDArray[np.float64]
 Price = Callable[[Size, float | None], Seconds]
 """What every choice takes at this uplink rate (None: the rate believed) and with everything else as believed now."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.adapt.habits import Habits
+from isthmus.adapt.lateness import Seconds
 from isthmus.adapt.sizes import Size
 
 HELD_UP = 0.25
@@ -21,25 +22,48 @@ SOON = 0.5
 nothing, tells of the link late, and its answer is easily late for no fault of the link."""
 
 
-def sent_besides(size: Size, latency: NDArray[np.float64], at: int, free: int, habits: Habits) -> int | None:
+def sent_besides(size: Size, latency: Seconds, at: int, free: int, habits: Habits) -> int | None:
     """The row to be sent besides where `at`, what is taken, is the device alone; None: nothing. That is what the
     forecasts alone would have sent (`free`), where it was held back; else what is as quick within the margin, if
     sending it holds the device up by no more than that. What the device does by itself stays in time, where it is. It
     costs the device's work of writing, and the bytes."""
-    if at != size.whole or size.table.first == "server":
-        return None
-    sent = np.flatnonzero((size.table.sends_up > 0) & (size.table.device_s <= SOON * size.table.device_s[at]))
+    sent = _leaving_soon(size, at)
     if not sent.size or (free != at and free not in sent):
         return None
     best = free if free != at else int(sent[np.argmin(latency[sent])])
-    most_s = (1 + (HELD_UP if free != at else habits.margin)) * latency[at]
-    if habits.deadline_s is not None and latency[at] <= habits.deadline_s:
-        most_s = min(most_s, habits.deadline_s)
+    most_s = _most_allowed_s(latency, at, HELD_UP if free != at else habits.margin, habits)
     quick = free != at or latency[best] <= most_s
     return best if quick and _most_s(size, latency, best) <= most_s else None
 
 
-def _most_s(size: Size, latency: NDArray[np.float64], row: int) -> float:
+def sent_for_news(size: Size, idle: Seconds, at: int, habits: Habits) -> int | None:
+    """The row to be sent besides only to hear whether the server is still as busy as it is believed to be: the best of
+    those that tell, were it idle again, which is what `idle` prices. None where even that would change nothing, or
+    sending holds the device up."""
+    sent = _leaving_soon(size, at)
+    sent = sent[size.server_speaks[sent]]
+    if not sent.size:
+        return None
+    best = int(sent[np.argmin(idle[sent])])
+    better = idle[best] < (1 - habits.margin) * idle[at]
+    return best if better and _most_s(size, idle, best) <= _most_allowed_s(idle, at, HELD_UP, habits) else None
+
+
+def _leaving_soon(size: Size, at: int) -> NDArray[np.intp]:
+    """The rows that may be sent beside the device alone; none where `at` is anything else."""
+    if at != size.whole or size.table.first == "server":
+        return np.empty(0, np.intp)
+    return np.flatnonzero((size.table.sends_up > 0) & (size.table.device_s <= SOON * size.table.device_s[at]))
+
+
+def _most_allowed_s(latency: Seconds, at: int, held_up: float, habits: Habits) -> float:
+    """How long what the device does by itself may take then: so much longer, and in time where it would have been."""
+    most_s = (1 + held_up) * float(latency[at])
+    in_time = habits.deadline_s is not None and latency[at] <= habits.deadline_s
+    return min(most_s, habits.deadline_s) if in_time and habits.deadline_s is not None else most_s
+
+
+def _most_s(size: Size, latency: Seconds, row: int) -> float:
     """What such a request takes at most: the device's part of the choice, and the rest of the network."""
     assert size.whole is not None
     slower = float(latency[size.whole]) / max(float(size.table.device_s[size.whole]), 1e-12)

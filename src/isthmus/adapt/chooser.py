@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from isthmus.adapt.aftermath import Aftermath
 from isthmus.adapt.bandwidth import HIGHEST_BPS, LOWEST_BPS, Bandwidth
-from isthmus.adapt.besides import sent_besides
+from isthmus.adapt.besides import sent_besides, sent_for_news
 from isthmus.adapt.change_points import Prior
 from isthmus.adapt.downlink import Downlink
 from isthmus.adapt.habits import Habits
 from isthmus.adapt.health import Health
-from isthmus.adapt.lateness import LATE_S, Lateness, late_after_s
-from isthmus.adapt.load import LOWEST, LoadFactor, Recent
+from isthmus.adapt.lateness import LATE_S, Lateness, Seconds
+from isthmus.adapt.load import LoadFactor, Recent
+from isthmus.adapt.server import Server
 from isthmus.adapt.sizes import Size, Sizes
 from isthmus.adapt.transfers import SLOW, at_least_bps, crawled_bps
 from isthmus.plan.cost import CostTable
@@ -45,13 +46,15 @@ SETTLED = 8.0
 
 class _Decided(NamedTuple):
     """A decision, and what it leaves behind: `Size.current` and `Size.forgone`. rows: the one taken, and the one that
-    would have been had `Hindsight` held nothing back; latency: what every choice was expected to take."""
+    would have been had `Hindsight` held nothing back; latency: what every choice was expected to take; news: something
+    is sent only because what is known of the server is old."""
 
     choice: Choice
     at: int | None
     forgone: float
     rows: tuple[int, int]
-    latency: NDArray[np.float64]
+    latency: Seconds
+    news: bool = False
 
 
 class TableChooser:
@@ -74,10 +77,9 @@ class TableChooser:
         link = self._size.table.link
         self._bandwidth = Bandwidth(min(link.up_bps, HIGHEST_BPS), prior)
         self._downlink = Downlink(self._bandwidth, link.down_bps / link.up_bps, prior)
-        self._server = LoadFactor()
+        self._server = Server()
         self._device = LoadFactor()
         self._rtt = Recent(link.rtt_s)
-        self._queue = Recent(0.0, rest=0.0)
         self._health = Health()
         self._lateness = Lateness()
         self._asked_s = self._chosen_s = -math.inf
@@ -103,6 +105,11 @@ class TableChooser:
         if found.at != size.current or found.forgone != size.forgone:
             size.current, size.forgone = found.at, found.forgone
             self._ready.clear()
+        if found.news:
+            self._server.asked(now_s)
+            self._ready.clear()
+        elif found.at != size.whole:
+            self._server.taken()
         self._made = None if self._health.down else (size, found)
         return found.choice
 
@@ -140,7 +147,7 @@ class TableChooser:
     @property
     def beliefs(self) -> tuple[float | None, float | None]:
         """(uplink bit/s, server load factor) at the last moment this was asked or told anything."""
-        return self._bandwidth.bps, self._server.at(self._now_s)
+        return self._bandwidth.bps, self._server.load(self._now_s)
 
     @property
     def first(self) -> Side:
@@ -177,39 +184,47 @@ class TableChooser:
         time that the moment lies in, unless a probe is on its way: then every millisecond counts."""
         now_s = at_s if self._probe_away else STEP_S * int(at_s / STEP_S)
         up_bps = self._no_faster_than(self._bandwidth.worth_bps(now_s), now_s)
-        latency = self._latency_s(size, up_bps, self._downlink.worth_bps(now_s), now_s)
+        down_bps = self._downlink.worth_bps(now_s)
+        latency = self._latency_s(size, up_bps, down_bps, now_s)
         at, free, forgone, why = self._pick(size, latency, now_s)
         both = None if self._health.down else sent_besides(size, latency, at, free, self.habits)
+        news = (
+            both is None and at == free and not (self._health.down or self._probe_away) and self._server.is_old(now_s)
+        )
+        if news:
+            idle = self._latency_s(size, up_bps, down_bps, now_s, idle=True)
+            both = sent_for_news(size, idle, at, self.habits)
         kept = at if both is None else both
         choice = Choice(
             cut=size.table.asked[kept],
             codec=size.table.codecs[kept],
             first=size.table.first,
             predicted_s=float(latency[kept]),
-            give_up_s=self._give_up_s(size, latency, kept),
+            give_up_s=size.give_up_s(latency, kept),
             beside=both is not None,
             why=why if both is None else f"{why}; the server is asked besides",
         )
         if self._probe_away:  # that passes, and is no reason to be reluctant afterwards
             return _Decided(choice, size.current, size.forgone, (kept, free), latency)
-        return _Decided(choice, at, forgone, (kept, free), latency)
+        return _Decided(choice, at, forgone, (kept, free), latency, news and both is not None)
 
-    def _latency_s(self, size: Size, up_bps: float, down_bps: float, now_s: float) -> NDArray[np.float64]:
-        """Every candidate at these rates. The wait at the server is paid by whatever goes there, as half a round trip
-        each way is; what goes up goes behind a probe."""
-        rtt_s = self._rtt.at(now_s) + self._queue.at(now_s)
-        loads = self._server.at(now_s), self._device.at(now_s)
-        latency_s = size.table.latency_s(up_bps, down_bps, rtt_s, *loads)
+    def _latency_s(self, size: Size, up_bps: float, down_bps: float, now_s: float, *, idle: bool = False) -> Seconds:
+        """Every candidate at these rates, at the server as it is believed to be or idle. The wait there is paid by
+        whatever goes there, as half a round trip each way is; what goes up goes behind a probe."""
+        server = self._server
+        load, wait_s = (server.at_best(now_s), 0.0) if idle else (server.load(now_s), server.wait_s(now_s))
+        rtt_s = self._rtt.at(now_s) + wait_s
+        latency_s = size.table.latency_s(up_bps, down_bps, rtt_s, load, self._device.at(now_s))
         if self._probe_away:
             behind_s = self._asked_s + 8 * self.habits.probe_bytes / up_bps - now_s
             latency_s += max(0.0, behind_s) * size.table.sends_up
         return latency_s
 
-    def _risk_s(self, size: Size, latency: NDArray[np.float64]) -> NDArray[np.float64] | float:
+    def _risk_s(self, size: Size, latency: Seconds) -> Seconds | float:
         """What it costs on average that answers may be late: the rest on the device, as often as that was so."""
         if size.whole is None:
             return 0.0
-        risk_s: NDArray[np.float64] = self._lateness.share * size.table.sends_up * (LATE_S + size.rest_s(latency))
+        risk_s: Seconds = self._lateness.share * size.table.sends_up * (LATE_S + size.rest_s(latency))
         return risk_s
 
     def _no_faster_than(self, up_bps: float, now_s: float) -> float:
@@ -217,7 +232,7 @@ class TableChooser:
         late_s = now_s - self._asked_s - self._rtt.least if self._probe_away else 0.0
         return max(LOWEST_BPS, min(up_bps, 8 * self.habits.probe_bytes / late_s)) if late_s > 0 else up_bps
 
-    def _pick(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[int, int, float, str]:
+    def _pick(self, size: Size, latency: Seconds, now_s: float) -> tuple[int, int, float, str]:
         """(the row to take, the one to take if nothing were held back, what will have been forgone by then, why)."""
         if self._health.down and size.whole is not None:
             return size.whole, size.whole, size.forgone, "the server does not answer"
@@ -236,7 +251,7 @@ class TableChooser:
             return current, free, size.forgone + gain, f"kept: {gain:.1%} is too little to move for yet"
         return best, free, 0.0, why
 
-    def _cases_s(self, size: Size, latency: NDArray[np.float64], now_s: float) -> NDArray[np.float64]:
+    def _cases_s(self, size: Size, latency: Seconds, now_s: float) -> Seconds:
         """What may come of the next request, shape (cases, choices): as expected; the link at the low and at the high
         end of what is believed; and it falls, so that the device does the rest of whatever was sent."""
         down_bps = self._downlink.worth_bps(now_s)
@@ -249,14 +264,7 @@ class TableChooser:
         raced_s = size.raced_s(latency)
         return np.minimum(np.stack([*cases, raced_s]), raced_s)
 
-    @staticmethod
-    def _give_up_s(size: Size, latency: NDArray[np.float64], at: int) -> float | None:
-        """When the device begins too: as soon as the answer is late."""
-        if size.whole is None or at == size.whole:
-            return None
-        return float(late_after_s(latency, size.rest_s(latency))[at])
-
-    def _in_time(self, size: Size, latency: NDArray[np.float64], now_s: float) -> tuple[NDArray[np.intp], str]:
+    def _in_time(self, size: Size, latency: Seconds, now_s: float) -> tuple[NDArray[np.intp], str]:
         """The candidates to choose among: those that meet the deadline even at the low end of what the link may carry,
         else those that are expected to, else all."""
         deadline_s = self.habits.deadline_s
@@ -307,13 +315,10 @@ class TableChooser:
     def _gap_s(self) -> float:
         """The least time between two probes: short while the present rate is news, for what has just changed changes
         again, and the whole `probe_every_s` once it has been seen `SETTLED` times. After a request that taught nothing,
-        as short as `probe_share` allows: one probe then stands for what a request to the server would have told, so
-        that a faster link is known by the second request on it (simulated over the 80 liveliest parts of the Ghent 4G
-        and 5G uplink traces, five requests a second: 4.3 % above the clairvoyant on average instead of 6.7 %). While
+        as short as `probe_share` allows: one probe then stands for what a request to the server would have told. While
         all runs on the device nobody waits behind a probe, and one may follow the other: on a link believed to crawl
         a share of it would be seconds. In doubt the next probe follows at once: a sample unlike those before moves the
-        belief only with a second one like it, and both are there before the next request (simulated over 74 lively
-        parts of four sets: 1.8 % above the clairvoyant instead of 2.1)."""
+        belief only with a second one like it, and both are there before the next request (docs/decisions/0008)."""
         habits, link = self.habits, self._bandwidth
         if self._unsure():
             return 0.0 if self._told_since_asked and self.in_doubt else self._health.probe_gap_s
@@ -325,13 +330,12 @@ class TableChooser:
 
     def _worth_knowing(self, now_s: float) -> bool:
         """Could any news of link or server make it worth sending something? On a perfect link to an idle server, at the
-        least round trip ever seen: if the device alone still wins, a probe can change nothing. Judged at the batch size
-        that was chosen for last."""
+        least round trip ever seen: if the device alone still wins, a probe can change nothing."""
         table, whole = self._size.table, self._size.whole
         if whole is None:
             return True
-        load = min(1.0, max(LOWEST, self._server.at(now_s)))
-        best = table.latency_s(HIGHEST_BPS, HIGHEST_BPS, self._rtt.least, load, self._device.at(now_s))
+        loads = self._server.at_best(now_s), self._device.at(now_s)
+        best = table.latency_s(HIGHEST_BPS, HIGHEST_BPS, self._rtt.least, *loads)
         return float(best.min()) < float(best[whole])
 
     def _look_back(self, step: Step, told_bps: float | None) -> None:
@@ -343,7 +347,7 @@ class TableChooser:
         if (step.asked or step.cut) == found.choice.cut and not step.exit and not step.exits:  # else somebody decided
             self._aftermath.ended(step, size, found.rows, found.latency, told_bps)
 
-    def _as_seen_s(self, size: Size, up_bps: float | None) -> NDArray[np.float64]:
+    def _as_seen_s(self, size: Size, up_bps: float | None) -> Seconds:
         return self._latency_s(size, up_bps or self._bandwidth.bps, self._downlink.worth_bps(self._now_s), self._now_s)
 
     def _learn_link(self, step: Step, now_s: float) -> float | None:
@@ -379,7 +383,7 @@ class TableChooser:
         if step.in_its_place:
             return  # it began with what had been sent: no telling how much of the work that was
         if told.queue_s is not None:
-            self._queue.observe(told.queue_s, now_s)
+            self._server.waited(told.queue_s, now_s)
         if step.kind == "probe" or step.exits:
             return  # inputs that left early ran only a part of what is priced
         size = self._sizes.at(step.batch)
@@ -387,7 +391,7 @@ class TableChooser:
         if row is None:
             return
         if told.server_s is not None and size.server_speaks[row]:
-            self._server.observe(told.server_s, float(size.table.server_s[row]), now_s)
+            self._server.worked(told.server_s, float(size.table.server_s[row]), now_s)
         if size.device_speaks[row]:
             measured_s = spent.local if step.ran == "device" else spent.head + spent.encode
             if told.device_s is not None:

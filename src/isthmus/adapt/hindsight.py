@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Seconds = NDArray[np.float64]
+from isthmus.adapt.lateness import Seconds
 
 SHARE = 0.01
 """Of all the time spent: so much longer than the best choice that never changes may be taken."""

@@ -61,6 +61,12 @@ class Size:
         rest_s = self.rest_s(latency)
         return np.where(sent, late_after_s(latency, rest_s) + rest_s, latency)
 
+    def give_up_s(self, latency: NDArray[np.float64], at: int) -> float | None:
+        """How long after its beginning such a request is late and the device begins too; None where it never does."""
+        if self.whole is None or at == self.whole:
+            return None
+        return float(late_after_s(latency, self.rest_s(latency))[at])
+
 
 class Sizes:
     """Tables by batch size. One that is not there is the nearest below (else the least) with work and bytes in
