@@ -1,7 +1,8 @@
 """What does a split request cost over the loopback beyond its head and its tail?
 
 Client and server are two processes, one thread each, on different cores; with --one-core on the same one, where
-nobody has to wake a sleeping processor (some 0.1 ms each way on a virtual machine). Five figures a cut and codec,
+nobody has to wake a sleeping processor (0.2 to 3 ms on a virtual machine); with --awake on different ones that are kept
+from sleeping, as by `isthmus serve --awake`. Five figures a cut and codec,
 medians:
 
 - `over_own_ms`: the request, less the head and the tail as they were timed inside this very request. Pure cost of the
@@ -30,14 +31,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from isthmus.adapt import Unlearning
 from isthmus.engine import Engine
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.model import load_model
 from isthmus.record.types import Choice
-from isthmus.run import Session, connect_engine, serve
+from isthmus.run import Session, connect_engine, processors_awake, serve
 
 TARGET_MS = 1.0
 
@@ -167,6 +168,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one-core", action="store_true", help="client and server share a core")
+    parser.add_argument("--awake", action="store_true", help="processors are kept from sleeping (Linux, root)")
     parser.add_argument("--serve", type=int, metavar="CORE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
@@ -174,6 +176,7 @@ def main() -> None:
         return
     engine, told, rows = Engine.open(load_model(options.model)), Told(), []
     with (
+        processors_awake() if options.awake else nullcontext(),
         other_process(options.model, 0 if options.one_core else 1) as (port, plain_port),
         connect_engine(engine, f"127.0.0.1:{port}", chooser=told, deadline_s=30.0) as session,
     ):
@@ -186,7 +189,8 @@ def main() -> None:
                     print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
     if options.json:
         cores = 1 if options.one_core else 2
-        print(json.dumps({"model": options.model, "target_ms": TARGET_MS, "cores": cores, "rows": rows}))
+        facts = {"model": options.model, "target_ms": TARGET_MS, "cores": cores, "awake": options.awake}
+        print(json.dumps({**facts, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -240,6 +240,7 @@ def connect(
     exit_at: str | None = None,
     early: bool | ExitTable = False,
     server_first: bool | None = None,
+    besides: bool = True,
     chooser: Chooser | None = None,
     journal: StepWriter | None = None,
     verify: bool = False,
@@ -261,6 +262,9 @@ def connect(
     With `server_first` the server runs the part before the cut and the device the rest (Edgent's own order); None: as
     the bundle's plan was made. A chooser of your own says that itself.
 
+    Where the device computes everything but the server might be as quick, it is asked too, and whoever is first counts;
+    with `besides` False it is not: fewer bytes and less work there, for answers that come somewhat later.
+
     Raises BadBundle, Refused (another model or version there), BadInput for a batch size the model does not take, for
     privacy where the server runs first, or for a `private_until` that the mode or a chooser of your own would break,
     and in the mode `only_on_server` Unreachable.
@@ -280,7 +284,7 @@ def connect(
                 "private_until, or --device-first (server_first=False)"
             )
         tables = tables_of(opened, sizes, limits=limits, exit_at=exit_at, server_first=back)
-        chooser = TableChooser(tables, Habits(deadline_s=deadline_s))
+        chooser = TableChooser(tables, Habits(deadline_s=deadline_s, besides=besides))
     if exit_at is not None:
         chooser = AtExit(chooser, exit_at)
     return connect_engine(

@@ -93,6 +93,22 @@ def test_a_choice_that_may_not_be_risked_is_not_forgone() -> None:
     assert "besides" in made.why
 
 
+def test_who_does_not_want_it_waits_or_works_alone() -> None:
+    """Neither what is held back nor what would tell of a server believed to be busy is sent besides."""
+    chooser, t = settled(25e6, habits=Habits(besides=False)), 5.0
+    for k in range(20):
+        made = chooser.choose(t)
+        assert not made.beside
+        if made.cut != OUTPUT:
+            lost = step(t, made.cut, trouble="late", total=0.24)
+            chooser.observe(lost.model_copy(update={"asked": made.cut, "up_bytes": 30_000}))
+        for i in range(4):
+            chooser.observe(step(t + 0.5 + 0.1 * i, INPUT, up_bps=25e6, probe=True, total=0.02))
+        if k == 10:
+            chooser.observe(step(t + 1, "early", up_bps=25e6, server_s=0.9, total=0.3))
+        t += 1.5
+
+
 def test_what_the_device_answered_first_is_settled_by_what_it_took() -> None:
     size = Size(TABLE)
     expected = latency(300, 90, 100, 120)

@@ -42,6 +42,10 @@ def test_what_was_just_heard_is_not_old_and_an_idle_server_never_is() -> None:
     assert server.is_old(AGAIN_S)
     server.waited(0.2, AGAIN_S)
     assert not server.is_old(1.5 * AGAIN_S)
+    nearly = Server()
+    nearly.worked(0.0104, 0.010, 0.0)
+    nearly.waited(5e-5, 0.0)
+    assert not nearly.is_old(1e6), "four parts in a hundred, and the 50 µs that every request waits"
     idle = Server()
     idle.worked(0.005, 0.010, 0.0)
     assert idle.at_best(0.0) == pytest.approx(0.51, abs=0.01), "quicker than profiled is as good as it gets"

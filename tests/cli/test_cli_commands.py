@@ -8,12 +8,16 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_rig import Serving
 from conftest import Call
+
+from isthmus.adapt import TableChooser
+from isthmus.errors import Unreachable
 
 VERBS = [
     "inspect",
@@ -236,6 +240,31 @@ def test_a_port_in_use_is_named(bundle: Path, call: Call) -> None:
         code, _, err = call("serve", bundle, "--port", port)
     assert code == 2
     assert str(port) in err
+
+
+def test_no_besides_reaches_whoever_decides(bundle: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    choosers: list[TableChooser] = []
+
+    def caught(engine: object, address: str, *, chooser: TableChooser, **_: object) -> None:
+        choosers.append(chooser)
+        raise Unreachable("that is all")
+
+    monkeypatch.setattr("isthmus.session.connect_engine", caught)
+    for words in ((), ("--no-besides",)):
+        call("run", bundle, "--to", "127.0.0.1:9", *words)
+    assert [chooser.habits.besides for chooser in choosers] == [True, False]
+
+
+def test_processors_that_cannot_be_kept_awake_are_told_of_before_anything_is_prepared(
+    bundle: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import isthmus.run
+
+    monkeypatch.setattr(isthmus.run, "processors_awake", partial(isthmus.run.processors_awake, tmp_path / "none"))
+    code, out, err = call("serve", bundle, "--awake")
+    assert code == 2
+    assert "kept awake" in err
+    assert not out
 
 
 def _ran(journal: Path) -> list[str]:

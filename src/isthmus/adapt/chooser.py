@@ -187,10 +187,9 @@ class TableChooser:
         down_bps = self._downlink.worth_bps(now_s)
         latency = self._latency_s(size, up_bps, down_bps, now_s)
         at, free, forgone, why = self._pick(size, latency, now_s)
-        both = None if self._health.down else sent_besides(size, latency, at, free, self.habits)
-        news = (
-            both is None and at == free and not (self._health.down or self._probe_away) and self._server.is_old(now_s)
-        )
+        may = self.habits.besides and not self._health.down
+        both = sent_besides(size, latency, at, free, self.habits) if may else None
+        news = may and both is None and at == free and not self._probe_away and self._server.is_old(now_s)
         if news:
             idle = self._latency_s(size, up_bps, down_bps, now_s, idle=True)
             both = sent_for_news(size, idle, at, self.habits)

@@ -16,7 +16,8 @@ class Habits:
     probe_every_s: without a bandwidth sample for this long, a probe of `probe_bytes` is asked for; it must leave 8 kB
     after its first chunk for dispersion to say anything. probe_share: sooner after a request that told nothing of the
     link, as long as probes take no more than this share of the link's time (all of it while nothing else is sent);
-    0: not sooner.
+    0: not sooner. besides: the server may be asked beside the device too, whoever is first (docs/decisions/0012); its
+    work and the bytes are often for nothing then.
     """
 
     deadline_s: float | None = None
@@ -25,6 +26,7 @@ class Habits:
     probe_every_s: float = 2.0
     probe_bytes: int = 12_500
     probe_share: float = 0.3
+    besides: bool = True
 
     def __post_init__(self) -> None:
         if self.deadline_s is not None and not self.deadline_s > 0:

@@ -10,6 +10,8 @@ AGAIN_S = 1.0
 """A server believed to be busy is asked again after this long without a word of it; then after twice as long, and so on
 up to `RARELY_S`, until it is taken again."""
 RARELY_S = 32.0
+BUSY, WAITS_S = 1.05, 1e-3
+"""From this load factor on, or with such a wait, a server is busy; less changes no choice by the margin of a chooser."""
 
 
 class Server:
@@ -56,8 +58,9 @@ class Server:
 
     def is_old(self, now_s: float) -> bool:
         """Whether it is believed to be busier than it may be, and neither heard nor asked for a while."""
-        busy = self.load(now_s) > 1.0 or self.wait_s(now_s) > 0.0
-        return busy and now_s >= self._heard_s + self._gap_s
+        if now_s < self._heard_s + self._gap_s:
+            return False
+        return self.load(now_s) > BUSY or self.wait_s(now_s) > WAITS_S
 
     def asked(self, now_s: float) -> None:
         """A request was sent for no other reason than that it was old."""

@@ -98,6 +98,13 @@ def run(
             help="Which side runs the part before the cut; as the bundle was packed where neither is said.",
         ),
     ] = None,
+    besides: Annotated[
+        bool,
+        typer.Option(
+            "--besides/--no-besides",
+            help="Ask the server beside the device where it may be as quick; first come, first taken.",
+        ),
+    ] = True,
     states: States = None,
     late_from: LateFrom = None,
     early: Annotated[bool, typer.Option("--early", help="Inputs leave at the first exit that is sure.")] = False,
@@ -145,6 +152,7 @@ def run(
                 exit_at=exit_at or None,
                 early=early,
                 server_first=back,
+                besides=besides,
                 chooser=chooser,
                 journal=steps,
                 verify=verify,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,13 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
     slowdown: Annotated[float, typer.Option(min=1.0, help="Declare this server so many times slower.")] = 1.0,
+    awake: Annotated[
+        bool,
+        typer.Option(
+            "--awake",
+            help="Keep this machine's processors from sleeping: quicker answers for more power (Linux, root).",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Serve a bundle: the whole model and every tail, by the Open Inference Protocol and by isthmus's own stream.
@@ -24,26 +32,28 @@ def serve(
     Example: isthmus serve bundle --port 8001
     """
     from isthmus.engine import Engine
+    from isthmus.run import processors_awake
     from isthmus.run import serve as start
 
     opened = open_bundle(bundle)
-    with progress_bar("preparing") as progress:
-        engine = Engine.open(opened.model(), threads=threads, slowdown=slowdown, progress=progress)
-        if opened.manifest.few_bits is not None and opened.manifest.few_bits.head is not None:
-            engine.halves(opened.manifest.few_bits.head.cut)  # now, and not when the first request asks for it
-    with interruptible() as stopped:
-        server = start(
-            engine,
-            opened.manifest.name,
-            host=host,
-            port=port,
-            clips=opened.clips,
-            pictures=opened.pictures,
-            exits=opened.exits,
-        )
-        _announce(opened.manifest.name, server.address, len(engine.cuts), as_json=json)
-        stopped.wait()
-        server.stop()
+    with processors_awake() if awake else nullcontext():
+        with progress_bar("preparing") as progress:
+            engine = Engine.open(opened.model(), threads=threads, slowdown=slowdown, progress=progress)
+            if opened.manifest.few_bits is not None and opened.manifest.few_bits.head is not None:
+                engine.halves(opened.manifest.few_bits.head.cut)  # now, and not when the first request asks for it
+        with interruptible() as stopped:
+            server = start(
+                engine,
+                opened.manifest.name,
+                host=host,
+                port=port,
+                clips=opened.clips,
+                pictures=opened.pictures,
+                exits=opened.exits,
+            )
+            _announce(opened.manifest.name, server.address, len(engine.cuts), as_json=json)
+            stopped.wait()
+            server.stop()
     counted = ", ".join(f"{number} {what}" for what, number in server.counts.items())
     err.print(f"stopped; {counted or 'no requests'}", highlight=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isthmus.run.awake import processors_awake
 from isthmus.run.batcher import Batcher
 from isthmus.run.client import Session, StepWriter
 from isthmus.run.connect import connect_engine
@@ -26,5 +27,6 @@ __all__ = [
     "connect_engine",
     "infer_remote",
     "probe",
+    "processors_awake",
     "serve",
 ]
