@@ -11,7 +11,7 @@ AGAIN_S = 1.0
 up to `RARELY_S`, until it is taken again."""
 RARELY_S = 32.0
 BUSY, WAITS_S = 1.05, 1e-3
-"""From this load factor on, or with such a wait, a server is busy; less changes no choice by the margin of a chooser."""
+"""From this load factor on, or with such a wait, a server is busy; less changes no choice by a chooser's margin."""
 
 
 class Server:
