@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isthmus.plan import CostTable
 from isthmus.record import Seconds, Step
@@ -22,81 +23,92 @@ Replay = tuple[Sequence[Step], float]
 """The requests of one replay, and when it ended on the trace's clock."""
 
 
-def over_time(replays: Sequence[Replay]) -> float:
+def over_time(replay: Replay) -> float:
     """Seconds: the mean over the time after the lead of the latency of the request begun last."""
-    total = spent = 0.0
-    for steps, until_s in replays:
-        begun = np.array([s.t_s for s in steps if s.kind == "request"])
-        seconds = np.array([s.seconds.total for s in steps if s.kind == "request"])
-        held = np.clip(np.append(begun[1:], until_s), LEAD_S, until_s) - np.clip(begun, LEAD_S, until_s)
-        total += float(held @ seconds)
-        spent += float(held.sum())
-    return total / spent
+    steps, until_s = replay
+    begun = np.array([s.t_s for s in steps if s.kind == "request"])
+    seconds = np.array([s.seconds.total for s in steps if s.kind == "request"])
+    held = np.clip(np.append(begun[1:], until_s), LEAD_S, until_s) - np.clip(begun, LEAD_S, until_s)
+    return float(held @ seconds) / float(held.sum())
 
 
-def priced(world: World, replays: Sequence[Replay]) -> float:
-    """Seconds: the same for somebody who asks at the same moments and takes what ends first."""
-    best = [
-        ([s.model_copy(update={"seconds": Seconds(total=t)}) for s, t in zip(steps, least, strict=True)], until_s)
-        for steps, until_s in replays
-        for least in [seconds_of_all(world, [s.t_s for s in steps]).min(1).tolist()]
-    ]
-    return over_time(best)
+def typical(replays: Iterable[Replay]) -> float:
+    """Seconds: the median over replays. What disturbs a machine for half a minute then says nothing of a policy that
+    has been played six times; a mean over all would be mostly about that."""
+    return float(np.median([over_time(one) for one in replays]))
 
 
-def priced_as_it_went(world: World, replays: Sequence[Replay], table: CostTable) -> float:
-    """Seconds: `priced`, the machines as fast as in that very replay (medians of its own requests; where it has fewer
-    than `FEW` of a kind, as fast as `world` says). What a machine that slows down for a replay does to that one and not
-    to the next is then no regret."""
+def priced(world: World, replay: Replay) -> Replay:
+    """The same for somebody who asks at the same moments and takes what ends first."""
+    steps, until_s = replay
+    least = seconds_of_all(world, [s.t_s for s in steps]).min(1).tolist()
+    return [s.model_copy(update={"seconds": Seconds(total=t)}) for s, t in zip(steps, least, strict=True)], until_s
+
+
+def priced_as_it_went(world: World, replay: Replay, table: CostTable) -> Replay:
+    """`priced`, the machines as fast as in that very replay (medians of its own requests; where it has fewer than `FEW`
+    of a kind, as fast as `world` says). What a machine that slows down for a replay does to that one and not to the
+    next is then no regret."""
+    steps, _ = replay
     whole = float(table.device_s[table.up_bytes + table.down_bytes == 0].min())
     there = dict(zip(zip(table.cuts, table.codecs, strict=True), table.server_s.tolist(), strict=True))
-    total = spent = 0.0
-    for steps, until_s in replays:
-        alone = [s.seconds.local / whole for s in steps if s.ran == "device" and not s.trouble]
-        sent = [(s.seconds.tail + s.seconds.decode) / there[s.cut, s.codec] for s in steps if s.ran == "server"]
-        slow = replace(world, device_load=Load.constant(float(np.median(alone)))) if len(alone) >= FEW else world
-        both = replace(slow, load=Load.constant(float(np.median(sent)))) if len(sent) >= FEW else slow
-        total += priced(both, [(steps, until_s)]) * (until_s - LEAD_S)
-        spent += until_s - LEAD_S
-    return total / spent
+    alone = [s.seconds.local / whole for s in steps if s.ran == "device" and not s.trouble]
+    sent = [(s.seconds.tail + s.seconds.decode) / there[s.cut, s.codec] for s in steps if s.ran == "server"]
+    slow = replace(world, device_load=Load.constant(float(np.median(alone)))) if len(alone) >= FEW else world
+    both = replace(slow, load=Load.constant(float(np.median(sent)))) if len(sent) >= FEW else slow
+    return priced(both, replay)
 
 
 def regrets(world: World, replays: Sequence[Replay], table: CostTable) -> dict[str, float]:
     """Against somebody who takes at each request what ends first by the profile: as it ran, the machines as fast as in
-    the cell or as in that very replay; and of the choices alone, each priced as his are."""
-    mine_s, best_s = over_time(replays), priced(world, replays)
+    the cell or as in that very replay; and of the choices alone, each priced as his are. Medians over replays."""
+    best = [over_time(priced(world, one)) for one in replays]
+    went = [over_time(priced_as_it_went(world, one, table)) for one in replays]
+    chosen = [over_time(_as_priced(world, one, table)) for one in replays]
+    mine = [over_time(one) for one in replays]
+
+    def regret(mine_s: list[float], best_s: list[float]) -> float:
+        return float(np.median(np.array(mine_s) / np.array(best_s))) - 1
+
     return {
-        "regret_priced": mine_s / best_s - 1,
-        "regret_as_it_went": mine_s / priced_as_it_went(world, replays, table) - 1,
-        "regret_of_choices": over_time([(_as_priced(world, steps, table), u) for steps, u in replays]) / best_s - 1,
+        "regret_priced": regret(mine, best),
+        "regret_as_it_went": regret(mine, went),
+        "regret_of_choices": regret(chosen, best),
     }
 
 
-def _as_priced(world: World, steps: Sequence[Step], table: CostTable) -> list[Step]:
+def _as_priced(world: World, replay: Replay, table: CostTable) -> Replay:
     """The requests with the time that their choices take by the profile; one whose answer was late keeps its own, for
     the device that began beside it ended it."""
+    steps, until_s = replay
     rows = {name: at for at, name in enumerate(zip(table.cuts, table.codecs, strict=True))}
     every = seconds_of_all(world, [s.t_s for s in steps])
-    return [
+    as_priced = [
         s if s.trouble else s.model_copy(update={"seconds": Seconds(total=float(each[rows[s.cut, s.codec]]))})
         for s, each in zip(steps, every, strict=True)
     ]
+    return as_priced, until_s
 
 
 def lost(mine: Sequence[Replay], theirs: Sequence[Replay]) -> dict[str, float]:
     """Milliseconds of the mean over time by which one policy is slower than another, by what it did at that moment:
-    the same, less was sent than by the other, more. They add up to the difference of the two means."""
-    found = {"same_choice": 0.0, "sent_less": 0.0, "sent_more": 0.0}
+    the same, less was sent than by the other, more. Medians over all pairs of replays: of one pair they add up to the
+    difference of its two means."""
     grid = np.arange(LEAD_S, min(until_s for _, until_s in (*mine, *theirs)), GRID_S)
-    for (one, _), (other, _) in product(mine, theirs):
-        pair = [[s for s in steps if s.kind == "request"] for steps in (one, other)]
-        at = [np.searchsorted([s.t_s for s in steps], grid, side="right") - 1 for steps in pair]
-        for i, k in zip(*at, strict=True):
-            a, b = pair[0][max(0, i)], pair[1][max(0, k)]
-            same = (a.asked or a.cut) == (b.asked or b.cut)
-            cause = "same_choice" if same else "sent_less" if a.up_bytes < b.up_bytes else "sent_more"
-            found[cause] += (a.seconds.total - b.seconds.total) * 1e3
-    return {cause: ms / (len(mine) * len(theirs) * len(grid)) for cause, ms in found.items()}
+    pairs = [_lost(one, other, grid) for one, other in product(mine, theirs)]
+    return {cause: float(np.median([pair[cause] for pair in pairs])) for cause in pairs[0]}
+
+
+def _lost(mine: Replay, theirs: Replay, grid: NDArray[np.float64]) -> dict[str, float]:
+    found = {"same_choice": 0.0, "sent_less": 0.0, "sent_more": 0.0}
+    pair = [[s for s in steps if s.kind == "request"] for steps, _ in (mine, theirs)]
+    at = [np.searchsorted([s.t_s for s in steps], grid, side="right") - 1 for steps in pair]
+    for i, k in zip(*at, strict=True):
+        a, b = pair[0][max(0, i)], pair[1][max(0, k)]
+        same = (a.asked or a.cut) == (b.asked or b.cut)
+        cause = "same_choice" if same else "sent_less" if a.up_bytes < b.up_bytes else "sent_more"
+        found[cause] += (a.seconds.total - b.seconds.total) * 1e3 / len(grid)
+    return found
 
 
 def device_now(steps: Sequence[Step], table: CostTable) -> float:
@@ -111,12 +123,13 @@ def device_now(steps: Sequence[Step], table: CostTable) -> float:
 
 def summed(replays: Sequence[Replay], simulated_s: float, table: CostTable) -> dict[str, Any]:
     """One policy in numbers; milliseconds."""
-    mean_ms = over_time(replays) * 1e3
+    mean_ms = typical(replays) * 1e3
     steps = [s for found, _ in replays for s in found if s.t_s + s.seconds.total > LEAD_S]
     total = np.array([s.seconds.total for s in steps]) * 1e3
     return {
         "requests": len(steps),
         "mean_ms": mean_ms,
+        "replays_ms": [over_time(one) * 1e3 for one in replays],
         "per_request_ms": float(total.mean()),
         "p50_ms": float(np.median(total)),
         "p99_ms": float(np.quantile(total, 0.99)),
@@ -129,13 +142,16 @@ def summed(replays: Sequence[Replay], simulated_s: float, table: CostTable) -> d
 
 
 def judged(rows: dict[str, Any]) -> dict[str, float | str]:
-    """The numbers asked for."""
+    """The numbers asked for. `regret` compares every replay of dynamic with the clairvoyant's of the same round, half a
+    minute away, and is the median of the rounds."""
     mine = rows["dynamic"]["mean_ms"]
+    rounds = [np.array(rows[name]["replays_ms"]) for name in ("dynamic", "clairvoyant")]
     fixed = {n: r["mean_ms"] for n, r in rows.items() if n not in ("dynamic", "clairvoyant") and r["whole_part"]}
     best = min(fixed, key=lambda n: fixed[n])
     plain = min((v for n, v in fixed.items() if n != "server/jpeg"), default=fixed[best])
     return {
-        "regret": mine / rows["clairvoyant"]["mean_ms"] - 1,
+        "regret": float(np.median(rounds[0] / rounds[1])) - 1,
+        "regret_of_means": float(rounds[0].mean() / rounds[1].mean()) - 1,
         "best_static": best,
         "gain": 1 - mine / fixed[best],
         "gain_without_jpeg": 1 - mine / plain,

@@ -58,9 +58,8 @@ def _leaving_soon(size: Size, at: int) -> NDArray[np.intp]:
 
 def _most_allowed_s(latency: Seconds, at: int, held_up: float, habits: Habits) -> float:
     """How long what the device does by itself may take then: so much longer, and in time where it would have been."""
-    most_s = (1 + held_up) * float(latency[at])
-    in_time = habits.deadline_s is not None and latency[at] <= habits.deadline_s
-    return min(most_s, habits.deadline_s) if in_time and habits.deadline_s is not None else most_s
+    most_s, deadline_s = (1 + held_up) * float(latency[at]), habits.deadline_s
+    return most_s if deadline_s is None or latency[at] > deadline_s else min(most_s, deadline_s)
 
 
 def _most_s(size: Size, latency: Seconds, row: int) -> float:
