@@ -230,7 +230,8 @@ def cell(device: Device, bundle: Bundle, world: World, link: Link, trace: Trace)
             raise SystemExit(f"{name} was not what ran: {next(s.trouble for s in found if s.trouble)}")
         replays[name].append((found, shown.duration_s))
         told += [decisions] if name == "dynamic" else []
-    slow, load = speeds(table, replays["device"][0][0], replays["server/jpeg"][0][0])
+    every = {name: [s for steps, _ in replays[name] for s in steps] for name in ("device", "server/jpeg")}
+    slow, load = speeds(table, every["device"], every["server/jpeg"])
     world = replace(world, device_load=Load.constant(slow), load=Load.constant(load))
     expected = {
         name: simulated(world, replace(asked, until_s=until_s[name]), Fixed(choice(row))) for name, row in fixed.items()
