@@ -261,6 +261,7 @@ def test_processors_that_cannot_be_kept_awake_are_told_of_before_anything_is_pre
     import isthmus.run
 
     monkeypatch.setattr(isthmus.run, "processors_awake", partial(isthmus.run.processors_awake, tmp_path / "none"))
+    monkeypatch.setattr(isthmus.run, "serve", lambda *_, **__: pytest.fail("it was started all the same"))
     code, out, err = call("serve", bundle, "--awake")
     assert code == 2
     assert "kept awake" in err
