@@ -5,8 +5,8 @@ docs/decisions/0003) and has one core, the server has the other, between them li
 10 ms of round trip that replays a trace at its own pace (1 Hz). Every policy plays the same part of the trace, requests
 at the same moments (later where the one before is not answered yet): the live chooser, a clairvoyant that was told the
 trace, device only, the whole on the server (raw tensor, JPEG), and every compressive bottleneck. The live chooser and
-the clairvoyant take turns, `--rounds` times each; the others play between, the one expected to be best of them half as
-often as those two: a machine wanders from minute to minute. Its host takes from it, too: up to a fifth of the time of a
+the clairvoyant take turns, `--rounds` times each; the others play between, the one expected to be best of them after
+every second round besides: a machine wanders from minute to minute. Its host takes from it, too: up to a fifth of the time of a
 replay was seen, and its requests were as much slower. From whom more than a twenty-fifth was taken plays again, up to
 three times, and the least disturbed counts (`stolen`). Those that simulation expects to take a quarter as long again as
 the best of them play a third of the part.
@@ -28,7 +28,7 @@ after a step at most 2; the mean of the same trace simulated within 10 % of the 
 know of machines and link at that hour comes from seventy requests before each cell; what is simulated to be compared
 takes the machines as fast as they were meanwhile, in the requests of those that never change. `lost_ms` says why.
 
-A cell is a network and a set of traces, or a network and `steps`. Each takes seven minutes and stands on its own, so
+A cell is a network and a set of traces, or a network and `steps`. Each takes 7 to 13 minutes and stands on its own, so
 that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that the file
 holds, `--bundles DIR` keeps the packed networks. `--parts ''` only packs, `--models ''` only shows the file.
 """

@@ -17,7 +17,7 @@ BUSY, WAITS_S = 1.05, 1e-3
 class Server:
     """Load factor and queue, each going back to what the profile says where nothing is heard. That takes tens of
     seconds, and whoever computes everything himself meanwhile hears nothing: one slow answer at the beginning of a
-    session kept it on the device for most of a minute. So what is old is asked after, beside the device.
+    session kept it on the device until the belief had faded. So what is old is asked after, beside the device.
 
     >>> server = Server()
     >>> server.worked(measured_s=0.080, profiled_s=0.010, now_s=0.0)
