@@ -6,10 +6,10 @@ docs/decisions/0003) and has one core, the server has the other, between them li
 at the same moments (later where the one before is not answered yet): the live chooser, a clairvoyant that was told the
 trace, device only, the whole on the server (raw tensor, JPEG), and every compressive bottleneck. The live chooser and
 the clairvoyant take turns, `--rounds` times each; the others play between, the one expected to be best of them after
-every second round besides: a machine wanders from minute to minute. Its host takes from it, too: up to a fifth of the time of a
-replay was seen, and its requests were as much slower. From whom more than a twenty-fifth was taken plays again, up to
-three times, and the least disturbed counts (`stolen`). Those that simulation expects to take a quarter as long again as
-the best of them play a third of the part.
+every second round besides: a machine wanders from minute to minute. Its host takes from it, too: up to a fifth of the
+time of a replay was seen, and its requests were as much slower. From whom more than a twenty-fifth was taken plays
+again, up to three times, and the least disturbed counts (`stolen`). Those that simulation expects to take a quarter as
+long again as the best of them play a third of the part.
 
 The traces (environment variable ISTHMUS_DATA) are scaled: their median is half of, as much as, twice or four times the
 rate at which the device alone and the best that sends something tie; downlink is four times uplink; below a tenth of

@@ -18,8 +18,9 @@ _AT_ONCE = struct.pack("=i", 0)
 
 @contextmanager
 def processors_awake(device: Path = LATENCY) -> Iterator[None]:
-    """While this lasts an idle processor of this machine polls instead of sleeping. Waking one took 0.2 to
-    3 ms on a virtual machine, once for a request and once for its answer; awake they cost the power of busy ones. Raises BadInput, in one sentence, where the system cannot or the user may not."""
+    """While this lasts an idle processor of this machine polls instead of sleeping. Waking one took 0.2 to 3 ms on a
+    virtual machine, once for a request and once for its answer; awake they cost the power of busy ones. Raises
+    BadInput, in one sentence, where the system cannot or the user may not."""
     try:
         held = os.open(device, os.O_WRONLY)
     except FileNotFoundError:
