@@ -30,7 +30,7 @@ takes the machines as fast as they were meanwhile, in the requests of those that
 
 A cell is a network and a set of traces, or a network and `steps`. Each takes 7 to 13 minutes and stands on its own, so
 that they can be run one at a time, when the machine is quiet: `--into FILE` adds what is run to the cells that the file
-holds, `--bundles DIR` keeps the packed networks. `--parts ''` only packs, `--models ''` only shows the file.
+holds, `--bundles DIR` keeps the packed networks. `--parts ''` only packs, `--models ''` only shows (or draws) the file.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ from typing import Any
 import numpy as np
 from live_judging import GRID_S, LEAD_S, Replay, judged, lost, over_time, priced, regrets, summed, typical
 from live_parts import DOWN, part_of, tie_bps
+from live_picture import draw_live
 from live_tables import markdown, show
 from shaped_runs import PORT, on_core, pack_as_used, serving
 from stolen import Stolen
@@ -249,8 +250,8 @@ def cell(device: Device, bundle: Bundle, world: World, link: Link, trace: Trace)
     }
     decision = {key: float(np.median([one[key] for one in told])) for key in told[0]}
     found_then = {"device_then": slow, "server_then": load, "decision_us": decision, "policies": rows}
-    causes = lost(replays["dynamic"], replays["clairvoyant"])
-    return {**found_then, "lost_ms": causes, **judged(rows), **regrets(world, replays["dynamic"], table)}
+    found_then |= {"link": world.up.row(), "lost_ms": lost(replays["dynamic"], replays["clairvoyant"])}
+    return {**found_then, **judged(rows), **regrets(world, replays["dynamic"], table)}
 
 
 def undisturbed(
@@ -358,12 +359,11 @@ def main() -> None:
     parser.add_argument("--every-ms", type=float, default=203.0, help="between requests; out of step with the trace")
     parser.add_argument("--slowdown", type=float, default=6.67, help="of the device, declared in its profile")
     parser.add_argument("--runs", type=int, default=5, help="of every part, for the profiles")
-    parser.add_argument(
-        "--bundles", type=Path, help="a folder of bundles by model name; those missing are packed there"
-    )
+    parser.add_argument("--bundles", type=Path, help="bundles by model name; those missing are packed there")
     parser.add_argument("--keep", type=Path, help="keep the journals here, for `isthmus report`")
     parser.add_argument("--into", type=Path, help="a result to add these cells to; written after each")
     parser.add_argument("--markdown", type=Path, help="write the documentation's table here")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw rate, choices and latency of each cell")
     options = parser.parse_args()
     data = os.environ.get("ISTHMUS_DATA")
     if not data:
@@ -387,8 +387,9 @@ def main() -> None:
                 result = {"settings": told, "cells": {**result["cells"], name: found}}
                 if options.into:
                     options.into.write_text(json.dumps(result))
-    if options.markdown:
-        options.markdown.write_text(markdown(result["cells"]))
+    for path, made in ((options.markdown, markdown), (options.picture, draw_live)):
+        if path:
+            path.write_text(made(result["cells"]))
     if options.json:
         print(json.dumps(result))
         return

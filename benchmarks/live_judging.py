@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.graph import INPUT, OUTPUT
 from isthmus.plan import CostTable
 from isthmus.record import Seconds, Step
 from isthmus.simulate import Load, World, seconds_of_all
@@ -130,6 +131,7 @@ def summed(replays: Sequence[Replay], simulated_s: float, table: CostTable) -> d
         "requests": len(steps),
         "mean_ms": mean_ms,
         "replays_ms": [over_time(one) * 1e3 for one in replays],
+        "shown": shown(replays),
         "per_request_ms": float(total.mean()),
         "p50_ms": float(np.median(total)),
         "p99_ms": float(np.quantile(total, 0.99)),
@@ -139,6 +141,15 @@ def summed(replays: Sequence[Replay], simulated_s: float, table: CostTable) -> d
         "cuts": dict(Counter(f"{s.cut}/{s.codec}" for s in steps)),
         "troubles": sum(bool(s.trouble) for s in steps),
     }
+
+
+def shown(replays: Sequence[Replay]) -> list[tuple[float, float, str]]:
+    """The replay nearest to the median, to be drawn: begin of every request (seconds), milliseconds it took, and where
+    it was to be computed: "device", "server" or a cut."""
+    middle_s = typical(replays)
+    steps, _ = min(replays, key=lambda one: abs(over_time(one) - middle_s))
+    places = {INPUT: "server", OUTPUT: "device"}
+    return [(s.t_s, s.seconds.total * 1e3, places.get(s.asked or s.cut, s.asked or s.cut)) for s in steps]
 
 
 def judged(rows: dict[str, Any]) -> dict[str, float | str]:
