@@ -2,7 +2,7 @@
 
 Client and server are two processes, one thread each, on different cores; with --one-core on the same one, where
 nobody has to wake a sleeping processor (0.2 to 3 ms on a virtual machine); with --awake on different ones that are kept
-from sleeping, as by `isthmus serve --awake`. Five figures a cut and codec,
+from sleeping, as by `isthmus serve --awake`. Six figures a cut and codec,
 medians:
 
 - `over_own_ms`: the request, less the head and the tail as they were timed inside this very request. Pure cost of the
@@ -16,6 +16,9 @@ medians:
   again: everything stays in the caches and both processors stay awake.
 - `cold_floor_ms`: the same once after each head, as a request does it: the head has filled the caches with weights, and
   the server's processor has gone to sleep.
+- `least_ms`: the least Python that can do it: after the head a raw tensor through a bare socket into memory that is
+  there already, the tail, the outputs back, and nothing else (no checks, no choice, no times of the link); less head
+  and tail, as `over_own_ms`. Only for float32 and a cut with one tensor.
 
 The target is 1.0 ms.
 """
@@ -27,11 +30,15 @@ import json
 import os
 import socket
 import statistics
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+
+import numpy as np
 
 from isthmus.adapt import Unlearning
 from isthmus.engine import Engine
@@ -41,6 +48,8 @@ from isthmus.record.types import Choice
 from isthmus.run import Session, connect_engine, processors_awake, serve
 
 TARGET_MS = 1.0
+_ASKED, _TOOK = struct.Struct("<II"), struct.Struct("<d")
+_ROOM_BYTES = 32 << 20
 
 
 class Told(Unlearning):
@@ -60,10 +69,8 @@ def pin(core: int) -> None:
     os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 
-def echo_for_ever(*ports: int) -> None:
-    """Prints the ports and one more: a plain socket that takes a length and so many bytes, and says done."""
-    plain = socket.create_server(("127.0.0.1", 0))
-    print(*ports, plain.getsockname()[1], flush=True)
+def echo_for_ever(plain: socket.socket) -> None:
+    """Takes a length and so many bytes, and says done."""
     while True:
         peer, _ = plain.accept()
         with peer:
@@ -72,22 +79,67 @@ def echo_for_ever(*ports: int) -> None:
                 peer.sendall(b"done")
 
 
+def tails_for_ever(engine: Engine, plain: socket.socket) -> None:
+    """Takes the place of a cut in `engine.cuts`, the size of its tensor and the tensor; says how many seconds the tail
+    took, and the first output."""
+    room = memoryview(bytearray(_ROOM_BYTES))
+    while True:
+        peer, _ = plain.accept()
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with peer:
+            while asked := peer.recv(_ASKED.size, socket.MSG_WAITALL):
+                place, size = _ASKED.unpack(asked)
+                cut = engine.cuts[place]
+                tensor = engine.graph.tensors[cut.crossing[0]]
+                peer.recv_into(room[:size], size, socket.MSG_WAITALL)
+                crossing = np.frombuffer(room[:size], tensor.dtype).reshape(tensor.shape)
+                begun = time.perf_counter()
+                made = engine.tail(cut.id, {tensor.name: crossing})
+                took = time.perf_counter() - begun
+                peer.sendmsg([_TOOK.pack(took), next(iter(made.values())).data.cast("B")])
+
+
+def least_s(engine: Engine, place: int, port: int, rounds: int) -> float:
+    """Median seconds of a split request beyond head and tail, by `tails_for_ever` and as little on this side."""
+    cut, inputs = engine.cuts[place], engine.model.random_inputs()
+    over: list[float] = []
+    output = engine.graph.tensors[engine.graph.outputs[0]]
+    answer = bytearray(_TOOK.size + output.bytes)
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(rounds + 3):
+            made = engine.head(cut.id, inputs)
+            begun = time.perf_counter()
+            payload = made[cut.crossing[0]].data.cast("B")
+            peer.sendall(_ASKED.pack(place, len(payload)))
+            peer.sendall(payload)
+            peer.recv_into(answer, len(answer), socket.MSG_WAITALL)
+            (tail_s,) = _TOOK.unpack_from(answer)
+            np.frombuffer(answer, output.dtype, offset=_TOOK.size)
+            over.append(time.perf_counter() - begun - tail_s)
+    return statistics.median(over[3:])
+
+
 def serve_until_killed(model: str, core: int) -> None:
-    """The server's process."""
+    """The server's process. Prints its port, that of a plain socket and that of the least Python."""
     pin(core)
-    echo_for_ever(serve(Engine.open(load_model(model))).port)
+    engine = Engine.open(load_model(model))
+    plain, least = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    print(serve(engine).port, *(s.getsockname()[1] for s in (plain, least)), flush=True)
+    threading.Thread(target=tails_for_ever, args=(engine, least), daemon=True).start()
+    echo_for_ever(plain)
 
 
 @contextmanager
-def other_process(model: str, core: int) -> Iterator[tuple[int, int]]:
+def other_process(model: str, core: int) -> Iterator[tuple[int, int, int]]:
     """The server in a process of its own on that core, this one on the first from now on; its ports."""
     command = [sys.executable, __file__, "--model", model, "--serve", str(core)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            first, second = process.stdout.readline().split()
+            served, plain, least = map(int, process.stdout.readline().split())
             pin(0)
-            yield int(first), int(second)
+            yield served, plain, least
         finally:
             process.kill()
 
@@ -109,9 +161,10 @@ def floor_s(port: int, size: int, rounds: int, before: Callable[[], object] = la
 
 
 def measure(
-    engine: Engine, session: Session, told: Told, choice: Choice, plain_port: int, rounds: int
+    engine: Engine, session: Session, told: Told, choice: Choice, ports: tuple[int, int], rounds: int
 ) -> dict[str, object]:
-    """One row: a cut and a codec."""
+    """One row: a cut and a codec. `ports`: of the plain socket, and of the least Python."""
+    plain_port, least_port = ports
     told.choice = choice
     inputs = engine.model.random_inputs()
     for _ in range(3):
@@ -133,6 +186,8 @@ def measure(
     def median_ms(values: list[float]) -> float:
         return round(1e3 * statistics.median(values), 3)
 
+    place = next(k for k, cut in enumerate(engine.cuts) if cut.id == choice.cut)
+    alike = choice.codec == "float32" and len(engine.cuts[place].crossing) == 1
     return {
         "cut": choice.cut,
         "codec": choice.codec,
@@ -145,6 +200,7 @@ def measure(
         "over_call_ms": median_ms(call),
         "floor_ms": round(1e3 * floor_s(plain_port, steps[-1].up_bytes, rounds), 3),
         "cold_floor_ms": round(1e3 * floor_s(plain_port, steps[-1].up_bytes, rounds, head), 3),
+        "least_ms": round(1e3 * least_s(engine, place, least_port, rounds), 3) if alike else None,
         **{
             f"{cause}_ms": median_ms([getattr(s.seconds, cause) for s in steps])
             for cause in ("encode", "up", "queue", "decode", "down")
@@ -177,13 +233,13 @@ def main() -> None:
     engine, told, rows = Engine.open(load_model(options.model)), Told(), []
     with (
         processors_awake() if options.awake else nullcontext(),
-        other_process(options.model, 0 if options.one_core else 1) as (port, plain_port),
+        other_process(options.model, 0 if options.one_core else 1) as (port, *ports),
         connect_engine(engine, f"127.0.0.1:{port}", chooser=told, deadline_s=30.0) as session,
     ):
         for cut in chosen_cuts(engine):
             for codec in ("float32", "int8", "int4"):
                 choice = Choice(cut=cut, codec=codec)
-                rows.append(measure(engine, session, told, choice, plain_port, options.rounds))
+                rows.append(measure(engine, session, told, choice, (ports[0], ports[1]), options.rounds))
                 if not options.json:
                     row = rows[-1]
                     print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
