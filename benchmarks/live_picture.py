@@ -10,7 +10,7 @@ from live_tables import SHORT, Cells
 from split_map import DEVICE, SERVER, SPLITS, colours_of
 
 from isthmus.report.chart import boxes, rate_axis, seconds_axis, staircase, time_axis
-from isthmus.report.markup import Markup, join, tag
+from isthmus.report.markup import Markup, join, number, tag
 from isthmus.report.scale import Scale, log_range
 
 LINES = {"dynamic": ("#16191d", 2.0, None), "clairvoyant": ("#8a5a00", 1.4, "3 3"), "best": ("#c0262d", 1.2, None)}
@@ -29,8 +29,8 @@ _Shown = Sequence[tuple[float, float, str]]
 
 
 def draw_live(cells: Cells) -> str:
-    """An SVG document. Cells without replays (steps) are left out."""
-    played = {name: one for name, one in cells.items() if "policies" in one}
+    """An SVG document. Cells without what is drawn (steps) are left out."""
+    played = {name: one for name, one in cells.items() if "link" in one}
     step = LEFT + WIDE + GAP
     panels = [
         tag("g", _panel(name, one), transform=f"translate({k % ACROSS * step} {34 + k // ACROSS * HIGH})")
@@ -66,9 +66,8 @@ def _panel(name: str, one: Any) -> Markup:
             time_axis(x, (LINK, LATENCY), BOTTOM),
             tag("path", d=staircase(_within(x, times, rate.at(rates)), right), fill="none", stroke="#4a5560",
                 stroke_width=1.6),
-            _tie(f"M{LEFT} {tie}H{right}"),
-            *(_ribbon(lines[who], x, top, colours, who)
-              for who, top in zip(TWO, RIBBONS, strict=True)),
+            _tie(f"M{LEFT} {number(tie)}H{right}"),
+            *(_ribbon(lines[who], x, top, colours, who) for who, top in zip(TWO, RIBBONS, strict=True)),
             seconds_axis(took_axis, LEFT, right),
             *(_line(who, staircase(_within(x, [t for t, _, _ in shown],
                                            took_axis.at([ms / 1e3 for _, ms, _ in shown])), right))
