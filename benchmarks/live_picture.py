@@ -20,7 +20,8 @@ TWO = ("dynamic", "clairvoyant")
 LEFT, WIDE, HIGH, GAP, ACROSS = 84, 480, 318, 20, 2
 LINK, RIBBONS, LATENCY, BOTTOM = (34, 100), (110, 128), (154, 272), 272
 """From top to bottom of a panel: the link's rate, what two chose, what a request took; and where the time stands."""
-RIBBON = 12
+RIBBON, LEGEND = 12, 1060
+"""How high a ribbon is, and how wide the legend."""
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#16191d}.b{font-weight:650;font-size:13px}.tick{fill:#5b636b}"
     ".grid{stroke:#e3e6ea}"
@@ -36,7 +37,7 @@ def draw_live(cells: Cells) -> str:
         tag("g", _panel(name, one), transform=f"translate({k % ACROSS * step} {34 + k // ACROSS * HIGH})")
         for k, (name, one) in enumerate(played.items())
     ]
-    width, height = step * min(ACROSS, len(played)) + GAP, 34 + HIGH * -(-len(played) // ACROSS)
+    width, height = max(LEGEND, step * min(ACROSS, len(played)) + GAP), 34 + HIGH * -(-len(played) // ACROSS)
     back = tag("rect", width=width, height=height, fill="#ffffff")
     parts = [tag("style", _STYLE), back, _legend(), *panels]
     what = "Live replays: rate of the link, places chosen and latency over time"
