@@ -12,12 +12,13 @@ from isthmus.units import show_bytes, show_rate, show_seconds
 
 
 def switch_view(tables: Sequence[SwitchTable]) -> Table:
-    """One row a range of rates, batch by batch; the latency at the slow end and at the fast end of the range."""
+    """One row a range of rates, batch by batch; the bytes of both ways, and the latency at the slow
+    end and at the fast end of the range."""
     view = Table(title="best choice by uplink rate", title_justify="left", box=None, pad_edge=False)
     for heading in ("batch", "above", "up to"):
         view.add_column(heading, justify="right", no_wrap=True)
     view.add_column("choice", overflow="fold")
-    for heading in ("bytes", "slow end", "fast end"):
+    for heading in ("on wire", "slow end", "fast end"):
         view.add_column(heading, justify="right", no_wrap=True)
     for table in tables:
         for place, row in enumerate(table.rows):
