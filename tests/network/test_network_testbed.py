@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -45,8 +46,9 @@ def transfer(net: ShapedNetwork) -> Iterator[tuple[socket.socket, list[tuple[flo
 
 
 def names() -> set[str]:
+    """The namespaces of this process: tests in another one make and remove theirs meanwhile."""
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.split()
-    return {name for name in listed if name.startswith("isthmus-")}
+    return {name for name in listed if name.startswith(f"isthmus-{os.getpid()}-")}
 
 
 @pytest.mark.parametrize(("delay_s", "mtu"), [(0.0, 1500), (0.01, 1500), (0.0, 576), (0.01, 576)])
