@@ -35,7 +35,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -161,7 +161,7 @@ def floor_s(port: int, size: int, rounds: int, before: Callable[[], object] = la
 
 
 def measure(
-    engine: Engine, session: Session, told: Told, choice: Choice, ports: tuple[int, int], rounds: int
+    engine: Engine, session: Session, told: Told, choice: Choice, ports: Sequence[int], rounds: int
 ) -> dict[str, object]:
     """One row: a cut and a codec. `ports`: of the plain socket, and of the least Python."""
     plain_port, least_port = ports
@@ -233,13 +233,13 @@ def main() -> None:
     engine, told, rows = Engine.open(load_model(options.model)), Told(), []
     with (
         processors_awake() if options.awake else nullcontext(),
-        other_process(options.model, 0 if options.one_core else 1) as (port, *ports),
+        other_process(options.model, 0 if options.one_core else 1) as (port, *plain),
         connect_engine(engine, f"127.0.0.1:{port}", chooser=told, deadline_s=30.0) as session,
     ):
         for cut in chosen_cuts(engine):
             for codec in ("float32", "int8", "int4"):
                 choice = Choice(cut=cut, codec=codec)
-                rows.append(measure(engine, session, told, choice, (ports[0], ports[1]), options.rounds))
+                rows.append(measure(engine, session, told, choice, plain, options.rounds))
                 if not options.json:
                     row = rows[-1]
                     print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)

@@ -184,6 +184,7 @@ def test_the_picture_shows_every_table_and_plans_without_one_still_read(network:
     console.print(show_plan(plan))
     text = console.export_text()
     assert "best choice by uplink rate" in text
+    assert "on wire" in text, "both ways: more than the sentence says is sent"
     assert sum("all on the device" in line for line in text.splitlines()) >= 2
     old = plan.model_dump(mode="json")
     del old["switch"]

@@ -12,8 +12,8 @@ from isthmus.units import show_bytes, show_rate, show_seconds
 
 
 def switch_view(tables: Sequence[SwitchTable]) -> Table:
-    """One row a range of rates, batch by batch; the bytes of both ways, and the latency at the slow
-    end and at the fast end of the range."""
+    """One row a range of rates, batch by batch: what crosses the link (`SwitchRow.wire_bytes`, the way back too), and
+    the latency at the slow end and at the fast end of the range."""
     view = Table(title="best choice by uplink rate", title_justify="left", box=None, pad_edge=False)
     for heading in ("batch", "above", "up to"):
         view.add_column(heading, justify="right", no_wrap=True)
