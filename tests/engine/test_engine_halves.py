@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from isthmus.engine import Engine
+from isthmus.engine.check import Shapes
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, narrow_cuts, prefix_cuts
 from isthmus.model import Model
@@ -95,6 +96,32 @@ def test_several_tensors_across_a_cut(engine_of: EngineOf) -> None:
     assert len(wide) >= 4
     for cut in wide[:: len(wide) // 4]:
         assert_close(split(engine, cut.id, inputs), whole, RELATIVE_ERROR)
+
+
+@pytest.mark.parametrize("name", ["zoo:mobilenet_v2", "light:squeezenet"])
+def test_a_tail_knows_every_shape_it_takes_and_makes(name: str, engine_of: EngineOf) -> None:
+    """Else the runtime adds no shortcut in place: a tail of ResNet-50 took 3 % longer, on cold memory of its own."""
+    engine = engine_of(name)
+    fixed = not engine.model.dynamic_batch
+    ready, rare = engine.cuts[1:-1], [c for c in prefix_cuts(engine.graph) if len(c.crossing) > 1]
+    for cut in (*ready, *rare[:: len(rare) // 2]):
+        tail = engine.halves(cut.id).tail
+        assert tail is not None
+        made = tail.session.get_outputs() if cut in ready else []
+        for told in (*tail.session.get_inputs(), *made):
+            batch, *others = engine.graph.tensors[told.name].shape
+            assert told.shape[1:] == others
+            assert told.shape[0] == batch if fixed else isinstance(told.shape[0], str)
+
+
+def test_shapes_at_any_batch_name_what_grows_alike() -> None:
+    first = {"in": (1, 3), "rows": (4, 8), "more": (5, 8), "other": (1, 9)}
+    growth = {"in": (1, 0), "rows": (4, 0), "more": (4, 0), "other": (1, 0)}
+    shapes = Shapes(first, growth, dict.fromkeys(first, "float32"))
+    axes = {name: shapes.axes(name) for name in first}
+    assert [axes[name][1] for name in first] == [3, 8, 8, 9]
+    assert axes["in"][0] == axes["other"][0]
+    assert len({axes[name][0] for name in ("in", "rows", "more")}) == 3
 
 
 def test_a_cut_that_does_not_bound_its_tail_is_refused(engine_of: EngineOf) -> None:

@@ -31,6 +31,12 @@ class Shapes:
     def at(self, name: str, batch: int) -> tuple[int, ...]:
         return tuple(f + (batch - 1) * g for f, g in zip(self.first[name], self.growth[name], strict=True))
 
+    def axes(self, name: str) -> list[int | str]:
+        """The shape at any batch, as onnx writes it: lengths, and a name for each that grows; the same name is the same
+        length."""
+        lengths = zip(self.first[name], self.growth[name], strict=True)
+        return [f"{f - g}+{g}*batch" if g else f for f, g in lengths]
+
     def check(self, what: str, wanted: Sequence[str], given: Mapping[str, Array]) -> int | None:
         """The batch size, None where no shape tells. Raise BadInput, one sentence, unless `given` is exactly the
         tensors `wanted`, fit to be run."""

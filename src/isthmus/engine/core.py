@@ -41,7 +41,6 @@ class Core:
         self.proto = proto
         self.producer = {t: i for i, n in enumerate(graph.node) for t in n.output if t}
         self._initializers = {t.name: t for t in graph.initializer}
-        self._inputs = {i.name: i for i in graph.input}
         self.tokens = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "ReorderOutput"}
         """plain tensor → its twin in the blocked layout"""
         self._reordered = {n.output[0]: n for n in graph.node if n.op_type == "ReorderOutput"}
@@ -63,15 +62,19 @@ class Core:
         """Operators that compute; layout moves do not count."""
         return sum(n.op_type not in LAYOUT_OPS for n in self.proto.graph.node)
 
-    def part(self, takes: Sequence[tuple[str, int]], gives: Sequence[tuple[str, int]]) -> onnx.ModelProto:
-        """A model from `takes` to `gives`, each (name, onnx element type). Raises BadInput when `gives` need more."""
-        given = {name for name, _ in takes}
+    def part(self, takes: Sequence[onnx.ValueInfoProto], gives: Sequence[tuple[str, int]]) -> onnx.ModelProto:
+        """A model from `takes` to `gives` (name, onnx element type). Raises BadInput when `gives` need more.
+
+        A runtime that knows the shapes of what it takes adds a shortcut where it stands; without them it needs memory
+        of its own for each sum, cold memory, and a tail of ResNet-50 takes 3 % longer.
+        """
+        given = {info.name for info in takes}
         front = {self.tokens[name]: name for name in given & self.tokens.keys()}
         nodes, met = self._walk([name for name, _ in gives], given, front)
         made = onnx.ModelProto(ir_version=self.proto.ir_version)
         made.opset_import.extend(self.proto.opset_import)
         made.graph.name = "part"
-        made.graph.input.extend(self._info(name, kind) for name, kind in takes)
+        made.graph.input.extend(takes)
         made.graph.output.extend(helper.make_tensor_value_info(name, kind, None) for name, kind in gives)
         made.graph.node.extend(self._way_back(front[t], t) for t in sorted(met & front.keys()))
         made.graph.node.extend(self.proto.graph.node[i] for i in sorted(nodes))
@@ -104,6 +107,3 @@ class Core:
         if attributes.get("channels_last", 0) or attributes.get("channels", 0) % _CHANNEL_STEP:
             raise BadInput(f"{tensor} has {attributes.get('channels')} channels and cannot be blocked again")
         return helper.make_node("ReorderInput", [tensor], [token], name=f"{tensor}_in", domain=_BLOCKED)
-
-    def _info(self, name: str, kind: int) -> onnx.ValueInfoProto:
-        return self._inputs.get(name) or helper.make_tensor_value_info(name, kind, None)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from isthmus.codec.types import Array
-from isthmus.engine.check import Shapes, shapes_of
 from isthmus.engine.core import Core
 from isthmus.engine.halves import Halves, Maker, run_part
 from isthmus.engine.middles import Middles
@@ -45,7 +44,7 @@ class Engine:
         self.threads = threads
         self._prepared = prepared
         self._slow = slow
-        self._shapes: Shapes = shapes_of(prepared.model, prepared.graph)
+        self._shapes = prepared.shapes
         self._maker = Maker(prepared, threads)
         self._ready = {c.id: c for c in prepared.cuts}
         self._pairs: dict[str, Halves] = {}

@@ -86,7 +86,7 @@ class Maker:
     def from_core(self, takes: Sequence[str], gives: Sequence[str], profile: Path | None = None) -> Part:
         """A piece of the optimised core, sharing its weights. Raises BadInput where the core has no such piece."""
         at = self._prepared
-        proto = at.core.part([(t, at.kind(t)) for t in takes], [(t, at.kind(t)) for t in gives])
+        proto = at.core.part([at.info(t) for t in takes], [(t, at.kind(t)) for t in gives])
         prepack = at.core.packing != "none"
         model = proto.SerializeToString()
         session = finished_session(model, at.folder, self._threads, prepack=prepack, profile=profile)
@@ -104,7 +104,9 @@ class Maker:
         except ValueError as error:
             raise BadInput(f"{', '.join(takes)} alone do not lead to {', '.join(gives)}: {error}") from error
         made = ir.to_proto(ir.Model(graph, ir_version=proto.ir_version))
-        for info in (*made.graph.input, *made.graph.output):  # the source says nothing about tensors in its middle
+        for info in made.graph.input:  # the source says nothing about tensors in its middle
+            info.CopyFrom(self._prepared.info(info.name))
+        for info in made.graph.output:
             info.CopyFrom(helper.make_tensor_value_info(info.name, self._prepared.kind(info.name), None))
         session = plain_session(made.SerializeToString(), self._prepared.folder, self._threads)
         return Part(tuple(takes), tuple(gives), session)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from isthmus.engine.check import Shapes, shapes_of
 from isthmus.engine.core import Core
 from isthmus.engine.ends import Ends, ends_of
 from isthmus.engine.fusion import keep_safe, optimiser
@@ -64,9 +66,18 @@ class Prepared:
         cuts = tuple(cut for cut in narrow_cuts(graph) if cut.id in (INPUT, OUTPUT) or ready(cut))
         return replace(self, model=model, graph=graph, cuts=cuts)
 
+    @cached_property
+    def shapes(self) -> Shapes:
+        """Of every activation, at any batch."""
+        return shapes_of(self.model, self.graph)
+
     def kind(self, tensor: str) -> int:
         """onnx element type of an activation."""
         return element_type(self.graph, self.model, tensor)
+
+    def info(self, tensor: str) -> onnx.ValueInfoProto:
+        """What a part that takes this activation is told of it: element type and shape."""
+        return helper.make_tensor_value_info(tensor, self.kind(tensor), self.shapes.axes(tensor))
 
 
 def prepare(
@@ -131,7 +142,8 @@ def _prepacked(core: Core, folder: Path, scratch: Path) -> Core:
 def _can_be_cut(core: Core, ends: Ends, kinds: dict[str, int]) -> bool:
     """Both halves close, and the tail finds its way back into the blocked layout."""
     try:
-        core.part([(t, kinds[t]) for t in ends.crossing], [(t, kinds.get(t, 1)) for t in ends.late])
+        crossing = [helper.make_tensor_value_info(t, kinds[t], None) for t in ends.crossing]
+        core.part(crossing, [(t, kinds.get(t, 1)) for t in ends.late])
     except BadInput:
         return False
     return True

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx import helper
+
 from isthmus.codec.types import Array
 from isthmus.engine.core import Core
 from isthmus.engine.prepare import element_type
@@ -105,5 +107,6 @@ def _part(
     threads: int,
 ) -> Part:
     kinds = {name: element_type(graph, model, name) for name in (*takes, *gives)}
-    proto = core.part([(t, kinds[t]) for t in takes], [(t, kinds[t]) for t in gives])
+    taken = [helper.make_tensor_value_info(t, kinds[t], None) for t in takes]
+    proto = core.part(taken, [(t, kinds[t]) for t in gives])
     return Part(takes, gives, finished_session(proto.SerializeToString(), folder, threads))
