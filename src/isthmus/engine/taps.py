@@ -107,6 +107,7 @@ def _part(
     threads: int,
 ) -> Part:
     kinds = {name: element_type(graph, model, name) for name in (*takes, *gives)}
-    taken = [helper.make_tensor_value_info(t, kinds[t], None) for t in takes]
+    known = {info.name: info for info in core.proto.graph.input}
+    taken = [known.get(t) or helper.make_tensor_value_info(t, kinds[t], None) for t in takes]
     proto = core.part(taken, [(t, kinds[t]) for t in gives])
     return Part(takes, gives, finished_session(proto.SerializeToString(), folder, threads))
