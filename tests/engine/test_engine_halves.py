@@ -114,6 +114,17 @@ def test_a_tail_knows_every_shape_it_takes_and_makes(name: str, engine_of: Engin
             assert told.shape[0] == batch if fixed else isinstance(told.shape[0], str)
 
 
+def test_a_tail_leaves_what_it_was_given_as_it_is(engine_of: EngineOf) -> None:
+    """It adds in place, but not there: where the server is late the device goes on from the same tensors."""
+    engine = engine_of("zoo:mobilenet_v2")
+    inputs = engine.model.random_inputs()
+    for cut in engine.cuts[1:-1]:
+        crossing = engine.head(cut.id, inputs)
+        before = {name: array.copy() for name, array in crossing.items()}
+        engine.tail(cut.id, crossing)
+        assert_close(crossing, before, 0.0)
+
+
 def test_shapes_at_any_batch_name_what_grows_alike() -> None:
     first = {"in": (1, 3), "rows": (4, 8), "more": (5, 8), "other": (1, 9)}
     growth = {"in": (1, 0), "rows": (4, 0), "more": (4, 0), "other": (1, 0)}

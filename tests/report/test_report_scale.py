@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isthmus.report.chart import HALF, duration_axis_below
+from isthmus.report.distribution import LEFT, RIGHT
 from isthmus.report.scale import Scale, drawn_limit, label_time, linear_ticks, log_range, log_ticks, time_ticks
 
 sizes = st.floats(1e-9, 1e12)
@@ -79,3 +82,12 @@ def test_one_huge_value_does_not_flatten_the_rest() -> None:
     assert drawn_limit([0.0, 0.0, 0.0, 5.0]) <= 5.0
     assert drawn_limit([0.0] * 99 + [5.0]) == 5.0
     assert log_range([1.0] * 9 + [1e30])[1] < 1e5
+
+
+@pytest.mark.parametrize("low", [1e-6, 2e-3, 5e-2, 0.5])
+def test_no_duration_below_an_axis_is_cut_off(low: float) -> None:
+    """The last stands in the middle of the axis's end; a letter of 12 pixels takes 7.2 at most."""
+    drawn = str(duration_axis_below(Scale(low / 10, low * 10, LEFT, RIGHT, log=True), 0.0, 100.0))
+    labels = re.findall(r'<text x="([\d.]+)"[^>]*>([^<]+)</text>', drawn)
+    assert len(labels) >= 2
+    assert all(float(x) + 7.2 * len(label) / 2 <= HALF for x, label in labels)

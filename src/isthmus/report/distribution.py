@@ -26,7 +26,7 @@ from isthmus.report.order import name_of
 from isthmus.report.scale import Scale, log_range
 from isthmus.units import show_seconds
 
-LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 64.0, HALF - 14.0, 12.0, 290.0, 314.0
+LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 64.0, HALF - 26.0, 12.0, 290.0, 314.0
 MOST_POINTS = 300
 MOST_NAMED_DOTS = 400
 LEAST_S = 1e-6
