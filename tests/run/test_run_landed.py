@@ -17,7 +17,7 @@ from isthmus.run.conversation import Conversation
 from isthmus.run.frame import Kind, Parcel, pack, read_header, unpack
 from isthmus.run.intake import Job, welcome
 from isthmus.run.replies import rate_of
-from isthmus.run.sockets import NOWHERE, Inbox, Landed, send, send_now
+from isthmus.run.sockets import NOWHERE, Inbox, Landed, kernel_s, send, send_now
 from isthmus.run.split_pb2 import Arrival, Hello, Probe
 
 BOUNDS = Bounds(batch=2, message_bytes=1 << 20)
@@ -81,10 +81,10 @@ def test_without_the_kernels_word_the_readers_clock_counts(engine: Engine, stamp
 
 
 def test_a_stamp_that_is_none_is_not_taken() -> None:
-    assert at(0.0).at_s is None
-    assert Landed(((socket.SOL_SOCKET, KIND, b"short"),)).at_s is None
-    assert Landed(((socket.SOL_SOCKET, KIND + 1, struct.pack("@ll", 5, 0)),)).at_s is None
-    assert at(5.25).at_s == 5.25
+    assert kernel_s(at(0.0).told) is None
+    assert kernel_s(((socket.SOL_SOCKET, KIND, b"short"),)) is None
+    assert kernel_s(((socket.SOL_SOCKET, KIND + 1, struct.pack("@ll", 5, 0)),)) is None
+    assert kernel_s(at(5.25).told) == 5.25
 
 
 @pytest.fixture
@@ -106,14 +106,14 @@ def test_a_late_reader_hears_from_the_kernel_when_bytes_came(ends: tuple[socket.
         time.sleep(0.2)
         send(one, bytes(4_096))
         inbox.take()
-        first, first_s = inbox.landed, time.monotonic()
+        first, first_s = kernel_s(inbox.told), time.monotonic()
         send(one, bytes(8_404))
         time.sleep(0.1)
         inbox.take()
-        last, last_s = inbox.landed, time.monotonic()
-    assert first.at_s is not None
-    assert last.at_s is not None
-    assert 0 <= last.at_s - first.at_s <= last_s - first_s - 0.09
+        last, last_s = kernel_s(inbox.told), time.monotonic()
+    assert first is not None
+    assert last is not None
+    assert 0 <= last - first <= last_s - first_s - 0.09
 
 
 def test_a_server_that_reads_late_tells_no_rate(engine: Engine, ends: tuple[socket.socket, socket.socket]) -> None:

@@ -305,7 +305,7 @@ def test_a_server_that_lies_costs_no_answer(engine: Engine, monkeypatch: pytest.
     def lying(*words: Any) -> Made:
         outputs, crossing = head(*words)
         short = {name: array[..., :1] for name, array in crossing.items()}
-        return {"nothing": Made({}, {}), "outputs only": Made(outputs, {}), "another shape": Made(outputs, short)}[lie]
+        return {"nothing": ({}, {}), "outputs only": (outputs, {}), "another shape": (outputs, short)}[lie]
 
     monkeypatch.setattr(Places, "head", lying)
     inputs, told = engine.model.random_inputs(), turned(inner(engine)[0])

@@ -14,6 +14,11 @@ _HERE = frozenset(DTYPES.values())
 """Dtypes that lie in memory as they travel."""
 
 
+def lies_as_sent(x: Array) -> bool:
+    """Whether the memory of a tensor is what travels when it is sent as it is."""
+    return bool(x.size and x.dtype in _HERE and x.flags.c_contiguous)
+
+
 @dataclass(frozen=True)
 class Raw:
     """The bytes of the tensor, little-endian, row by row; any dtype that can cross, not only float32.
@@ -26,7 +31,7 @@ class Raw:
 
     def dump(self, x: Array) -> memoryview:
         """The tensor's own memory; a copy only where it is not contiguous. Raises BadInput for a foreign dtype."""
-        if x.size and x.dtype in _HERE and x.flags.c_contiguous:
+        if lies_as_sent(x):
             return memoryview(x).cast("B")  # type: ignore[arg-type]
         wire = DTYPES.get(dtype_name(x.dtype))
         if wire is None:

@@ -59,6 +59,8 @@ class Session:
         self._mode, self._deadline_s, self._clock = mode, deadline_s, clock
         self._journal, self._true_bps, self._verifier = journal, true_bps, verifier
         self._keeper: Keeper | None = None
+        self._only_there = mode == "only_on_server" or halves.finishes == "never"
+        """Whether nobody but the server may end a request."""
         self._zero_s = clock()
         self._ids = itertools.count()
         self._deciding = threading.Lock()
@@ -259,11 +261,6 @@ class Session:
         trip.cut, trip.codec, trip.first, trip.said = work.cut, trip.asked.codec, work.first, said
         trip.down_bytes, trip.spread = len(heard.frame.body), heard.spread
         trip.up_bps = keeper.served(said.arrival)
-
-    @property
-    def _only_there(self) -> bool:
-        """Whether nobody but the server may end a request."""
-        return self._mode == "only_on_server" or self._halves.finishes == "never"
 
     def _heard(self, trip: Trip, work: Work, ticket: Ticket, left_s: float) -> Heard | None:
         """The server's word, where it comes first; after `left_s`, or at once where the choice says so, the device

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.codec import PictureScale, codec_for
-from isthmus.codec.lengths import dtype_name
+from isthmus.codec.lengths import DTYPES, dtype_name
 from isthmus.codec.raw import Raw
 from isthmus.codec.types import Codec
 from isthmus.engine.slow import SlowDown, wait_s, work_clock
@@ -33,11 +33,12 @@ OVERHEAD_BYTES = 64 << 10
 
 
 class _Last(NamedTuple):
-    """How a tensor was written last."""
+    """How a tensor was written last. `as_it_is`: its own memory, where that is in order, is what travels."""
 
     dtype: np.dtype[Any]
     writer: Codec
     head: Head
+    as_it_is: bool
 
 
 class Codecs:
@@ -76,10 +77,14 @@ class Codecs:
             last = self._last.get((codec, name))
             if last is None or last.dtype is not array.dtype:
                 last = self._writer(codec, name, array.dtype)
+            head = last.head
+            if last.as_it_is and head.payload_bytes > 0 and head.shape == array.shape and array.flags.c_contiguous:
+                heads.append(head)
+                payloads.append(array.data.cast("B"))
+                continue
             dump = last.writer.dump
             written = dump(array) if self._prompt else self._slow.run(partial(dump, array))
             payload = memoryview(written).cast("B")
-            head = last.head
             if head.payload_bytes != len(payload) or head.shape != array.shape:
                 head = Head(name, head.dtype, array.shape, head.codec, len(payload))
                 self._last[codec, name] = last._replace(head=head)
@@ -101,12 +106,27 @@ class Codecs:
                 tensors[head.name] = self._slow.run(partial(load, part, head.shape, head.dtype))
         return tensors
 
+    def room(self, heads: Sequence[Head]) -> tuple[memoryview, dict[str, Array]] | None:
+        """Memory that is the tensor as soon as the payload is in it: for one raw tensor. None where a payload has to be
+        read."""
+        if len(heads) != 1 or not self._prompt:
+            return None
+        name, dtype, shape, codec, size = heads[0]
+        wire = DTYPES.get(dtype)
+        raw = isinstance(self._get(codec[:LONGEST_NAME], name, dtype), Raw)
+        if not raw or not size or wire is None or wire.kind == "b":  # truth values are looked at
+            return None
+        array = np.empty(shape, wire)
+        return array.data.cast("B"), {name: array}
+
     def _writer(self, codec: str, name: str, dtype: np.dtype[Any]) -> _Last:
         """What writes a tensor, remembered: a session says the same again and again."""
         writer = self.get(codec, name, dtype_name(dtype))
         if len(self._last) >= _KEPT:
             self._last.clear()
-        last = self._last[codec, name] = _Last(dtype, writer, Head(name, dtype_name(dtype), (), writer.name, -1))
+        as_it_is = self._prompt and isinstance(writer, Raw) and dtype in DTYPES.values()
+        head = Head(name, dtype_name(dtype), (), writer.name, -1)
+        last = self._last[codec, name] = _Last(dtype, writer, head, as_it_is)
         return last
 
     def _make(self, codec: str, tensor: str, dtype: str) -> Codec:

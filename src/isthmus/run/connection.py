@@ -112,7 +112,7 @@ class Connection:
         rate_bps: float | None,
     ) -> Ticket:  # fmt: skip
         """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
-        total = sum(map(len, payloads))
+        total = len(payloads[0]) if len(payloads) == 1 else sum(map(len, payloads))
         said, header = self._said
         if said != (cut, batch, total, heads):
             header = request_header(Request(cut, batch, total, tuple(heads)))
@@ -165,7 +165,7 @@ class Connection:
     def _sent_at_once(self, parcel: Parcel) -> bool:
         """Sends from the thread of the request as far as the link takes it at once (on a fast link, all of it:
         a thread switch less). False where something else is being sent, or must be sent by the other thread."""
-        if self._pace is not None or not self._outbox.empty() or not self._sending.acquire(blocking=False):
+        if self._pace is not None or not self._outbox.empty() or not self._sending.acquire(False):
             return False
         try:
             if self._begun is not None:

@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from isthmus.errors import IsthmusError, Refused
+from isthmus.run.again import Again
 from isthmus.run.desk import Desk, Done
 from isthmus.run.frame import Kind, Parts, pack
 from isthmus.run.intake import Intake, Job, refusal
-from isthmus.run.replies import reply_parts
+from isthmus.run.replies import Replies
 from isthmus.run.sockets import NOWHERE, Inbox, Message
 from isthmus.run.split_pb2 import Welcome
 
@@ -43,6 +44,8 @@ class Conversation:
         self._inbox = messages if isinstance(messages, Inbox) else None
         if self._inbox is not None:
             self._inbox.place = self._intake.place
+        self._again = Again(self._inbox, self._intake, desk.codecs, desk.clock) if self._inbox is not None else None
+        self._replies = Replies()
         self._reading, self._lock = threading.Lock(), threading.Lock()
         self._line: deque[Job] = deque()
         self._computing = self._ending = self._over = False
@@ -75,7 +78,12 @@ class Conversation:
     def _next_job(self) -> Job | None:
         """Reads up to the end of the next request, answering by the way what needs no computing. None at the end."""
         try:
-            while not self._over and (message := next(self._messages, None)) is not None:
+            while not self._over:
+                if self._again is not None and (job := self._again.next_job()) is not None:
+                    return job
+                message = next(self._messages, None)
+                if message is None:
+                    break
                 now_s = self._desk.clock()
                 landed = self._inbox.landed if self._inbox is not None else NOWHERE
                 for item in self._intake.feed(message, now_s, landed):
@@ -112,8 +120,8 @@ class Conversation:
         try:
             if job.cancelled or self._over:
                 return ()
-            done = self._desk.run(job.cut, job.heads, job.payload, job.last_s)
-            return reply(job, done, self._desk.clock())
+            done = self._desk.run(job.cut, job.heads, job.payload, job.last_s, job.tensors)
+            return self._reply(job, done, self._desk.clock())
         except IsthmusError as e:
             self._desk.count("refused")
             return (refusal(job.id, str(e)),)
@@ -125,10 +133,10 @@ class Conversation:
         finally:
             self._intake.finished(job)
 
-
-def reply(job: Job, done: Done, now_s: float) -> Parts:
-    """The answer to a request: outputs, and the server's own times."""
-    outputs, queue_s, decode_s, compute_s, crossing = done
-    own = max(0.0, queue_s), decode_s, compute_s, max(0.0, now_s - job.last_s)
-    after, seconds, total = job.came
-    return reply_parts(job.id, outputs, (*own, seconds, after, total), crossing)
+    def _reply(self, job: Job, done: Done, now_s: float) -> Parts:
+        """The answer to a request: outputs, and the server's own times."""
+        outputs, queue_s, decode_s, compute_s, crossing = done
+        residence_s = now_s - job.last_s
+        after, seconds, total = job.arrival()
+        times = queue_s if queue_s > 0 else 0.0, decode_s, compute_s, residence_s if residence_s > 0 else 0.0, seconds
+        return self._replies.parts(job.id, outputs, (*times, after, total), crossing)

@@ -5,26 +5,19 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from isthmus.errors import BadFrame, IsthmusError, Refused
 from isthmus.graph import Tensor
 from isthmus.run.codecs import Codecs, Written, check_heads
 from isthmus.run.heads import Head, Request, request_of
 from isthmus.run.places import Places, place_of
-from isthmus.run.types import Array, Bounds
+from isthmus.run.types import Array, Arrays, Bounds
 
 _KEPT, _LONGEST_KEPT = 256, 4096
 
 
-class Done(NamedTuple):
-    """What was computed and the seconds it took, by cause. `crossing`: what goes on to the device, written."""
-
-    outputs: dict[str, Array]
-    queue_s: float
-    decode_s: float
-    compute_s: float
-    crossing: Written = ((), ())
+Done = tuple[dict[str, Array], float, float, float, Written]
+"""Outputs, the seconds of queue, decoding and computing, and what goes on to the device, written."""
 
 
 class Desk:
@@ -69,6 +62,10 @@ class Desk:
             self._admitted[header] = request
         return request
 
+    def known(self, header: bytes) -> Request | None:
+        """What a header announces that was admitted, and is remembered."""
+        return self._admitted.get(header)
+
     def check(self, place: str, batch: int, heads: Sequence[Head], total_bytes: int) -> None:
         """Raise Refused or BadFrame, in one sentence, for a request that cannot be served; allocates nothing."""
         if total_bytes > self.bounds.message_bytes:
@@ -77,9 +74,11 @@ class Desk:
         self._check_way_back(place, batch)
         self._admit(place)
 
-    def run(self, place: str, heads: Sequence[Head], payload: memoryview, since_s: float) -> Done:
-        """Decode and compute. `since_s`: when the payload was complete. Raises BadFrame, Refused, or what the engine
-        raises."""
+    def run(
+        self, place: str, heads: Sequence[Head], payload: memoryview, since_s: float, tensors: Arrays | None = None
+    ) -> Done:
+        """Decode, where the `tensors` are not given, and compute. `since_s`: when the payload was complete. Raises
+        BadFrame, Refused, or what the engine raises."""
         with self._counting:
             if self._waiting >= self.bounds.waiting:
                 raise Refused(f"the server is busy: {self._waiting} requests are waiting already")
@@ -89,7 +88,8 @@ class Desk:
         try:
             with self._busy:
                 begun = self.clock()
-                tensors = self.codecs.load(heads, payload)
+                if tensors is None:
+                    tensors = self.codecs.load(heads, payload)
                 decoded = self.clock()
                 outputs, crossing = self.places.run(place, tensors)
                 ended = self.clock()
@@ -100,7 +100,7 @@ class Desk:
             with self._counting:
                 self._waiting -= 1
                 self._requests += done
-        return Done(outputs, begun - since_s, decoded - begun, ended - decoded, written)
+        return outputs, begun - since_s, decoded - begun, ended - decoded, written
 
     def count(self, what: str) -> None:
         """One more of these."""

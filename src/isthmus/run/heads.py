@@ -14,7 +14,7 @@ from isthmus.errors import BadFrame
 from isthmus.run.split_pb2 import Ask, Outputs, TensorHead
 
 _KEPT = 256
-_LONGEST_KEPT = 4096
+LONGEST_KEPT = 4096
 """Bytes of a header that is remembered: strangers' words are bounded in number and in length."""
 
 
@@ -62,7 +62,7 @@ def outputs_header(heads: tuple[Head, ...]) -> bytes:
 
 def output_heads(header: bytes) -> tuple[Head, ...]:
     """The outputs a REPLY frame announces; nothing of it is checked. Raises BadFrame where it cannot be read."""
-    return _outputs_kept(header) if len(header) <= _LONGEST_KEPT else _outputs(header)
+    return _outputs_kept(header) if len(header) <= LONGEST_KEPT else _outputs(header)
 
 
 def _outputs(header: bytes) -> tuple[Head, ...]:

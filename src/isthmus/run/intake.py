@@ -15,11 +15,11 @@ import numpy as np
 from isthmus.errors import BadFrame, IsthmusError, Refused
 from isthmus.run.desk import Desk
 from isthmus.run.frame import PREAMBLE, Frame, Kind, pack, read_header, request_id_of, unpack
-from isthmus.run.heads import Head
+from isthmus.run.heads import Head, Request
 from isthmus.run.replies import Came
-from isthmus.run.sockets import NOWHERE, Landed, Message
+from isthmus.run.sockets import NOWHERE, Landed, Message, Told, kernel_s
 from isthmus.run.split_pb2 import Arrival, Hello, Probe, Refusal, Welcome
-from isthmus.run.types import PROTOCOL, Bounds
+from isthmus.run.types import PROTOCOL, Arrays, Bounds
 
 _NOTHING = memoryview(b"")
 
@@ -36,13 +36,15 @@ class Job:
     first_bytes: int = 0
     """Here when the first frame was: what lay behind it in the kernel's room came before that moment, not after."""
     last_s: float = 0.0
-    first: Landed = NOWHERE
-    last: Landed = NOWHERE
+    first: Told = ()
+    last: Told = ()
     payload: memoryview = _NOTHING
     received_bytes: int = 0
     cancelled: bool = False
     lent: memoryview | None = None
     """The room that was given last."""
+    tensors: Arrays | None = None
+    """What the payload says, where that need not be read."""
 
     def add(self, body: memoryview, now_s: float, landed: Landed = NOWHERE) -> None:
         """The next bytes of the payload. Raises BadFrame when there are more than were announced."""
@@ -51,7 +53,7 @@ class Job:
             raise BadFrame(f"more bytes came than the {self.total_bytes} that were announced")
         if self.cut and body is not self.lent:
             self.payload[self.received_bytes : received] = body
-        self.received_bytes, self.last_s, self.last = received, now_s, landed
+        self.received_bytes, self.last_s, self.last = received, now_s, landed.told
 
     def room(self, size: int) -> memoryview | None:
         """Where the next `size` bytes of the payload belong, for `add`; None where they belong nowhere."""
@@ -62,15 +64,19 @@ class Job:
 
     @property
     def came(self) -> Came:
-        """How it came in so far, by the kernel's clock where it told: a thread that was woken late finds everything at
-        once, and would take a slow link for a fast one."""
-        after = max(0, self.received_bytes - self.first_bytes)
-        if not after:
-            return Came(0, 0.0, self.received_bytes)
-        first_s, last_s = self.first.at_s, self.last.at_s
+        """How it came in so far."""
+        return Came(*self.arrival())
+
+    def arrival(self) -> tuple[int, float, int]:
+        """The same in a step less: bytes after the first, seconds, bytes. By the kernel's clock where it told: a thread
+        that was woken late finds everything at once, and would take a slow link for a fast one."""
+        after = self.received_bytes - self.first_bytes
+        if after <= 0:
+            return 0, 0.0, self.received_bytes
+        first_s, last_s = kernel_s(self.first), kernel_s(self.last)
         if first_s is None or last_s is None:
             first_s, last_s = self.first_s, self.last_s
-        return Came(after, max(0.0, last_s - first_s), self.received_bytes)
+        return after, last_s - first_s if last_s > first_s else 0.0, self.received_bytes
 
 
 class Intake:
@@ -107,6 +113,19 @@ class Intake:
             return None
         room = self._open.room(size - PREAMBLE.size)
         return None if room is None else (bytes(first[: PREAMBLE.size]), room)
+
+    @property
+    def idle(self) -> bool:
+        """Whether requests may come and none is here, in part or waiting for its answer."""
+        return self._may_ask and self._open is None and not self._pending
+
+    def known(self, header: bytes) -> Request | None:
+        """What an ASK frame with this header announces, if one like it was admitted."""
+        return self._desk.known(header)
+
+    def took(self, job: Job) -> None:
+        """A request like one that was admitted is here, whole, without `feed`."""
+        self._pending[job.id] = job
 
     def finished(self, job: Job) -> None:
         """The job was answered, or will not be."""
@@ -162,7 +181,7 @@ class Intake:
             if total > self._bounds.message_bytes:
                 raise BadFrame(f"a probe of {total} bytes is announced; this server takes {self._bounds.message_bytes}")
             job = Job(frame.id, "", (), total, now_s)
-        job.first_bytes, job.first = min(job.total_bytes, len(frame.body) + landed.ahead), landed
+        job.first_bytes, job.first = min(job.total_bytes, len(frame.body) + landed.ahead), landed.told
         self._open = job
         return self._more(frame.id, frame.body, now_s, landed)
 

@@ -120,7 +120,8 @@ class OipService:
         return [h for h, _ in picked], picked[0][1] if len(picked) == 1 else b"".join(p for _, p in picked)
 
     def _response(self, ask: oip.ModelInferRequest, done: Done, wanted: list[str]) -> oip.ModelInferResponse:
-        outputs = {name: done.outputs[name] for name in wanted} if wanted else done.outputs
+        made, queue_s, decode_s, compute_s, _ = done
+        outputs = {name: made[name] for name in wanted} if wanted else made
         heads, parts = raw_heads(outputs)
         response = oip.ModelInferResponse(
             model_name=self._name,
@@ -132,8 +133,8 @@ class OipService:
             ],
             raw_output_contents=[bytes(p) for p in parts],
         )
-        for name in ("queue_s", "decode_s", "compute_s"):
-            response.parameters[name].double_param = getattr(done, name)
+        for name, seconds in (("queue_s", queue_s), ("decode_s", decode_s), ("compute_s", compute_s)):
+            response.parameters[name].double_param = seconds
         return response
 
     def _need(self, name: str, version: str, context: grpc.ServicerContext) -> None:

@@ -45,11 +45,8 @@ def place_of(text: str) -> Place:
     return Place(to, back=back)
 
 
-class Made(NamedTuple):
-    """What a place gives: outputs, and where the part before a cut was run the tensors that go on from there."""
-
-    outputs: dict[str, Array]
-    crossing: dict[str, Array]
+Made = tuple[dict[str, Array], dict[str, Array]]
+"""What a place gives: outputs, and where the part before a cut was run the tensors that go on from there."""
 
 
 class Places:
@@ -86,9 +83,9 @@ class Places:
         """What lies after it, or before it where the place says so. Raises as `expected`, and what the engine
         raises."""
         if place in self.ready and place != OUTPUT:
-            return Made(self.halves.tail(place, tensors), {})
+            return self.halves.tail(place, tensors), {}
         if not place_of(place).back:
-            return Made(self.tail(place, tensors), {})
+            return self.tail(place, tensors), {}
         return self.head(place, tensors)
 
     def tail(self, place: str, tensors: Arrays) -> dict[str, Array]:
@@ -104,9 +101,9 @@ class Places:
         else:
             outputs, going = early.to(place_of(place).exit).head(cut, halves.padded(inputs))
             if going is None:
-                return Made(outputs, {})
+                return outputs, {}
             made = going
-        return Made(outputs, {t.name: made[t.name] for t in halves.returned(cut, halves.engine.graph.batch)})
+        return outputs, {t.name: made[t.name] for t in halves.returned(cut, halves.engine.graph.batch)}
 
     def _found(self, text: str) -> tuple[Halves, str, Early | None, str]:
         """(the network, the cut, the table of exits if inputs may leave early, the codec of what goes back)"""

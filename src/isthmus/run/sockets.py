@@ -28,7 +28,7 @@ may stay in one piece."""
 MAGIC = b"ISTM"
 """What a client says first, so that one port can serve this and gRPC (which begins with "PRI ")."""
 _LENGTH = struct.Struct("<I")
-_LENGTH_BYTES = _LENGTH.size
+LENGTH_BYTES = _LENGTH.size
 _PATIENCE = struct.Struct("@ll")
 """A `timeval`."""
 _NEAR = 32 << 10
@@ -88,7 +88,7 @@ def send(peer: socket.socket, *parts: Octets) -> None:
         sent = peer.sendmsg(whole)
     except BlockingIOError:
         sent = 0
-    if sent < size + _LENGTH_BYTES:
+    if sent < size + LENGTH_BYTES:
         send_rest(peer, memoryview(b"".join(whole))[sent:])
 
 
@@ -106,7 +106,7 @@ def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memor
     total = 0
     for message in messages:
         size = sum(map(len, message))
-        total += _LENGTH_BYTES + size
+        total += LENGTH_BYTES + size
         whole += (_LENGTH.pack(size), *message)
     try:
         sent = peer.sendmsg(whole)
@@ -115,20 +115,24 @@ def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memor
     return _NOTHING if sent == total else memoryview(b"".join(whole))[sent:]
 
 
+Told = Sequence[tuple[int, int, bytes]]
+"""What the kernel told of what was received, as `recvmsg` gives it."""
+
+
+def kernel_s(told: Told) -> float | None:
+    """When the last byte came in, on a clock of the kernel's; None where it does not say."""
+    for _, kind, data in told:
+        if kind == _SO_TIMESTAMPNS and len(data) == _TIMESPEC.size:
+            whole, rest = _TIMESPEC.unpack(data)
+            return float(whole + rest * 1e-9) if whole else None
+    return None
+
+
 class Landed(NamedTuple):
     """Of what was received last: what the kernel told of it, and how many bytes of it lie behind the message taken."""
 
-    told: Sequence[tuple[int, int, bytes]] = ()
+    told: Told = ()
     ahead: int = 0
-
-    @property
-    def at_s(self) -> float | None:
-        """When the last byte came in, on a clock of the kernel's; None where it does not say."""
-        for _, kind, data in self.told:
-            if kind == _SO_TIMESTAMPNS and len(data) == _TIMESPEC.size:
-                whole, rest = _TIMESPEC.unpack(data)
-                return float(whole + rest * 1e-9) if whole else None
-        return None
 
 
 NOWHERE = Landed()
@@ -145,7 +149,8 @@ class Inbox:
     def __init__(self, peer: socket.socket, longest: int, *, stamped: bool = False) -> None:
         self._peer, self._longest = peer, longest
         self._receive = self._receive_stamped if stamped and _stamps(peer) else peer.recv_into
-        self._told: Sequence[tuple[int, int, bytes]] = ()
+        self.told: Told = ()
+        """Of what was received last."""
         self.place: Place = _nowhere
         self.coming: Callable[[int], None] = _unheard
         """Called once for a message that does not come whole, with how much of it is here."""
@@ -173,7 +178,27 @@ class Inbox:
     @property
     def landed(self) -> Landed:
         """How the message taken last came in, as far as the last receive tells."""
-        return Landed(self._told, self._end - self._at)
+        return Landed(self.told, self._end - self._at)
+
+    def near(self) -> memoryview:
+        """What is here of messages that were not taken yet; waits where nothing is. Empty at the end of the stream, and
+        within a message. Raises OSError."""
+        if self._pieces or self._begun:
+            return _NOTHING
+        if self._at == self._end:
+            self._at, self._end = 0, self._receive(self._near, 0, 0)
+        return self._near[self._at : self._end]
+
+    def fill(self, taken: int, room: memoryview) -> bool:
+        """Takes so many of the bytes that are near, and receives what follows into `room`, all of it; False where the
+        stream ends before. Raises OSError."""
+        self._at += taken
+        while room:
+            got = self._receive(room, 0, socket.MSG_WAITALL)
+            if not got:
+                return False
+            room = room[got:]
+        return True
 
     def __iter__(self) -> Self:
         return self
@@ -186,7 +211,7 @@ class Inbox:
 
     def _next_near(self) -> Message | None:
         """A message that is in the near buffer wholly. One that does not fit there becomes pieces."""
-        begin = self._at + _LENGTH_BYTES
+        begin = self._at + LENGTH_BYTES
         have = self._end - begin
         if have < 0:
             return None
@@ -243,7 +268,7 @@ class Inbox:
 
     def _receive_stamped(self, into: memoryview, size: int = 0, flags: int = 0) -> int:
         """As `recv_into`, and what the kernel tells of it is kept. `size` is the whole room, always."""
-        got, self._told, _, _ = self._peer.recvmsg_into([into], _ROOM_FOR_TIME, flags)
+        got, self.told, _, _ = self._peer.recvmsg_into([into], _ROOM_FOR_TIME, flags)
         return got
 
     def _grow(self) -> None:

@@ -1,0 +1,293 @@
+"""A request like the last one is read in a few steps, into the same memory: what comes out must be what the long way
+makes of the same bytes, and nothing that is not quite like it may get through."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isthmus.codec import Array
+from isthmus.engine import Engine
+from isthmus.graph import INPUT
+from isthmus.run import PROTOCOL, Bounds, again
+from isthmus.run.again import Again
+from isthmus.run.codecs import Codecs
+from isthmus.run.desk import Desk
+from isthmus.run.frame import Kind, Parcel, pack, read_header, unpack
+from isthmus.run.halves import Halves
+from isthmus.run.heads import Request, request_header
+from isthmus.run.intake import Intake, Job, welcome
+from isthmus.run.places import Places
+from isthmus.run.sockets import Inbox, send
+from isthmus.run.split_pb2 import Hello, Refusal
+
+BOUNDS = Bounds(batch=256, message_bytes=1 << 20)
+
+
+class Reader:
+    """One stream, read as a server reads it; `hurry`: by the short way where it goes."""
+
+    def __init__(self, engine: Engine, peer: socket.socket, *, hurry: bool = True) -> None:
+        codecs = Codecs()
+        desk = Desk(Places(Halves(engine)), codecs, BOUNDS, time.perf_counter)
+        fingerprint = engine.model.fingerprint
+        self.intake = Intake(desk, welcome("tiny", fingerprint, "", "", [], BOUNDS))
+        self.intake.feed(pack(Kind.HELLO, 1, Hello(protocol=PROTOCOL, fingerprint=fingerprint).SerializeToString()), 0)
+        self.codecs, self.inbox = codecs, Inbox(peer, 1 << 20, stamped=True)
+        self.inbox.place = self.intake.place
+        self.again = Again(self.inbox, self.intake, codecs, time.perf_counter) if hurry else None
+        self.hurried = 0
+
+    def read(self) -> Iterator[Job | bytes]:
+        """Jobs and answers, until the end of the stream. Every job is answered before the next is looked for."""
+        while True:
+            if self.again is not None and (job := self.again.next_job()) is not None:
+                self.hurried += 1
+                yield job
+                self.intake.finished(job)
+                continue
+            message = self.inbox.take()
+            if message is None:
+                return
+            for item in self.intake.feed(message, time.perf_counter(), self.inbox.landed):
+                yield item
+                if isinstance(item, Job):
+                    self.intake.finished(item)
+
+    def tensors(self, job: Job) -> dict[str, Array]:
+        """What a job says."""
+        return dict(job.tensors) if job.tensors is not None else self.codecs.load(job.heads, job.payload)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname())
+        theirs, _ = listening.accept()
+    with closing(ours), closing(theirs):
+        yield ours, theirs
+
+
+def request(engine: Engine, codec: str = "float32", batch: int = 40, seed: int = 0) -> tuple[bytes, bytes]:
+    """(header of an ASK frame for the model's input, the payload)"""
+    ((name, like),) = engine.model.random_inputs(batch).items()
+    x = np.random.default_rng(seed).standard_normal(like.shape, np.float32)
+    heads, payloads = Codecs().dump(codec, {name: x})
+    payload = b"".join(payloads)
+    return request_header(Request(INPUT, batch, len(payload), heads)), payload
+
+
+def ask(number: int, header: bytes, payload: bytes, rate_bps: float = 1e9) -> list[bytes]:
+    return list(map(b"".join, Parcel(Kind.ASK, number, header, [payload], rate_bps).frames()))
+
+
+def say(peer: socket.socket, messages: list[bytes]) -> None:
+    """All of it is there before anybody reads."""
+    for message in messages:
+        send(peer, message)
+    peer.shutdown(socket.SHUT_WR)
+    time.sleep(0.01)
+
+
+@pytest.mark.parametrize("codec", ["float32", "float16", "int8", "int4"])
+def test_the_second_of_two_is_read_the_short_way(
+    engine: Engine, ends: tuple[socket.socket, socket.socket], codec: str
+) -> None:
+    requests = [request(engine, codec, seed=seed) for seed in range(3)]
+    say(ends[0], [m for k, (header, payload) in enumerate(requests) for m in ask(k + 2, header, payload)])
+    reader = Reader(engine, ends[1])
+    for k, job in enumerate(reader.read()):
+        assert isinstance(job, Job)
+        _, payload = requests[k]
+        assert (job.id, job.cut, bytes(job.payload)) == (k + 2, INPUT, payload)
+        ((name, expected),) = Codecs().load(job.heads, memoryview(payload)).items()
+        found = reader.tensors(job)[name]
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_array_equal(found, expected)
+        assert reader.hurried == k
+        assert (job.tensors is not None) == (codec == "float32" and k > 0)
+    assert k == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([1e6, 3e7, 1e9]))
+def test_both_ways_read_the_same_however_it_comes(engine: Engine, seed: int, rate_bps: float) -> None:
+    """Requests of two kinds, probes and pings, in pieces of any size, with pauses."""
+    chance = random.Random(seed)
+    kinds = [request(engine), request(engine, "int8"), request(engine, batch=1), request(engine, batch=200)]
+    messages: list[bytes] = []
+    for number in range(2, 9):
+        header, payload = kinds[chance.choice([0, 0, 1, 2, 3, 3])]
+        messages += [pack(Kind.PING, 99)] * chance.choice([0, 0, 1])
+        messages += ask(number, header, chance.randbytes(len(payload)), rate_bps)
+    stream = b"".join(len(m).to_bytes(4, "little") + m for m in messages)
+    steps = chance.choice([[len(stream)], [3, 200, 5_000, 40_000], [17, 90_000]])
+    found = []
+    for hurry in (False, True):
+        ours, theirs = socket.socketpair()
+        with closing(ours), closing(theirs):
+            thread = threading.Thread(target=_in_pieces, args=(theirs, stream, steps, random.Random(seed)))
+            thread.start()
+            reader = Reader(engine, ours, hurry=hurry)
+            found.append([_seen(item) for item in reader.read()])
+            thread.join()
+    assert found[0] == found[1]
+    assert len(found[0]) >= 7
+
+
+def _in_pieces(peer: socket.socket, stream: bytes, steps: list[int], chance: random.Random) -> None:
+    at = 0
+    while at < len(stream):
+        step = chance.choice(steps)
+        peer.sendall(stream[at : at + step])
+        at += step
+        if chance.random() < 0.05:
+            time.sleep(0.001)
+    peer.shutdown(socket.SHUT_WR)
+
+
+def _seen(item: Job | bytes) -> tuple[object, ...]:
+    if isinstance(item, bytes):
+        return (item,)
+    return item.id, item.cut, tuple(item.heads), item.total_bytes, item.received_bytes, bytes(item.payload)
+
+
+def test_both_ways_tell_the_same_of_how_it_came(engine: Engine, ends: tuple[socket.socket, socket.socket]) -> None:
+    """All that lay in the kernel's room with the first frame came before it counts."""
+    header, payload = request(engine)
+    seen = []
+    for hurry in (False, True):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            ours = socket.create_connection(listening.getsockname())
+            theirs, _ = listening.accept()
+        with closing(ours), closing(theirs):
+            say(ours, ask(2, header, payload) + ask(3, header, payload))
+            reader = Reader(engine, theirs, hurry=hurry)
+            seen.append([job.arrival() for job in reader.read() if isinstance(job, Job)])
+            assert reader.hurried == hurry
+    assert [(after, total) for after, _, total in seen[0]] == [(after, total) for after, _, total in seen[1]]
+    assert all(seconds >= 0.0 for _, seconds, _ in seen[1])
+
+
+@pytest.mark.parametrize(
+    "lie",
+    ["long", "short", "other request", "another header", "a header in the chunk", "a probe", "three frames", "cut"],
+)
+def test_what_is_not_quite_like_the_last_goes_the_long_way(engine: Engine, lie: str) -> None:
+    header, payload = request(engine)
+    first, second = ask(3, header, payload)
+    after = {
+        "long": [first, second + b"x"],
+        "short": [first, second[:-1]],
+        "other request": [first, pack(Kind.CHUNK, 4, b"", payload[4_096:])],
+        "another header": [pack(Kind.ASK, 3, header + b"\x00", payload)],
+        "a header in the chunk": [first, pack(Kind.CHUNK, 3, b"x", payload[4_096:])],
+        "a probe": [pack(Kind.PROBE, 3, header, payload)],
+        "three frames": [pack(Kind.ASK, 3, header, payload[:50]), *[pack(Kind.CHUNK, 3, b"", payload[50:90])] * 2],
+        "cut": [first[:-1]],
+    }[lie]
+    seen = []
+    for hurry in (False, True):
+        ours, theirs = socket.socketpair()
+        with closing(ours), closing(theirs):
+            say(ours, [*ask(2, header, payload), *after, pack(Kind.PING, 9)])
+            reader = Reader(engine, theirs, hurry=hurry)
+            seen.append([_seen(item) for item in reader.read()])
+            assert not reader.hurried
+    assert seen[0] == seen[1]
+    assert seen[0][-1] == (pack(Kind.PONG, 9),)
+
+
+def test_a_stream_that_ends_in_a_payload_gives_nothing(
+    engine: Engine, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    header, payload = request(engine)
+    ours, theirs = ends
+    for message in ask(2, header, payload):
+        send(ours, message)
+    first, second = ask(3, header, payload)
+    send(ours, first)
+    ours.sendall(len(second).to_bytes(4, "little") + second[:-1])
+    ours.shutdown(socket.SHUT_WR)
+    assert [job.id for job in Reader(engine, theirs).read() if isinstance(job, Job)] == [2]
+
+
+def test_while_a_request_waits_the_next_has_memory_of_its_own(
+    engine: Engine, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    """The answer of the first is computed from what it stands in while the next comes in."""
+    header, payload = request(engine)
+    other = bytes(len(payload))
+    say(ends[0], ask(2, header, payload) + ask(3, header, payload) + ask(4, header, other))
+    reader = Reader(engine, ends[1])
+    jobs = reader.read()
+    next(jobs)
+    computing = next(jobs)
+    assert isinstance(computing, Job)
+    assert reader.hurried == 1
+    assert reader.again is not None
+    assert reader.again.next_job() is None  # not before the other is answered
+    message = reader.inbox.take()
+    assert message is not None
+    items = reader.intake.feed(message, 0.0)
+    while not items:
+        message = reader.inbox.take()
+        assert message is not None
+        items = reader.intake.feed(message, 0.0)
+    (late,) = items
+    assert isinstance(late, Job)
+    assert (bytes(computing.payload), bytes(late.payload)) == (payload, other)
+
+
+def test_a_request_that_waits_can_be_cancelled(engine: Engine, ends: tuple[socket.socket, socket.socket]) -> None:
+    header, payload = request(engine)
+    say(ends[0], ask(2, header, payload) + ask(3, header, payload))
+    reader = Reader(engine, ends[1])
+    jobs = reader.read()
+    next(jobs)
+    job = next(jobs)
+    assert isinstance(job, Job)
+    assert reader.hurried == 1
+    (answer,) = reader.intake.feed(pack(Kind.CANCEL, 3), 0.0)
+    assert isinstance(answer, bytes)
+    assert unpack(answer, 1 << 16).kind is Kind.CANCELLED
+    assert job.cancelled
+
+
+def test_a_stranger_who_was_refused_goes_no_short_way(
+    engine: Engine, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    """What others may ask is known; who has not named the model may not."""
+    header, payload = request(engine)
+    say(ends[0], ask(2, header, payload))
+    reader = Reader(engine, ends[1])
+    known = reader.intake
+    known.feed(pack(Kind.ASK, 2, header, payload), 0.0)
+    desk = known._desk
+    assert desk.known(header) is not None
+    stranger = Intake(desk, welcome("tiny", engine.model.fingerprint, "", "", [], BOUNDS))
+    stranger.feed(pack(Kind.HELLO, 1, Hello(protocol=PROTOCOL).SerializeToString()), 0.0)
+    reader.intake, reader.again = stranger, Again(reader.inbox, stranger, reader.codecs, time.perf_counter)
+    (answer,) = [item for item in reader.read() if isinstance(item, bytes)]
+    assert "may probe, not ask" in read_header(Refusal, unpack(answer, 1 << 16)).reason
+    assert not reader.hurried
+
+
+def test_no_room_is_kept_for_large_payloads(
+    engine: Engine, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header, payload = request(engine)
+    monkeypatch.setattr(again, "MOST_BYTES", len(payload) - 1)
+    say(ends[0], [m for k in range(3) for m in ask(k + 2, header, payload)])
+    reader = Reader(engine, ends[1])
+    assert [bytes(job.payload) for job in reader.read() if isinstance(job, Job)] == [payload] * 3
+    assert not reader.hurried
