@@ -38,21 +38,21 @@ class Ticket:
         self.parcel = parcel
         self._listen = listen
         self._word: Heard | Remote | None = None
-        self._silence = threading.Lock()
-        """Held until there is a word."""
-        self._silence.acquire()
+        self._silence: threading.Lock | None = None
+        """Held until there is a word, where one waits for what another thread reads."""
 
     def put(self, word: Heard | Remote) -> None:
         """What came, or why nothing will; once."""
         self._word = word
-        self._silence.release()
+        if self._silence is not None:
+            self._silence.release()
 
     def wait(self, timeout_s: float) -> Heard:
         """The server's frame. Raises Late after `timeout_s`, Refused when it said no, Unreachable when it was lost."""
         end = time.monotonic() + timeout_s
         self._listen(self._heard, timeout_s)
         if self._word is None:  # another thread listens
-            self._silence.acquire(timeout=min(threading.TIMEOUT_MAX, max(0.0, end - time.monotonic())))
+            self._wait_for_another(end)
         word = self._word
         if word is None:
             raise Late(f"no answer within {timeout_s * 1e3:.0f} ms of sending")
@@ -61,6 +61,16 @@ class Ticket:
         if word.frame.kind is Kind.REFUSAL:
             raise Refused(read_header(Refusal, word.frame).reason)
         return word
+
+    def _wait_for_another(self, end: float) -> None:
+        """Until a word is put or the time is up. The lock is there before it is looked whether there is a word: whoever
+        puts one does so before he looks for the lock."""
+        if self._silence is None:
+            silence = threading.Lock()
+            silence.acquire()
+            self._silence = silence
+        if self._word is None:
+            self._silence.acquire(timeout=min(threading.TIMEOUT_MAX, max(0.0, end - time.monotonic())))
 
     def _heard(self) -> bool:
         return self._word is not None

@@ -105,7 +105,7 @@ def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memor
     whole: list[Octets] = []
     total = 0
     for message in messages:
-        size = sum(map(len, message))
+        size = len(message[0]) + len(message[1]) if len(message) == 2 else sum(map(len, message))
         total += LENGTH_BYTES + size
         whole += (_LENGTH.pack(size), *message)
     try:
