@@ -142,11 +142,8 @@ def test_the_flow_alone_is_maximal(seed: int) -> None:
     for _ in range(count * 3):
         a, b = rng.sample(range(count), 2)
         edges.append((a, b, rng.randint(0, 50)))
-    flow, source = Flow(count), count
-    summed: dict[tuple[int, int], int] = {}
-    for v, amount in supplies.items():
-        flow.supply(v, amount)
-        summed[source, v] = amount
+    flow, source = Flow([supplies.get(v, 0) for v in range(count)]), count
+    summed = {(source, v): amount for v, amount in supplies.items()}
     for a, b, room in edges:
         flow.add(a, b, room)
         summed[a, b] = summed.get((a, b), 0) + room

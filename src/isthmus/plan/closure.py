@@ -52,28 +52,27 @@ class Closure:
         needs, parcels = self._reduced()
         endless = 1 + sum(map(abs, self.weights)) + sum([price for _, _, price in parcels])
         several = sum(len(readers) > 1 for _, readers, _ in parcels)
-        flow = Flow(1 + len(self.weights) + several)
-        for i, weight in enumerate(self.weights):
-            if weight > 0:
-                flow.supply(i + 1, weight)
-            elif weight:
-                flow.add(i + 1, 0, -weight)
-        own = flow.count - several
+        own = 1 + len(self.weights)
+        flow = Flow([0, *[weight if weight > 0 else 0 for weight in self.weights], *[0] * several])
+        add = flow.add
+        for i, weight in enumerate(self.weights, 1):
+            if weight < 0:
+                add(i, 0, -weight)
         for maker, readers, price in parcels:
             if len(readers) > 1:
-                flow.add(own, maker + 1, price)
+                add(own, maker + 1, price)
                 for r in readers:
-                    flow.add(r + 1, own, endless)
+                    add(r + 1, own, endless)
                 own += 1
             else:
                 (r,) = readers
                 needed = maker in needs[r]
-                flow.add(r + 1, maker + 1, price, endless if needed else 0)
+                add(r + 1, maker + 1, price, endless if needed else 0)
                 if needed:
                     needs[r].remove(maker)
-        for i, wanted in enumerate(needs):
+        for i, wanted in enumerate(needs, 1):
             for p in wanted:
-                flow.add(p + 1, i + 1, endless)
+                add(p + 1, i, endless)
         return flow
 
     def _reduced(self) -> tuple[list[list[int]], list[Parcel]]:
@@ -84,7 +83,7 @@ class Closure:
         needs = []
         bit = 1
         for wanted in self.needs:
-            direct = _last(wanted, earlier)
+            direct = _last(wanted, earlier) if len(wanted) > 1 else [*wanted]
             needs.append(direct)
             every = 0
             for p in direct:
@@ -93,15 +92,15 @@ class Closure:
             upto.append(every | bit)
             bit <<= 1
         parcels: list[Parcel] = [
-            (maker, _last(readers, earlier), price) for maker, readers, price in self.parcels if readers and price
+            (maker, _last(readers, earlier) if len(readers) > 1 else readers, price)
+            for maker, readers, price in self.parcels
+            if readers and price
         ]
         return needs, parcels
 
 
 def _last(items: Sequence[int], earlier: Sequence[int]) -> list[int]:
-    """Items that no other of them needs; each once."""
-    if len(items) < 2:
-        return list(items)
+    """Of two items or more those that no other of them needs; each once."""
     if len(items) == 2:  # nearly all others
         first, last = sorted(items)
         return [last] if first == last or earlier[last] >> first & 1 else [*items]

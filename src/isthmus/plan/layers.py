@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.graph import INPUT
-from isthmus.plan.closure import START, Closure
+from isthmus.plan.closure import START, Closure, Parcel
 from isthmus.plan.cost import RAW, codec_s, parcel_of
 from isthmus.plan.limits import must_stay
 from isthmus.plan.types import Problem
@@ -36,7 +36,7 @@ class Layers:
         self.nodes = len(problem.graph.nodes)
         self._weights: list[int] = []
         self._needs: list[list[int]] = []
-        self._parcels: list[tuple[int, list[int], int]] = []
+        self._parcels: list[Parcel] = []
         self._first = [0] * len(problem.links)
         graph = problem.graph
         self._made = [(v, name) for v, node in enumerate(graph.nodes) for name in node.outputs]
@@ -72,12 +72,12 @@ class Layers:
     def _add_layer_after_home(self, j: int) -> None:
         """Home lies before the link: tensors and inputs go up, answers made behind it come down."""
         graph, link = self.problem.graph, self.problem.links[j]
-        self._add_nodes(j, [[] for _ in range(self.nodes)])
+        self._add_nodes(j)
         first = self._first[j]
         carried = [*((START, name) for name in graph.inputs), *((first + v, name) for v, name in self._made)]
         prices = self._prices(j, [name for _, name in carried], up=True)
         self._parcels += [
-            (maker, [first + c for c in readers], price)
+            (maker, [first + c for c in readers] if first else readers, price)
             for (maker, name), price in zip(carried, prices, strict=True)
             if (readers := graph.consumers[name])
         ]
@@ -107,17 +107,17 @@ class Layers:
             else:
                 self._add_parcel(j, self._first[j] + v, name, price)
 
-    def _add_nodes(self, j: int, extra: list[list[int]]) -> None:
+    def _add_nodes(self, j: int, extra: Sequence[list[int]] = ()) -> None:
+        """Item (v, link j) for every node v, which needs its predecessors, the same node one layer out, and `extra`."""
         self._first[j] = first = len(self._weights)
-        here, there = self._node_ns[j], self._node_ns[j + 1]
-        outer = self._first[j + 1] if j + 1 < len(self._first) else None
-        self._weights += map(sub, here, there)
-        for v, (before, more) in enumerate(zip(self._before, extra, strict=True)):
-            needs = [first + p for p in before]
-            needs += more
-            if outer is not None:
-                needs.append(outer + v)
-            self._needs.append(needs)
+        self._weights += map(sub, self._node_ns[j], self._node_ns[j + 1])
+        needs = [[first + p for p in before] for before in self._before] if first else [[*b] for b in self._before]
+        for own, more in zip(needs, extra, strict=False):
+            own += more
+        if j + 1 < len(self._first):
+            for v, own in enumerate(needs, self._first[j + 1]):
+                own.append(v)
+        self._needs += needs
 
     def _add_item(self, weight: int, needs: list[int]) -> int:
         self._weights.append(weight)
@@ -135,16 +135,23 @@ class Layers:
         the outputs are on the way `down`."""
         graph, link = self.problem.graph, self.problem.links[j]
         answers = () if up else graph.outputs
-        parcels = [parcel_of(graph.tensors[name], answer=name in answers) for name in names]
-        written = [parcel.written(self.codec) for parcel in parcels]
-        sizes: Any = np.array([count or 0 for count in written], dtype=np.float64)
-        elements = np.array([parcel.tensor.elements for parcel in parcels], dtype=np.float64)
+        tensors = [graph.tensors[name] for name in names]
+        counts = [tensor.elements for tensor in tensors]
+        if self.codec == RAW:  # what would be coded travels like all the rest
+            written: list[int | None] = [count * tensor.itemsize for count, tensor in zip(counts, tensors, strict=True)]
+            is_coded: Any = False
+        else:
+            parcels = [parcel_of(tensor, answer=tensor.name in answers) for tensor in tensors]
+            written = [parcel.written(self.codec) for parcel in parcels]
+            is_coded = [parcel.coded for parcel in parcels]
+        sizes: Any = np.array([size or 0 for size in written], dtype=np.float64)
+        elements = np.array(counts, dtype=np.float64)
         travel = link.up_s if up else link.down_s
         seconds = travel(sizes) - travel(0.0)
         raw, coded = (sum(s for _, s in codec_s(self.problem, j, name, elements, up=up)) for name in (RAW, self.codec))
-        seconds += np.where([parcel.coded for parcel in parcels], coded, raw)
+        seconds += np.where(is_coded, coded, raw)
         prices = _all_ns(np.where(elements > 0, seconds, 0.0))
-        return [FORBIDDEN if count is None else price for count, price in zip(written, prices, strict=True)]
+        return [FORBIDDEN if size is None else price for size, price in zip(written, prices, strict=True)]
 
     def _standing_pins(self) -> Iterator[Pin]:
         """Readers of private tensors stay at home. Before home, a codec not allowed for the raw input keeps everything

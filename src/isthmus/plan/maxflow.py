@@ -8,6 +8,7 @@ reach the sink is left where it lies.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 STALE = 0.1
 """Relabels a vertex before all distances are found anew. On the networks of `benchmarks/mincut_speed.py` 0.3
@@ -15,24 +16,23 @@ takes half as long again on dense blocks and up to a third longer elsewhere."""
 
 
 class Flow:
-    """A network over vertices 0 (the sink) … count−1; what is to flow lies on its vertices from the start."""
+    """A network over vertices 0 (the sink) … count−1. `supplies`: what is to flow lies on its vertices from the start,
+    as if edges from a source had been saturated."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, supplies: Sequence[int]) -> None:
+        self.count = len(supplies)
         self._to: list[int] = []
         self._room: list[int] = []
-        self._edges: list[list[int]] = [[] for _ in range(count)]
-        self._excess = [0] * count
-
-    def supply(self, vertex: int, amount: int) -> None:
-        """Lay `amount` more on a vertex: an edge from the source, saturated."""
-        self._excess[vertex] += amount
+        self._edges: list[list[int]] = [[] for _ in supplies]
+        self._excess = [*supplies]
 
     def add(self, tail: int, head: int, capacity: int, reverse: int = 0) -> None:
         """An edge, and its twin the other way with capacity `reverse`."""
-        self._edges[tail].append(len(self._to))
-        self._edges[head].append(len(self._to) + 1)
-        self._to += (head, tail)
+        to = self._to
+        at = len(to)
+        self._edges[tail].append(at)
+        self._edges[head].append(at + 1)
+        to += (head, tail)
         self._room += (capacity, reverse)
 
     @property
