@@ -54,25 +54,34 @@ class Closure:
         several = sum(len(readers) > 1 for _, readers, _ in parcels)
         own = 1 + len(self.weights)
         flow = Flow([0, *[weight if weight > 0 else 0 for weight in self.weights], *[0] * several])
-        add = flow.add
-        for i, weight in enumerate(self.weights, 1):
-            if weight < 0:
-                add(i, 0, -weight)
+        tails = [i for i, weight in enumerate(self.weights, 1) if weight < 0]
+        heads, rooms, backs = [0] * len(tails), [-weight for weight in self.weights if weight < 0], [0] * len(tails)
         for maker, readers, price in parcels:
             if len(readers) > 1:
-                add(own, maker + 1, price)
-                for r in readers:
-                    add(r + 1, own, endless)
+                tails.append(own)
+                tails += [r + 1 for r in readers]
+                heads.append(maker + 1)
+                heads += [own] * len(readers)
+                rooms.append(price)
+                rooms += [endless] * len(readers)
+                backs += [0] * (1 + len(readers))
                 own += 1
             else:
                 (r,) = readers
                 needed = maker in needs[r]
-                add(r + 1, maker + 1, price, endless if needed else 0)
+                tails.append(r + 1)
+                heads.append(maker + 1)
+                rooms.append(price)
+                backs.append(endless if needed else 0)
                 if needed:
                     needs[r].remove(maker)
+        bare = len(tails)
         for i, wanted in enumerate(needs, 1):
-            for p in wanted:
-                add(p + 1, i, endless)
+            tails += [p + 1 for p in wanted]
+            heads += [i] * len(wanted)
+        rooms += [endless] * (len(tails) - bare)
+        backs += [0] * (len(tails) - bare)
+        flow.add(tails, heads, rooms, backs)
         return flow
 
     def _reduced(self) -> tuple[list[list[int]], list[Parcel]]:

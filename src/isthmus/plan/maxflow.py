@@ -26,14 +26,16 @@ class Flow:
         self._edges: list[list[int]] = [[] for _ in supplies]
         self._excess = [*supplies]
 
-    def add(self, tail: int, head: int, capacity: int, reverse: int = 0) -> None:
-        """An edge, and its twin the other way with capacity `reverse`."""
-        to = self._to
-        at = len(to)
-        self._edges[tail].append(at)
-        self._edges[head].append(at + 1)
-        to += (head, tail)
-        self._room += (capacity, reverse)
+    def add(self, tails: list[int], heads: list[int], capacities: list[int], reverses: list[int]) -> None:
+        """Edges, each with its twin the other way, whose capacity stands in `reverses`."""
+        edges, at = self._edges, len(self._to)
+        end = at + 2 * len(tails)
+        for e, tail, head in zip(range(at, end, 2), tails, heads, strict=True):
+            edges[tail].append(e)
+            edges[head].append(e + 1)
+        for ends, even, odd in ((self._to, heads, tails), (self._room, capacities, reverses)):
+            ends += [0] * (end - at)
+            ends[at::2], ends[at + 1 :: 2] = even, odd
 
     @property
     def value(self) -> int:
