@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from typing import cast
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def request(engine: Engine, codec: str = "float32", batch: int = 40, seed: int = 0) -> tuple[bytes, bytes]:
+def request(engine: Engine, codec: str = "float32", batch: int = 20, seed: int = 0) -> tuple[bytes, bytes]:
     """(header of an ASK frame for the model's input, the payload)"""
     ((name, like),) = engine.model.random_inputs(batch).items()
     x = np.random.default_rng(seed).standard_normal(like.shape, np.float32)
@@ -178,10 +179,13 @@ def test_both_ways_tell_the_same_of_how_it_came(engine: Engine, ends: tuple[sock
     assert all(seconds >= 0.0 for _, seconds, _ in seen[1])
 
 
-@pytest.mark.parametrize(
-    "lie",
-    ["long", "short", "other request", "another header", "a header in the chunk", "a probe", "three frames", "cut"],
-)
+LIES = [
+    *("long", "short", "other request", "another header", "a header in the chunk", "a probe", "three frames", "cut"),
+    *("shorter than its header", "more than announced", "broken off"),
+]
+
+
+@pytest.mark.parametrize("lie", LIES)
 def test_what_is_not_quite_like_the_last_goes_the_long_way(engine: Engine, lie: str) -> None:
     header, payload = request(engine)
     first, second = ask(3, header, payload)
@@ -190,21 +194,85 @@ def test_what_is_not_quite_like_the_last_goes_the_long_way(engine: Engine, lie: 
         "short": [first, second[:-1]],
         "other request": [first, pack(Kind.CHUNK, 4, b"", payload[4_096:])],
         "another header": [pack(Kind.ASK, 3, header + b"\x00", payload)],
-        "a header in the chunk": [first, pack(Kind.CHUNK, 3, b"x", payload[4_096:])],
+        "a header in the chunk": [first, pack(Kind.CHUNK, 3, b"x", payload[4_097:])],
         "a probe": [pack(Kind.PROBE, 3, header, payload)],
         "three frames": [pack(Kind.ASK, 3, header, payload[:50]), *[pack(Kind.CHUNK, 3, b"", payload[50:90])] * 2],
         "cut": [first[:-1]],
+        "shorter than its header": [first[:30]],
+        "broken off": [first, *ask(4, header, payload), second],
+        # what follows looks like a chunk of one byte less than nothing, its last byte that of the next message's length
+        "more than announced": [
+            pack(Kind.ASK, 3, header, payload + b"x"),
+            pack(Kind.CHUNK, 3)[:-1],
+            pack(Kind.PING, 8, b"", bytes(243)),
+        ],
     }[lie]
     seen = []
     for hurry in (False, True):
         ours, theirs = socket.socketpair()
         with closing(ours), closing(theirs):
-            say(ours, [*ask(2, header, payload), *after, pack(Kind.PING, 9)])
+            say(ours, [*ask(2, header, payload), *ask(5, header, payload), *after, pack(Kind.PING, 9)])
             reader = Reader(engine, theirs, hurry=hurry)
             seen.append([_seen(item) for item in reader.read()])
-            assert not reader.hurried
+            assert reader.hurried == hurry  # the honest one before
     assert seen[0] == seen[1]
     assert seen[0][-1] == (pack(Kind.PONG, 9),)
+
+
+@pytest.mark.parametrize("more", [0, 5, 17, 100])
+def test_what_comes_later_is_told_alike(engine: Engine, more: int) -> None:
+    """The first frame and `more` bytes are here; the rest comes 30 ms after them."""
+    header, payload = request(engine, batch=200)
+    seen = []
+    for hurry in (False, True):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            ours = socket.create_connection(listening.getsockname())
+            theirs, _ = listening.accept()
+        with closing(ours), closing(theirs):
+            reader = Reader(engine, theirs, hurry=hurry)
+            jobs = reader.read()
+            for message in ask(2, header, payload):
+                send(ours, message)
+            assert isinstance(next(jobs), Job)
+            stream = b"".join(len(m).to_bytes(4, "little") + m for m in ask(3, header, payload))
+            begin = 4 + len(ask(3, header, payload)[0]) + more
+            ours.sendall(stream[:begin])
+            time.sleep(0.01)
+            late = threading.Timer(0.03, ours.sendall, [stream[begin:]])
+            late.start()
+            job = next(jobs)
+            late.join()
+            assert isinstance(job, Job)
+            assert bytes(job.payload) == payload
+            assert reader.hurried == (hurry and more >= 17)
+            after, seconds, total = job.arrival()
+            assert 0.0 < seconds < 5
+            seen.append((after, total))
+    assert seen[0] == seen[1] == (len(payload) - 8_192 - more, len(payload))
+
+
+class Drops:
+    """A socket that gives three bytes at a time, whatever it is asked for."""
+
+    def __init__(self, said: bytes) -> None:
+        self._left = said
+
+    def recv_into(self, room: memoryview, size: int, flags: int) -> int:
+        some, self._left = self._left[:3], self._left[3:]
+        room[: len(some)] = some
+        return len(some)
+
+
+def test_what_is_received_in_drops_is_received_whole() -> None:
+    inbox = Inbox(cast("socket.socket", Drops(b"abcdefgh")), 100)
+    assert bytes(inbox.near()) == b"abc"
+    room = bytearray(5)
+    assert inbox.fill(2, memoryview(room)[:0])
+    assert bytes(inbox.near()) == b"c"
+    assert inbox.fill(1, memoryview(room))
+    assert bytes(room) == b"defgh"
+    assert bytes(inbox.near()) == b""
+    assert not inbox.fill(0, memoryview(room))
 
 
 def test_a_stream_that_ends_in_a_payload_gives_nothing(

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isthmus.codec import Array
@@ -34,6 +34,7 @@ SAID = Said(0.1, 0.2, 0.3, 0.7, Came(5, 0.01, 9))
 NUMBERS = (0.1, 0.2, 0.3, 0.7, 0.01, 5, 9)
 
 
+@example([("y", k, 0) for k in (0, 8, 2, 0, 1, 3, 0, 4, 5, 6, 6, 7, 7)])
 @given(st.lists(st.tuples(st.sampled_from(["y", "z"]), some, st.sampled_from([0, 0, 0, 1, 2])), min_size=1))
 def test_answers_are_those_of_a_server_without_a_memory(answers: list[tuple[str, int, int]]) -> None:
     """One output, two, or one beside something that crosses, in any order."""
@@ -47,6 +48,7 @@ def test_answers_are_those_of_a_server_without_a_memory(answers: list[tuple[str,
         assert found.endswith(told + b"".join(parts) + b"".join(crossing[1]))
 
 
+@example([("float32", k) for k in (0, 0, 8, 2, 0, 1, 3, 3, 4, 4, 5, 6, 6, 7, 7)])
 @given(st.lists(st.tuples(st.sampled_from(["float32", "int8"]), some), min_size=1))
 def test_tensors_are_written_as_by_codecs_without_a_memory(tensors: list[tuple[str, int]]) -> None:
     codecs = Codecs()
@@ -129,6 +131,11 @@ def test_a_payload_is_its_tensor_only_where_nothing_must_be_read(heads: list[Hea
             assert tensors[name].tobytes() == array.tobytes()
 
 
-def test_a_slow_machine_reads_every_tensor() -> None:
-    """Its reading takes time that is declared."""
-    assert Codecs(slowdown=2.0).room([Head("x", "float32", (2, 3), "float32", 24)]) is None
+def test_a_slow_machine_reads_and_writes_every_tensor() -> None:
+    """Both take time that is declared."""
+    waited: list[float] = []
+    slow = Codecs(slowdown=2.0, wait=waited.append)
+    assert slow.room([Head("x", "float32", (2, 3), "float32", 24)]) is None
+    for count in (1, 2, 3):
+        slow.dump("float32", {"x": ARRAYS[0]})
+        assert len(waited) == count

@@ -181,10 +181,8 @@ class Inbox:
         return Landed(self.told, self._end - self._at)
 
     def near(self) -> memoryview:
-        """What is here of messages that were not taken yet; waits where nothing is. Empty at the end of the stream, and
-        within a message. Raises OSError."""
-        if self._pieces or self._begun:
-            return _NOTHING
+        """Between two messages: what is here of the next ones; waits where nothing is. Empty at the end of the stream.
+        Raises OSError."""
         if self._at == self._end:
             self._at, self._end = 0, self._receive(self._near, 0, 0)
         return self._near[self._at : self._end]
