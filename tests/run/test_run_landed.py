@@ -62,11 +62,20 @@ def test_all_at_once_says_nothing_of_the_link(engine: Engine) -> None:
     intake = intake_of(engine)
     first, last = probe_frames(12_500)
     intake.feed(first, 10.0, at(500.0, ahead=len(last) + 4))
-    (answer,) = intake.feed(last, 10.0004, at(500.0))
+    (answer,) = intake.feed(last, 10.0004, at(500.25))
     assert isinstance(answer, bytes)
     arrival = read_header(Arrival, unpack(answer, 1 << 16))
     assert (arrival.bytes_after_first, arrival.seconds, arrival.bytes) == (0, 0.0, 12_500)
     assert rate_of(arrival) is None
+
+
+def test_a_clock_that_was_set_back_tells_of_no_time(engine: Engine) -> None:
+    intake = intake_of(engine)
+    first, last = probe_frames(12_500)
+    intake.feed(first, 10.0, at(500.0))
+    (answer,) = intake.feed(last, 10.5, at(499.0))
+    assert isinstance(answer, bytes)
+    assert read_header(Arrival, unpack(answer, 1 << 16)).seconds == 0.0
 
 
 @pytest.mark.parametrize("stamps", [(at(500.0), NOWHERE), (NOWHERE, at(500.0)), (NOWHERE, NOWHERE)])
