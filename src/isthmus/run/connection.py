@@ -239,18 +239,17 @@ class Connection:
 
     def _deliver(self, message: Message) -> None:
         first, self._first = self._first, None
-        heard = Heard(unpack(message, _HEADER_BYTES), self._clock())
+        frame, at_s, spread = unpack(message, _HEADER_BYTES), self._clock(), None
         if first is not None:
             size = sum(map(len, message)) if isinstance(message, tuple) else len(message)
-            heard = heard._replace(spread=Came(size - first[1], heard.at_s - first[0], size))
-        frame = heard.frame
-        if frame.kind is Kind.BYE:
-            self._lost = Unreachable(f"{self.address} is closing")  # what is under way will still be answered
-            return
+            spread = Came(size - first[1], at_s - first[0], size)
+        heard = Heard(frame, at_s, spread)
         with self._lock:
             ticket = self._tickets.pop(frame.id, None)
         if ticket is not None:
             ticket.put(heard)
+        elif frame.kind is Kind.BYE:
+            self._lost = Unreachable(f"{self.address} is closing")  # what is under way will still be answered
         elif frame.id == 0 and frame.kind is Kind.REFUSAL:
             self._fail(Refused(read_header(Refusal, frame).reason))
         elif self._on_late is not None:

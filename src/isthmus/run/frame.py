@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -19,6 +20,7 @@ from isthmus.errors import BadFrame
 from isthmus.link.probe import LEAD_BYTES, lead_bytes
 
 PREAMBLE = struct.Struct("<BQI")
+_PREAMBLE_BYTES = PREAMBLE.size
 CHUNK_BYTES = 16384
 MAX_CHUNK_BYTES = 640 << 10
 MAX_CHUNKS = 16
@@ -49,6 +51,8 @@ class Kind(IntEnum):
 
 
 _KINDS = {int(kind): kind for kind in Kind}
+_CHUNK = int(Kind.CHUNK)
+_NO_MORE: Iterator[Parts] = iter(())
 
 
 class Frame(NamedTuple):
@@ -71,17 +75,18 @@ def unpack(message: bytes | memoryview | tuple[bytes, memoryview], header_bytes:
     placed = None
     if isinstance(message, tuple):  # the preamble, and a body that was put where it is wanted
         message, placed = message
-    if len(message) < PREAMBLE.size:
-        raise BadFrame(f"a frame of {len(message)} bytes is shorter than its {PREAMBLE.size}-byte preamble")
+    here = len(message)
+    if here < _PREAMBLE_BYTES:
+        raise BadFrame(f"a frame of {here} bytes is shorter than its {_PREAMBLE_BYTES}-byte preamble")
     kind, request_id, size = PREAMBLE.unpack_from(message)
-    if size > header_bytes or PREAMBLE.size + size > len(message):
-        raise BadFrame(f"a frame of {len(message)} bytes announces a header of {size}; {header_bytes} are allowed")
+    begin = _PREAMBLE_BYTES + size
+    if size > header_bytes or begin > here:
+        raise BadFrame(f"a frame of {here} bytes announces a header of {size}; {header_bytes} are allowed")
     known = _KINDS.get(kind)
     if known is None:
         raise BadFrame(f"there is no frame of kind {kind}")
-    begin = PREAMBLE.size + size
     body = memoryview(message)[begin:] if placed is None else placed
-    return Frame(known, request_id, bytes(message[PREAMBLE.size : begin]), body)
+    return Frame(known, request_id, bytes(message[_PREAMBLE_BYTES:begin]), body)
 
 
 def read_header(kind: type[_M], frame: Frame) -> _M:
@@ -106,6 +111,13 @@ def chunk_bytes(total: int, rate_bps: float | None) -> int:
     return int(min(MAX_CHUNK_BYTES, max(LEAD_BYTES, rate_bps / 8 * CHUNK_S)))
 
 
+@lru_cache(maxsize=256)
+def _opening_bytes(total: int, rate_bps: float | None) -> tuple[int, int]:
+    """Size of a payload's first frame, and the most that goes in two."""
+    lead, chunk = lead_bytes(total), chunk_bytes(total, rate_bps)
+    return lead, lead + chunk + chunk // 2
+
+
 @dataclass(slots=True)
 class Parcel:
     """A payload on its way out: its first frame's kind and header, and the pieces that make the payload."""
@@ -128,10 +140,11 @@ class Parcel:
         fast link, in fewer steps than by `frames`: right after a network has run, every step counts."""
         if len(self.pieces) == 1:
             body = memoryview(self.pieces[0])
-            lead, chunk = lead_bytes(len(body)), chunk_bytes(len(body), self.rate_bps)
-            if 0 < len(body) - lead <= chunk + chunk // 2:
+            size = len(body)
+            lead, most = _opening_bytes(size, self.rate_bps)
+            if lead < size <= most:
                 start = PREAMBLE.pack(self.kind, self.id, len(self.header)) + self.header
-                return ((start, body[:lead]), (PREAMBLE.pack(Kind.CHUNK, self.id, 0), body[lead:])), iter(())
+                return ((start, body[:lead]), (PREAMBLE.pack(_CHUNK, self.id, 0), body[lead:])), _NO_MORE
         frames = self.frames()
         return list(itertools.islice(frames, 2)), frames
 
