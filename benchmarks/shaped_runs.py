@@ -45,6 +45,8 @@ class Row:
     tail_ms: float
     rtt_ms: float
     requests: int
+    each_ms: Sequence[tuple[float, float, float]] = ()
+    """Of every request: total, head, tail."""
 
 
 @contextmanager
@@ -174,6 +176,7 @@ def _row(choice: Choice, steps: Sequence[Step]) -> dict[str, object]:
         "tail_ms": median_ms([s.seconds.tail for s in steps]),
         "rtt_ms": median_ms([s.evidence.rtt_s or 0.0 for s in steps]),
         "requests": len(steps),
+        "each_ms": [(s.seconds.total * 1e3, s.seconds.head * 1e3, s.seconds.tail * 1e3) for s in steps],
     }
 
 
