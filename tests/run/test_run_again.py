@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import cast
 
 import numpy as np
@@ -69,13 +69,20 @@ class Reader:
         return dict(job.tensors) if job.tensors is not None else self.codecs.load(job.heads, job.payload)
 
 
-@pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+@contextmanager
+def joined() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         ours = socket.create_connection(listening.getsockname())
         theirs, _ = listening.accept()
     with closing(ours), closing(theirs):
         yield ours, theirs
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with joined() as both:
+        yield both
 
 
 def request(engine: Engine, codec: str = "float32", batch: int = 20, seed: int = 0) -> tuple[bytes, bytes]:
@@ -162,15 +169,12 @@ def _seen(item: Job | bytes) -> tuple[object, ...]:
     return item.id, item.cut, tuple(item.heads), item.total_bytes, item.received_bytes, bytes(item.payload)
 
 
-def test_both_ways_tell_the_same_of_how_it_came(engine: Engine, ends: tuple[socket.socket, socket.socket]) -> None:
+def test_both_ways_tell_the_same_of_how_it_came(engine: Engine) -> None:
     """All that lay in the kernel's room with the first frame came before it counts."""
     header, payload = request(engine)
     seen = []
     for hurry in (False, True):
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            ours = socket.create_connection(listening.getsockname())
-            theirs, _ = listening.accept()
-        with closing(ours), closing(theirs):
+        with joined() as (ours, theirs):
             say(ours, ask(2, header, payload) + ask(3, header, payload))
             reader = Reader(engine, theirs, hurry=hurry)
             seen.append([job.arrival() for job in reader.read() if isinstance(job, Job)])
@@ -225,10 +229,7 @@ def test_what_comes_later_is_told_alike(engine: Engine, more: int) -> None:
     header, payload = request(engine, batch=200)
     seen = []
     for hurry in (False, True):
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            ours = socket.create_connection(listening.getsockname())
-            theirs, _ = listening.accept()
-        with closing(ours), closing(theirs):
+        with joined() as (ours, theirs):
             reader = Reader(engine, theirs, hurry=hurry)
             jobs = reader.read()
             for message in ask(2, header, payload):

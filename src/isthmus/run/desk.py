@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 from isthmus.errors import BadFrame, IsthmusError, Refused
 from isthmus.graph import Tensor
 from isthmus.run.codecs import Codecs, Written, check_heads
-from isthmus.run.heads import Head, Request, request_of
+from isthmus.run.heads import LONGEST_KEPT, Head, Request, request_of
 from isthmus.run.places import Places, place_of
 from isthmus.run.types import Array, Arrays, Bounds
 
-_KEPT, _LONGEST_KEPT = 256, 4096
-
-
+_KEPT = 256
 Done = tuple[dict[str, Array], float, float, float, Written]
 """Outputs, the seconds of queue, decoding and computing, and what goes on to the device, written."""
 
@@ -56,7 +54,7 @@ class Desk:
             return known
         request = request_of(header)
         self.check(request.cut, request.batch, request.heads, request.total_bytes)
-        if len(header) <= _LONGEST_KEPT and self.places.is_ready(request.cut):
+        if len(header) <= LONGEST_KEPT and self.places.is_ready(request.cut):
             if len(self._admitted) >= _KEPT:
                 self._admitted.clear()
             self._admitted[header] = request
