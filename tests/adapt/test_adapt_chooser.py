@@ -181,6 +181,20 @@ def test_a_request_that_taught_nothing_is_followed_by_a_probe_that_fits_the_link
     assert asked(Habits(probe_share=0), telling=False) == pytest.approx([21.1, 23.1, 25.1])
 
 
+def test_a_probe_that_told_nothing_is_not_repeated_before_the_next_request() -> None:
+    """On a link too quick to tell one would follow the other, thousands a second, while the device computes."""
+    chooser = settled(1e9, table_of((INPUT, 0, 110, 2500), (OUTPUT, 120, 0, 0)))
+    for begin in (5.0, 5.5, 6.0):
+        assert chooser.choose(begin).cut == OUTPUT
+        asked = 0
+        for tick in range(1, 400):
+            now = begin + tick / 1000
+            if chooser.probe_bytes(now):
+                asked += 1
+                chooser.observe(step(now, probe=True, total=0.0005))
+        assert asked == 1
+
+
 def test_no_probe_where_nothing_could_change() -> None:
     hopeless = table_of((INPUT, 0, 500, 600), (OUTPUT, 20, 0, 0))
     assert TableChooser(hopeless).probe_bytes(100.0) == 0

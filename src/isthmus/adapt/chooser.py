@@ -82,7 +82,7 @@ class TableChooser:
         self._rtt = Recent(link.rtt_s)
         self._health = Health()
         self._lateness = Lateness()
-        self._asked_s = self._chosen_s = -math.inf
+        self._asked_s = self._chosen_s = self._fruitless_s = -math.inf
         self._probe_away = False
         self._now_s = 0.0
         self._seen_bps = self._bandwidth.bps
@@ -120,6 +120,8 @@ class TableChooser:
             self._probe_away = False
         now = self._now_s = step.t_s + step.seconds.total
         told_bps = self._learn_link(step, now)
+        if step.kind == "probe" and told_bps is None:
+            self._fruitless_s = now
         self._look_back(step, told_bps)
         if step.kind == "request" and step.up_bytes:
             self._lateness.sent(late=bool(step.trouble))
@@ -314,15 +316,15 @@ class TableChooser:
     def _gap_s(self) -> float:
         """The least time between two probes: short while the present rate is news, for what has just changed changes
         again, and the whole `probe_every_s` once it has been seen `SETTLED` times. After a request that taught nothing,
-        as short as `probe_share` allows: one probe then stands for what a request to the server would have told. While
-        all runs on the device nobody waits behind a probe, and one may follow the other: on a link believed to crawl
-        a share of it would be seconds. In doubt the next probe follows at once: a sample unlike those before moves the
-        belief only with a second one like it, and both are there before the next request (docs/decisions/0008)."""
+        as short as `probe_share` allows: a probe then stands for what a request to the server would have told; where it
+        told nothing either, the next would not. While all runs on the device nobody waits behind a probe, and one may
+        follow the other: on a link believed to crawl a share of it would be seconds. In doubt the next follows at once:
+        only a second sample unlike those before moves the belief; both are there in time (docs/decisions/0008)."""
         habits, link = self.habits, self._bandwidth
         if self._unsure():
             return 0.0 if self._told_since_asked and self.in_doubt else self._health.probe_gap_s
         gap_s = habits.probe_every_s * min(1.0, max(1.0, link.seen) / SETTLED)
-        if habits.probe_share and link.last_s is not None and self._chosen_s > link.last_s:
+        if habits.probe_share and link.last_s is not None and self._chosen_s > max(link.last_s, self._fruitless_s):
             idle = self._size.whole is not None and self._size.current == self._size.whole
             gap_s = min(gap_s, 8 * habits.probe_bytes / link.bps / (1.0 if idle else habits.probe_share))
         return gap_s
