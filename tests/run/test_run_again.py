@@ -290,6 +290,16 @@ def test_a_stream_that_ends_in_a_payload_gives_nothing(
     assert [job.id for job in Reader(engine, theirs).read() if isinstance(job, Job)] == [2]
 
 
+def waiting(reader: Reader) -> Job:
+    """The second request, read the short way and not answered."""
+    jobs = reader.read()
+    next(jobs)
+    job = next(jobs)
+    assert isinstance(job, Job)
+    assert reader.hurried == 1
+    return job
+
+
 def test_while_a_request_waits_the_next_has_memory_of_its_own(
     engine: Engine, ends: tuple[socket.socket, socket.socket]
 ) -> None:
@@ -298,21 +308,10 @@ def test_while_a_request_waits_the_next_has_memory_of_its_own(
     other = bytes(len(payload))
     say(ends[0], ask(2, header, payload) + ask(3, header, payload) + ask(4, header, other))
     reader = Reader(engine, ends[1])
-    jobs = reader.read()
-    next(jobs)
-    computing = next(jobs)
-    assert isinstance(computing, Job)
-    assert reader.hurried == 1
+    computing = waiting(reader)
     assert reader.again is not None
     assert reader.again.next_job() is None  # not before the other is answered
-    message = reader.inbox.take()
-    assert message is not None
-    items = reader.intake.feed(message, 0.0)
-    while not items:
-        message = reader.inbox.take()
-        assert message is not None
-        items = reader.intake.feed(message, 0.0)
-    (late,) = items
+    (late,) = [item for message in reader.inbox for item in reader.intake.feed(message, 0.0)]
     assert isinstance(late, Job)
     assert (bytes(computing.payload), bytes(late.payload)) == (payload, other)
 
@@ -321,11 +320,7 @@ def test_a_request_that_waits_can_be_cancelled(engine: Engine, ends: tuple[socke
     header, payload = request(engine)
     say(ends[0], ask(2, header, payload) + ask(3, header, payload))
     reader = Reader(engine, ends[1])
-    jobs = reader.read()
-    next(jobs)
-    job = next(jobs)
-    assert isinstance(job, Job)
-    assert reader.hurried == 1
+    job = waiting(reader)
     (answer,) = reader.intake.feed(pack(Kind.CANCEL, 3), 0.0)
     assert isinstance(answer, bytes)
     assert unpack(answer, 1 << 16).kind is Kind.CANCELLED
