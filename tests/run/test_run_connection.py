@@ -40,7 +40,7 @@ class Reader:
         with peer, self._listening:
             assert peer.recv(4, socket.MSG_WAITALL) == MAGIC
             self.go.wait(20)
-            for message in Inbox(peer, 1 << 20):
+            for message in Inbox(peer, 4 << 20):
                 frame = unpack(message, 1 << 16)
                 self.kinds.append(frame.kind)
                 self.order.append(frame.id)

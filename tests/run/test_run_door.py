@@ -19,7 +19,7 @@ from isthmus.engine import Engine
 from isthmus.errors import BadFrame, Refused, Unreachable
 from isthmus.graph import INPUT
 from isthmus.run import Bounds, Server, connect_engine, serve
-from isthmus.run.sockets import MAGIC, Inbox, be_patient, hang_up, send, send_now, send_rest
+from isthmus.run.sockets import MAGIC, Inbox, be_patient, framed, hang_up, send, send_now, send_rest
 
 
 def still_serves(engine: Engine, server: Server) -> bool:
@@ -153,7 +153,7 @@ def test_a_message_goes_whole_however_short_the_patience(parts: list[bytes]) -> 
     with one, other:
         be_patient(one, 0.001, socket.SO_SNDTIMEO)
         other.settimeout(10.0)
-        rest = send_now(one, [parts])
+        rest = send_now(one, framed([parts]))
         assert len(rest) > 0, "a socket that holds megabytes tells nothing here"
         gone: list[bool] = []
 

@@ -9,14 +9,17 @@ from isthmus.link.probe import LEAD_BYTES, lead_bytes
 from isthmus.run.frame import (
     CHUNK_BYTES,
     MAX_CHUNK_BYTES,
+    MAX_UNKNOWN_BYTES,
     PREAMBLE,
     Kind,
     Parcel,
     chunk_bytes,
+    in_two,
     pack,
     read_header,
     unpack,
 )
+from isthmus.run.sockets import LENGTH_BYTES, framed
 from isthmus.run.split_pb2 import Probe
 
 
@@ -34,8 +37,23 @@ def test_frames_join_to_the_payload(pieces: list[bytes], rate_bps: float | None)
 def test_the_first_frames_and_the_others_are_all_frames(sizes: list[int], rate_bps: float | None) -> None:
     parcel = Parcel(Kind.ASK, 7, b"head", [bytes([k]) * size for k, size in enumerate(sizes)], rate_bps)
     first, others = parcel.opening()
-    assert len(first) <= 2
-    assert [b"".join(f) for f in (*first, *others)] == [b"".join(f) for f in parcel.frames()]
+    opening = b"".join(first)
+    assert opening + b"".join(framed(others)) == b"".join(framed(parcel.frames()))
+    for _ in range(2):
+        opening = opening[LENGTH_BYTES + int.from_bytes(opening[:LENGTH_BYTES], "little") :]
+    assert not opening, "more than two frames at once"
+
+
+@given(st.integers(0, 4_000_000), st.floats(1e5, 1e11))
+def test_two_frames_are_made_in_one_step_where_two_are_made(size: int, rate_bps: float) -> None:
+    lead, from_bps = in_two(size)
+    frames = list(Parcel(Kind.ASK, 7, b"head", [bytes(size)], rate_bps).frames())
+    if rate_bps >= from_bps:
+        first, others = Parcel(Kind.ASK, 7, b"head", [bytes(size)], rate_bps, lead).opening()
+        assert (len(frames), list(others)) == (2, [])
+        assert b"".join(first) == b"".join(framed(frames))
+    elif rate_bps < 0.99 * from_bps:
+        assert len(frames) != 2, "it could have been"
 
 
 @pytest.mark.parametrize("rate_bps", [1e6, 5e6, 20e6])
@@ -48,7 +66,9 @@ def test_on_slow_links_frames_are_of_8_to_16_kb(rate_bps: float) -> None:
 
 def test_on_a_fast_link_frames_are_few() -> None:
     assert len(list(Parcel(Kind.ASK, 1, b"", [bytes(401_408)], 5e9).frames())) <= 3
-    assert chunk_bytes(100_000_000, None) == MAX_CHUNK_BYTES
+    assert len(list(Parcel(Kind.ASK, 1, b"", [bytes(1_605_632)], 5e9).frames())) == 2
+    assert chunk_bytes(100_000_000, 5e10) == MAX_CHUNK_BYTES
+    assert chunk_bytes(100_000_000, None) == MAX_UNKNOWN_BYTES
 
 
 def test_a_probe_leaves_something_to_measure_after_its_first_frame() -> None:

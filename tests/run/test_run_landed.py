@@ -17,7 +17,7 @@ from isthmus.run.conversation import Conversation
 from isthmus.run.frame import Kind, Parcel, pack, read_header, unpack
 from isthmus.run.intake import Job, welcome
 from isthmus.run.replies import rate_of
-from isthmus.run.sockets import NOWHERE, Inbox, Landed, kernel_s, send, send_now
+from isthmus.run.sockets import NOWHERE, Inbox, Landed, framed, kernel_s, send, send_now
 from isthmus.run.split_pb2 import Arrival, Hello, Probe
 
 BOUNDS = Bounds(batch=2, message_bytes=1 << 20)
@@ -131,7 +131,7 @@ def test_a_server_that_reads_late_tells_no_rate(engine: Engine, ends: tuple[sock
     with one, other:
         fingerprint = engine.model.fingerprint
         greeting = pack(Kind.HELLO, 1, Hello(protocol=PROTOCOL, fingerprint=fingerprint).SerializeToString())
-        assert not send_now(one, [[greeting], *([f] for f in probe_frames(12_500))])
+        assert not send_now(one, framed([[greeting], *([f] for f in probe_frames(12_500))]))
         hello = welcome("tiny", fingerprint, "", "", [c.id for c in engine.cuts], BOUNDS)
         told: list[bytes] = []
         probed = threading.Event()

@@ -180,7 +180,7 @@ def test_the_connection_times_what_comes_in_pieces() -> None:
     class Whisper:
         address = "nowhere"
 
-        def watch(self, coming: Callable[[int], None]) -> None:
+        def watch(self, coming: Callable[[int], None], room: object) -> None:
             self.coming = coming
 
         def talk(self, outgoing: Any, needed: Any) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import pytest
 from isthmus.codec import PlanarRange
 from isthmus.engine import Engine
 from isthmus.graph import OUTPUT
-from isthmus.record import Seconds, Step
+from isthmus.record import Choice, Seconds, Step
 from isthmus.run.codecs import Codecs
 from isthmus.run.halves import Halves
 from isthmus.run.trip import Trip
@@ -21,8 +21,7 @@ def judged(engine: Engine, cut: str, codec: str, spoil: float = 0.0) -> Step:
     """The verdict on an answer computed here in halves, its outputs moved by `spoil`."""
     halves, codecs = Halves(engine), Codecs()
     inputs = engine.model.random_inputs(2)
-    trip = Trip.__new__(Trip)
-    trip.cut, trip.codec = cut, codec
+    trip = Trip(0.0, Choice(cut=cut, codec=codec), 2, cut=cut, codec=codec)
     if cut == OUTPUT:
         outputs = halves.whole(inputs)
     else:

@@ -7,14 +7,13 @@ expected is left to it, untouched.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from isthmus.run.codecs import Codecs
-from isthmus.run.frame import PREAMBLE, Kind
+from isthmus.run.frame import PREAMBLE, START, Kind
 from isthmus.run.heads import Request
 from isthmus.run.intake import Intake, Job
 from isthmus.run.sockets import LENGTH_BYTES, Inbox
@@ -22,9 +21,7 @@ from isthmus.run.types import Arrays
 
 MOST_BYTES = 4 << 20
 """Larger payloads are not kept room for, one a stream, and the steps are little of what they take."""
-_START = struct.Struct("<I" + PREAMBLE.format.removeprefix("<"))
-"""A message's length and its frame's preamble."""
-_START_BYTES, _PREAMBLE_BYTES = _START.size, PREAMBLE.size
+_START_BYTES, _PREAMBLE_BYTES = START.size, PREAMBLE.size
 _ASK, _CHUNK = int(Kind.ASK), int(Kind.CHUNK)
 
 
@@ -52,7 +49,7 @@ class Again:
         here = len(near)
         if here < _START_BYTES or not self._intake.idle:
             return None
-        length, kind, request_id, header_bytes = _START.unpack_from(near)
+        length, kind, request_id, header_bytes = START.unpack_from(near)
         begin = _START_BYTES + header_bytes
         if kind != _ASK:
             return None
@@ -70,7 +67,7 @@ class Again:
         first_s = last_s = self._clock()
         first_told = last_told = self._inbox.told
         if rest:
-            if ahead < _START_BYTES or _START.unpack_from(near, end) != (rest + _PREAMBLE_BYTES, _CHUNK, request_id, 0):
+            if ahead < _START_BYTES or START.unpack_from(near, end) != (rest + _PREAMBLE_BYTES, _CHUNK, request_id, 0):
                 return None
             more = end + _START_BYTES
             got = min(rest, here - more)

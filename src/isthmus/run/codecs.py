@@ -78,10 +78,12 @@ class Codecs:
             if last is None or last.dtype is not array.dtype:
                 last = self._writer(codec, name, array.dtype)
             head = last.head
-            if last.as_it_is and head.payload_bytes > 0 and head.shape == array.shape and array.flags.c_contiguous:
-                heads.append(head)
-                payloads.append(array.data.cast("B"))
-                continue
+            if last.as_it_is and head.payload_bytes > 0 and head.shape == array.shape:
+                view = array.data
+                if view.c_contiguous:
+                    heads.append(head)
+                    payloads.append(view.cast("B"))
+                    continue
             dump = last.writer.dump
             written = dump(array) if self._prompt else self._slow.run(partial(dump, array))
             payload = memoryview(written).cast("B")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import threading
 import time
@@ -10,15 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
-from isthmus.run.frame import Frame, Kind, Parcel, Parts, read_header, unpack
+from isthmus.run.expected import Expected
+from isthmus.run.frame import Frame, Kind, Parcel, Parts, in_two, read_header
 from isthmus.run.heads import Head, Request, request_header
 from isthmus.run.replies import Came
-from isthmus.run.sockets import Message
+from isthmus.run.sockets import Message, Octets, framed
 from isthmus.run.split_pb2 import Hello, Probe, Refusal, Welcome
 from isthmus.run.transport import Transport
 
 _HEADER_BYTES = 1 << 20
 """A server's headers may be long (many outputs); still bounded."""
+_ASK, _REFUSAL = Kind.ASK, Kind.REFUSAL
 _AT_ONCE = 2
 """Frames handed over together."""
 
@@ -58,7 +61,7 @@ class Ticket:
             raise Late(f"no answer within {timeout_s * 1e3:.0f} ms of sending")
         if isinstance(word, Remote):
             raise word
-        if word.frame.kind is Kind.REFUSAL:
+        if word.frame.kind is _REFUSAL:
             raise Refused(read_header(Refusal, word.frame).reason)
         return word
 
@@ -100,11 +103,12 @@ class Connection:
         self._lost: Remote | None = None
         self._first: tuple[float, int] | None = None
         """When the message that is coming in began, and how much of it was here then."""
-        transport.watch(self._coming)
+        self._expected = Expected()
+        transport.watch(self._coming, self._expected.room)
         self.welcome = Welcome()
         """what the server said of itself; empty before the greeting"""
-        self._said: tuple[tuple[object, ...], bytes] = (), b""
-        """What the last request announced, and its header: most often those of the next."""
+        self._said: tuple[tuple[object, ...], bytes, int, float] = (), b"", 0, math.inf
+        """What the last request announced, its header, and how it goes in two frames: most often so does the next."""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self._begun: Iterator[Parts] | None = None
@@ -123,11 +127,13 @@ class Connection:
     ) -> Ticket:  # fmt: skip
         """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
         total = len(payloads[0]) if len(payloads) == 1 else sum(map(len, payloads))
-        said, header = self._said
+        said, header, lead, two_from_bps = self._said
         if said != (cut, batch, total, heads):
             header = request_header(Request(cut, batch, total, tuple(heads)))
-            self._said = (cut, batch, total, heads), header
-        return self._post(Kind.ASK, header, payloads, rate_bps)
+            lead, two_from_bps = in_two(total)
+            self._said = (cut, batch, total, heads), header, lead, two_from_bps
+        two = rate_bps is not None and rate_bps >= two_from_bps and len(payloads) == 1
+        return self._post(_ASK, header, payloads, rate_bps, lead if two else 0)
 
     def probe(self, size_bytes: int, rate_bps: float | None) -> Ticket:
         """Sends bytes that mean nothing, to be told how they came in."""
@@ -161,8 +167,10 @@ class Connection:
         self._outbox.put(None)
         self._transport.close()
 
-    def _post(self, kind: Kind, header: bytes, pieces: Sequence[bytes | memoryview], rate_bps: float | None) -> Ticket:
-        parcel = Parcel(kind, next(self._ids), header, pieces, rate_bps)
+    def _post(
+        self, kind: Kind, header: bytes, pieces: Sequence[Octets], rate_bps: float | None, lead: int = 0
+    ) -> Ticket:
+        parcel = Parcel(kind, next(self._ids), header, pieces, rate_bps, lead)
         ticket = Ticket(parcel, self._listen)
         with self._lock:
             if self._lost is not None:
@@ -180,16 +188,16 @@ class Connection:
         try:
             if self._begun is not None:
                 return False
-            some, frames = parcel.opening()  # together: a system call less
-            while some:
-                taken = self._transport.offer(some)
+            whole, frames = parcel.opening()  # together: a system call less
+            while whole:
+                taken = self._transport.offer(whole)
                 if taken is None:
                     return False
                 if not taken:
                     self._begun = frames
                     self._outbox.put(Parcel(Kind.PING, 0, b"", (), dropped=True))  # only to wake the other thread
                     break
-                some = list(itertools.islice(frames, _AT_ONCE))
+                whole = framed(itertools.islice(frames, _AT_ONCE))
         finally:
             self._sending.release()
         return True
@@ -239,7 +247,7 @@ class Connection:
 
     def _deliver(self, message: Message) -> None:
         first, self._first = self._first, None
-        frame, at_s, spread = unpack(message, _HEADER_BYTES), self._clock(), None
+        frame, at_s, spread = self._expected.frame(message, _HEADER_BYTES), self._clock(), None
         if first is not None:
             size = sum(map(len, message)) if isinstance(message, tuple) else len(message)
             spread = Came(size - first[1], at_s - first[0], size)

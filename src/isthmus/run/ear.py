@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from isthmus.run.sockets import Inbox, Message, be_patient
+from isthmus.run.sockets import Inbox, Message, Room, be_patient
 
 _LOOK_S = 0.25
 """So long after the last request the standing thread listens again, and a server that leaves is noticed: in a run of
@@ -41,9 +41,9 @@ class Ear:
         self._attended_s = -_LOOK_S
         self._standing = self._over = False
 
-    def watch(self, coming: Callable[[int], None]) -> None:
-        """`coming` hears when a message has begun to come and is not whole: see `Inbox.coming`."""
-        self._inbox.coming = coming
+    def watch(self, coming: Callable[[int], None], room: Callable[[], Room | None]) -> None:
+        """See `Inbox.coming` and `Inbox.room`."""
+        self._inbox.coming, self._inbox.room = coming, room
 
     def attend(self, change: int) -> None:
         """One more (+1) or less (-1) will soon wait for an answer: the standing thread makes way, or may come back."""

@@ -7,28 +7,34 @@ between their arrivals is what tells the server the rate of the link, so the fir
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from isthmus.errors import BadFrame
 from isthmus.link.probe import LEAD_BYTES, lead_bytes
+from isthmus.run.sockets import Octets, framed
+from isthmus.run.types import Array
 
 PREAMBLE = struct.Struct("<BQI")
 _PREAMBLE_BYTES = PREAMBLE.size
+START = struct.Struct("<I" + PREAMBLE.format.removeprefix("<"))
+"""On a bare socket: a message's length and its frame's preamble."""
 CHUNK_BYTES = 16384
-MAX_CHUNK_BYTES = 640 << 10
+MAX_CHUNK_BYTES = 2 << 20
+MAX_UNKNOWN_BYTES = 640 << 10
+"""Of a frame on a link whose rate nobody knows."""
 MAX_CHUNKS = 16
 CHUNK_S = 0.004
 """A frame costs some 0.1 ms of Python on either side, so on fast links frames grow until each lasts about this long."""
 
 _M = TypeVar("_M", bound=Message)
-Parts = tuple[bytes | memoryview, ...]
+Parts = tuple[Octets, ...]
 """One stream message in pieces: what it is made of is not copied before it is sent."""
 
 
@@ -62,6 +68,8 @@ class Frame(NamedTuple):
     id: int
     header: bytes
     body: memoryview
+    outputs: dict[str, Array] | None = None
+    """Of an answer that was expected: the body, read already."""
 
 
 def pack(kind: Kind, request_id: int, header: bytes = b"", *bodies: bytes | memoryview) -> bytes:
@@ -107,15 +115,17 @@ def request_id_of(message: bytes | memoryview | tuple[bytes, memoryview]) -> int
 def chunk_bytes(total: int, rate_bps: float | None) -> int:
     """Size of the frames after the first: 8–16 KB on slow links, growing with the rate the link last showed."""
     if rate_bps is None:
-        return max(CHUNK_BYTES, min(MAX_CHUNK_BYTES, -(-total // MAX_CHUNKS)))
+        return max(CHUNK_BYTES, min(MAX_UNKNOWN_BYTES, -(-total // MAX_CHUNKS)))
     return int(min(MAX_CHUNK_BYTES, max(LEAD_BYTES, rate_bps / 8 * CHUNK_S)))
 
 
-@lru_cache(maxsize=256)
-def _opening_bytes(total: int, rate_bps: float | None) -> tuple[int, int]:
-    """Size of a payload's first frame, and the most that goes in two."""
-    lead, chunk = lead_bytes(total), chunk_bytes(total, rate_bps)
-    return lead, lead + chunk + chunk // 2
+def in_two(total: int) -> tuple[int, float]:
+    """(size of the first frame, bit/s from which a payload goes in two frames; infinite where it never does)"""
+    lead = lead_bytes(total)
+    chunk = -(-2 * (total - lead) // 3)
+    if not 0 < chunk <= MAX_CHUNK_BYTES:
+        return lead, math.inf
+    return lead, (chunk + 1) * 8 / CHUNK_S if chunk > LEAD_BYTES else 0.0
 
 
 @dataclass(slots=True)
@@ -127,6 +137,8 @@ class Parcel:
     header: bytes
     pieces: Sequence[bytes | memoryview]
     rate_bps: float | None = None
+    lead: int = 0
+    """Of a payload in one piece that goes in two frames: the size of the first, where it is known."""
     dropped: bool = field(default=False)
     """Set by the client that has given up: the frames not yet sent stay here."""
 
@@ -135,18 +147,17 @@ class Parcel:
         """Payload bytes."""
         return sum(map(len, self.pieces))
 
-    def opening(self) -> tuple[Sequence[Parts], Iterator[Parts]]:
-        """The first frames, two at most, and the others. For a payload in one piece that needs just two, the usual on a
-        fast link, in fewer steps than by `frames`: right after a network has run, every step counts."""
-        if len(self.pieces) == 1:
-            body = memoryview(self.pieces[0])
-            size = len(body)
-            lead, most = _opening_bytes(size, self.rate_bps)
-            if lead < size <= most:
-                start = PREAMBLE.pack(self.kind, self.id, len(self.header)) + self.header
-                return ((start, body[:lead]), (PREAMBLE.pack(_CHUNK, self.id, 0), body[lead:])), _NO_MORE
+    def opening(self) -> tuple[Sequence[Octets], Iterator[Parts]]:
+        """The first frames, two at most, `framed`, and the others. Where there are just two and that is known, as
+        mostly on a fast link, in fewer steps than by `frames`: right after a network has run, every step counts."""
+        if lead := self.lead:
+            body, header = memoryview(self.pieces[0]), self.header
+            size = len(header)
+            start = START.pack(_PREAMBLE_BYTES + size + lead, self.kind, self.id, size) + header
+            more = START.pack(_PREAMBLE_BYTES + len(body) - lead, _CHUNK, self.id, 0)
+            return (start, body[:lead], more, body[lead:]), _NO_MORE
         frames = self.frames()
-        return list(itertools.islice(frames, 2)), frames
+        return framed(itertools.islice(frames, 2)), frames
 
     def frames(self) -> Iterator[Parts]:
         """The stream messages, made one by one as the link takes them, each in parts that make it when joined."""

@@ -11,7 +11,7 @@ import contextlib
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -31,7 +31,7 @@ _LENGTH = struct.Struct("<I")
 LENGTH_BYTES = _LENGTH.size
 _PATIENCE = struct.Struct("@ll")
 """A `timeval`."""
-_NEAR = 32 << 10
+NEAR_BYTES = 32 << 10
 """Short messages are read several at a time; the first frame of a payload (8 kB) is one."""
 _PIECE = 1 << 20
 _NOTHING = memoryview(b"")
@@ -99,20 +99,22 @@ def send_rest(peer: socket.socket, rest: memoryview) -> None:
             rest = rest[peer.send(rest) :]
 
 
-def send_now(peer: socket.socket, messages: Sequence[Sequence[Octets]]) -> memoryview:
-    """As much of these messages as goes within the socket's patience; the bytes that are left. Raises OSError when the
-    peer is gone."""
+def framed(messages: Iterable[Sequence[Octets]]) -> list[Octets]:
+    """What goes over a socket for these messages: a length before each. Empty where there are none."""
     whole: list[Octets] = []
-    total = 0
     for message in messages:
-        size = len(message[0]) + len(message[1]) if len(message) == 2 else sum(map(len, message))
-        total += LENGTH_BYTES + size
-        whole += (_LENGTH.pack(size), *message)
+        whole += (_LENGTH.pack(sum(map(len, message))), *message)
+    return whole
+
+
+def send_now(peer: socket.socket, whole: Sequence[Octets]) -> memoryview:
+    """As much of what is `framed` as goes within the socket's patience; the bytes that are left. Raises OSError when
+    the peer is gone."""
     try:
         sent = peer.sendmsg(whole)
     except BlockingIOError:
         sent = 0
-    return _NOTHING if sent == total else memoryview(b"".join(whole))[sent:]
+    return _NOTHING if sent == sum(map(len, whole)) else memoryview(b"".join(whole))[sent:]
 
 
 Told = Sequence[tuple[int, int, bytes]]
@@ -139,6 +141,15 @@ NOWHERE = Landed()
 """Nothing is known of it."""
 
 
+Room = tuple[memoryview, memoryview]
+"""Memory for a message with its length, and the message in it."""
+
+
+def _no_room() -> Room | None:
+    """No message is expected."""
+    return None
+
+
 class Inbox:
     """What a peer says, message by message. What has come of an unfinished one is kept for the next call.
 
@@ -154,8 +165,12 @@ class Inbox:
         self.place: Place = _nowhere
         self.coming: Callable[[int], None] = _unheard
         """Called once for a message that does not come whole, with how much of it is here."""
+        self.room: Callable[[], Room | None] = _no_room
+        """Asked before it waits with nothing near: a message that fills this room stays there, not copied."""
         self._begun = False
-        self._near = memoryview(bytearray(_NEAR))
+        self._own = self._near = memoryview(bytearray(NEAR_BYTES))
+        self._expected: memoryview | None = None
+        """The message that would fill what is near."""
         self._at = self._end = 0
         self._pieces: list[memoryview] = []
         self._filled = self._missing = 0
@@ -218,14 +233,21 @@ class Inbox:
             raise BadFrame(f"a message of {size} bytes is announced; at most {self._longest} are taken")
         if have >= size:
             self._at, self._begun = begin + size, False
+            if self._expected is not None and self._at == len(self._near):
+                return self._filled_room(self._expected)
             return self._near[begin : self._at].tobytes()
         if not self._begun:
             self._begun = True
             self.coming(have)
-        if size > _NEAR - _LENGTH.size:
+        if size > len(self._near) - LENGTH_BYTES:
             self._begin_far(self._near[begin : self._end], size)
             self._at = self._end
         return None
+
+    def _filled_room(self, message: memoryview) -> memoryview:
+        """The room is the message's now."""
+        self._near, self._expected, self._at, self._end = self._own, None, 0, 0
+        return message
 
     def _begin_far(self, first: memoryview, size: int) -> None:
         """The beginning of a long message is here; the rest goes straight to where it stays."""
@@ -246,6 +268,8 @@ class Inbox:
         left = self._end - self._at
         if not left:
             self._at = self._end = 0
+            if not flags and self._expected is None and (room := self.room()) is not None:
+                self._near, self._expected = room
             got = self._end = self._receive(self._near, 0, flags)
             return got
         if self._at:

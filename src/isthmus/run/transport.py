@@ -15,7 +15,7 @@ from isthmus.errors import Unreachable
 from isthmus.run.ear import Ear
 from isthmus.run.frame import Parts
 from isthmus.run.options import client_options, translated
-from isthmus.run.sockets import MAGIC, Message, be_patient, send, send_now, send_rest, tune
+from isthmus.run.sockets import MAGIC, Message, Octets, Room, be_patient, send, send_now, send_rest, tune
 from isthmus.run.types import STREAM_METHOD
 
 OFFER_S = 0.002
@@ -31,18 +31,19 @@ class Transport(Protocol):
     def address(self) -> str:
         """Of the server, for messages to people."""
 
-    def watch(self, coming: Callable[[int], None]) -> None:
+    def watch(self, coming: Callable[[int], None], room: Callable[[], Room | None]) -> None:
         """`coming(n)` is called when the first n bytes of a message are here and the rest is not, by whoever reads and
-        before he delivers it; never, where a transport cannot tell."""
+        before he delivers it, and `room()` before he waits, for memory that the next message may fill; never, where a
+        transport cannot tell."""
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """Sends what `outgoing` yields, from a thread of its own, and yields what comes. Raises Remote or BadFrame
         when it breaks. Called once. `needed()`: whether somebody waits for a message who cannot listen himself."""
 
-    def offer(self, messages: Sequence[Parts]) -> bool | None:
-        """Takes messages from the caller's thread while `outgoing` yields nothing, and waits no longer than `OFFER_S`.
-        True: they are gone. False: the rest of them goes before the next message of `outgoing`, an empty one if need
-        be, and nothing may be offered until then. None: this transport takes no offers."""
+    def offer(self, whole: Sequence[Octets]) -> bool | None:
+        """Takes messages, `framed`, from the caller's thread while `outgoing` yields nothing, and waits no longer than
+        `OFFER_S`. True: they are gone. False: the rest of them goes before the next message of `outgoing`, an empty one
+        if need be, and nothing may be offered until then. None: this transport takes no offers."""
 
     def attend(self, change: int) -> None:
         """One thread more (+1) or less (-1) means to listen soon."""
@@ -63,7 +64,7 @@ class GrpcTransport:
         self._channel = grpc.insecure_channel(address, options=client_options(message_bytes))
         self._stream: Any = self._channel.stream_stream(STREAM_METHOD)
 
-    def watch(self, coming: Callable[[int], None]) -> None:
+    def watch(self, coming: Callable[[int], None], room: Callable[[], Room | None]) -> None:
         """See `Transport`: grpc hands over whole messages."""
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
@@ -73,7 +74,7 @@ class GrpcTransport:
         except (grpc.RpcError, ValueError) as e:  # a ValueError: the channel was closed before it began
             raise translated(e, self.address) from e
 
-    def offer(self, messages: Sequence[Parts]) -> bool | None:
+    def offer(self, whole: Sequence[Octets]) -> bool | None:
         """See `Transport`: grpc sends from a thread of its own."""
         return None
 
@@ -104,9 +105,9 @@ class TcpTransport:
         self._rest = memoryview(b"")
         self._ear = Ear(self._socket, message_bytes, lambda: False)
 
-    def watch(self, coming: Callable[[int], None]) -> None:
+    def watch(self, coming: Callable[[int], None], room: Callable[[], Room | None]) -> None:
         """See `Transport`."""
-        self._ear.watch(coming)
+        self._ear.watch(coming, room)
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
         """See `Transport`."""
@@ -126,10 +127,10 @@ class TcpTransport:
         """Whether a message that was offered is not wholly sent yet."""
         return bool(self._rest)
 
-    def offer(self, messages: Sequence[Parts]) -> bool | None:
+    def offer(self, whole: Sequence[Octets]) -> bool | None:
         """See `Transport`."""
         try:
-            self._rest = send_now(self._socket, messages)
+            self._rest = send_now(self._socket, whole)
         except OSError:
             self.close()
         return not self._rest

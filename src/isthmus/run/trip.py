@@ -11,7 +11,7 @@ from isthmus.run.codecs import RAW
 from isthmus.run.replies import Came, Said, rate_of
 
 
-@dataclass
+@dataclass(slots=True)
 class Trip:
     """What is known of a request so far; seconds, bytes and bit/s."""
 
