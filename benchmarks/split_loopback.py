@@ -46,10 +46,12 @@ from isthmus.graph import INPUT, OUTPUT
 from isthmus.model import load_model
 from isthmus.record.types import Choice
 from isthmus.run import Session, connect_engine, processors_awake, serve
+from isthmus.run.sockets import connected, unpace
 
 TARGET_MS = 1.0
 _ASKED, _TOOK = struct.Struct("<II"), struct.Struct("<d")
 _ROOM_BYTES = 32 << 20
+_PATIENCE_S = 5.0
 
 
 class Told(Unlearning):
@@ -105,7 +107,7 @@ def least_s(engine: Engine, place: int, port: int, rounds: int) -> float:
     over: list[float] = []
     output = engine.graph.tensors[engine.graph.outputs[0]]
     answer = bytearray(_TOOK.size + output.bytes)
-    with socket.create_connection(("127.0.0.1", port)) as peer:
+    with connected("127.0.0.1", port, _PATIENCE_S) as peer:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(rounds + 3):
             made = engine.head(cut.id, inputs)
@@ -125,6 +127,8 @@ def serve_until_killed(model: str, core: int) -> None:
     pin(core)
     engine = Engine.open(load_model(model))
     plain, least = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    unpace(plain)
+    unpace(least)
     print(serve(engine).port, *(s.getsockname()[1] for s in (plain, least)), flush=True)
     threading.Thread(target=tails_for_ever, args=(engine, least), daemon=True).start()
     echo_for_ever(plain)
@@ -147,7 +151,7 @@ def other_process(model: str, core: int) -> Iterator[tuple[int, int, int]]:
 def floor_s(port: int, size: int, rounds: int, before: Callable[[], object] = lambda: None) -> float:
     """Median seconds of `size` bytes through a bare socket, and four bytes back; `before` runs before each, untimed."""
     payload, taken = bytes(size), []
-    with socket.create_connection(("127.0.0.1", port)) as peer:
+    with connected("127.0.0.1", port, _PATIENCE_S) as peer:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(rounds):
             before()

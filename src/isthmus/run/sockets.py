@@ -40,6 +40,7 @@ _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 _ROOM_FOR_TIME = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 
+_CONGESTION = b"cubic"
 _UNSENT_BYTES = 128 << 10
 """10 ms at 100 Mbit/s: less, and a busy machine lets the link run dry; more is lost when a request is given up."""
 _USER_TIMEOUT_MS = 5_000
@@ -54,12 +55,38 @@ def _unheard(first_bytes: int) -> None:
     """Nobody wants to know."""
 
 
+def unpace(fresh: socket.socket) -> None:
+    """Cubic, for a socket that is not connected yet, or one that listens and all it will accept. One that began with
+    bbr, the default of many systems, is paced as long as it lives, whatever it is set to later; and by a rate that is
+    far too low where answers take long, because the acknowledgement of a request's last bytes waits for the answer."""
+    if hasattr(socket, "TCP_CONGESTION"):
+        with contextlib.suppress(OSError):
+            fresh.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _CONGESTION)
+
+
+def connected(host: str, port: int, timeout_s: float) -> socket.socket:
+    """A connection, from then on without a timeout. Raises OSError."""
+    trouble = OSError(f"{host} has no address")
+    for family, kind, proto, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        peer = socket.socket(family, kind, proto)
+        try:
+            unpace(peer)
+            peer.settimeout(timeout_s)
+            peer.connect(address)
+            peer.settimeout(None)
+        except OSError as e:
+            peer.close()
+            trouble = e
+        else:
+            return peer
+    raise trouble
+
+
 def tune(peer: socket.socket) -> None:
     """Latency first, a dead peer noticed within seconds. What this system does not know is left as it is."""
     wanted = (
         (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
         (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", _UNSENT_BYTES),
-        (socket.IPPROTO_TCP, "TCP_CONGESTION", b"cubic"),
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _USER_TIMEOUT_MS),
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", _PROBE_AFTER_S),
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", _PROBE_EVERY_S),

@@ -15,7 +15,7 @@ from isthmus.errors import Unreachable
 from isthmus.run.ear import Ear
 from isthmus.run.frame import Parts
 from isthmus.run.options import client_options, translated
-from isthmus.run.sockets import MAGIC, Message, Octets, Room, be_patient, send, send_now, send_rest, tune
+from isthmus.run.sockets import MAGIC, Message, Octets, Room, be_patient, connected, send, send_now, send_rest, tune
 from isthmus.run.types import STREAM_METHOD
 
 OFFER_S = 0.002
@@ -95,11 +95,10 @@ class TcpTransport:
     def __init__(self, host: str, port: int, message_bytes: int, timeout_s: float) -> None:
         self.address = f"{host}:{port}"
         try:
-            self._socket = socket.create_connection((host, port), timeout_s)
+            self._socket = connected(host, port, timeout_s)
             self._socket.sendall(MAGIC)
         except OSError as e:
             raise Unreachable(f"{self.address} cannot be reached: {e}") from e
-        self._socket.settimeout(None)
         tune(self._socket)
         be_patient(self._socket, OFFER_S, socket.SO_SNDTIMEO)
         self._rest = memoryview(b"")
