@@ -6,10 +6,12 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +20,13 @@ from run_rig import Told, until
 from isthmus.engine import Engine
 from isthmus.errors import BadFrame, Refused, Unreachable
 from isthmus.graph import INPUT
-from isthmus.run import Bounds, Server, connect_engine, serve
-from isthmus.run.sockets import MAGIC, Inbox, be_patient, framed, hang_up, send, send_now, send_rest
+from isthmus.link.probe import LEAD_BYTES
+from isthmus.run import PROTOCOL, Bounds, Server, connect_engine, intake, serve
+from isthmus.run.codecs import Codecs
+from isthmus.run.frame import MAX_BODY_BYTES, Kind, unpack
+from isthmus.run.sockets import MAGIC, Inbox, be_patient, connected, framed, hang_up, send, send_now, send_rest
+from isthmus.run.split_pb2 import Hello
+from isthmus.run.way import Way
 
 
 def still_serves(engine: Engine, server: Server) -> bool:
@@ -127,6 +134,24 @@ def still_serves_or_refused(engine: Engine, server: Server) -> bool:
         return False
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_the_largest_frame_of_a_client_is_taken(engine: Engine, monkeypatch: pytest.MonkeyPatch, older: bool) -> None:
+    """A server says how much one frame may carry; to one that does not, frames are as they always were."""
+    if older:
+        monkeypatch.setattr(intake, "MAX_BODY_BYTES", 0)
+    ((name, one),) = engine.model.random_inputs().items()
+    batch = (MAX_BODY_BYTES + LEAD_BYTES) // one.nbytes
+    heads, payloads = Codecs().dump("float32", {name: np.repeat(one, batch, 0)})
+    hello = Hello(protocol=PROTOCOL, fingerprint=engine.model.fingerprint)
+    with serve(engine, bounds=Bounds(batch=batch)) as server:
+        connection = Way(server.address, hello, clock=time.perf_counter).connect(lambda _: None)
+        ticket = connection.ask(INPUT, batch, heads, payloads, 1e11)
+        longest = max(len(unpack(b"".join(frame), 1 << 16).body) for frame in ticket.parcel.frames())
+        assert ticket.wait(30).frame.kind is Kind.REPLY
+        connection.close()
+    assert longest <= 1 << 20 if older else MAX_BODY_BYTES - one.nbytes < longest <= MAX_BODY_BYTES
+
+
 def test_a_stopped_server_frees_its_port(engine: Engine) -> None:
     with serve(engine) as first:
         port = first.port
@@ -186,3 +211,35 @@ def test_a_message_that_is_cut_short_is_dropped() -> None:
         one.sendall(struct.pack("<I", 100) + bytes(50))
         one.shutdown(socket.SHUT_WR)
         assert list(Inbox(other, 5000)) == []
+
+
+def congestion_of(peer: socket.socket) -> bytes:
+    return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\x00")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="this system does not say what a socket is set to")
+def test_sockets_are_cubic_before_they_are_connected(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where bbr is the default, a socket that is set to cubic later is paced all its life."""
+    seen: list[bytes] = []
+
+    class Watched(socket.socket):
+        def connect(self, address: object) -> None:
+            seen.append(congestion_of(self))
+            super().connect(address)  # type: ignore[arg-type]
+
+    with serve(engine) as server:
+        assert server._door is not None
+        assert congestion_of(server._door._listening) == b"cubic"
+        monkeypatch.setattr(socket, "socket", Watched)
+        with connected(server.host, server.port, 5.0) as peer:
+            assert peer.gettimeout() is None
+    assert seen == [b"cubic"]
+
+
+def test_what_cannot_be_connected_says_why_and_leaves_nothing_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = int(gone.getsockname()[1])
+    with pytest.raises(ConnectionRefusedError):
+        connected("127.0.0.1", port, 1.0)
+    with pytest.raises(socket.gaierror):
+        connected("no.such.host.invalid", port, 1.0)

@@ -8,13 +8,14 @@ from isthmus.errors import BadFrame
 from isthmus.link.probe import LEAD_BYTES, lead_bytes
 from isthmus.run.frame import (
     CHUNK_BYTES,
-    MAX_CHUNK_BYTES,
-    MAX_UNKNOWN_BYTES,
+    MAX_BODY_BYTES,
     PREAMBLE,
+    SAFE_CHUNK_BYTES,
     Kind,
     Parcel,
     chunk_bytes,
     in_two,
+    most_chunk_bytes,
     pack,
     read_header,
     unpack,
@@ -22,15 +23,21 @@ from isthmus.run.frame import (
 from isthmus.run.sockets import LENGTH_BYTES, framed
 from isthmus.run.split_pb2 import Probe
 
+rates = st.none() | st.floats(1e3, 1e11)
+told = st.sampled_from([0, 1 << 20, MAX_BODY_BYTES, 1 << 40])
+"""The most that a server takes in a frame, as it says; 0: it is older and says nothing."""
 
-@given(st.lists(st.binary(max_size=70_000), max_size=4), st.none() | st.floats(1e3, 1e11))
-def test_frames_join_to_the_payload(pieces: list[bytes], rate_bps: float | None) -> None:
-    frames = [unpack(b"".join(m), 100) for m in Parcel(Kind.ASK, 7, b"head", pieces, rate_bps).frames()]
+
+@given(st.lists(st.integers(0, 3_000_000), max_size=4), rates, told)
+def test_frames_join_to_the_payload(sizes: list[int], rate_bps: float | None, max_body: int) -> None:
+    pieces = [bytes([k]) * size for k, size in enumerate(sizes)]
+    parcel = Parcel(Kind.ASK, 7, b"head", pieces, rate_bps, most_chunk_bytes(max_body))
+    frames = [unpack(b"".join(m), 100) for m in parcel.frames()]
     assert b"".join(f.body for f in frames) == b"".join(pieces)
     assert [f.kind for f in frames] == [Kind.ASK] + [Kind.CHUNK] * (len(frames) - 1)
     assert frames[0].header == b"head"
     assert {f.id for f in frames} == {7}
-    assert max(len(f.body) for f in frames) <= 1.5 * MAX_CHUNK_BYTES
+    assert max(len(f.body) for f in frames) <= min(MAX_BODY_BYTES, max_body or 1 << 20)
 
 
 @given(st.lists(st.integers(0, 900_000), min_size=1, max_size=3), st.none() | st.floats(1e5, 1e11))
@@ -44,12 +51,13 @@ def test_the_first_frames_and_the_others_are_all_frames(sizes: list[int], rate_b
     assert not opening, "more than two frames at once"
 
 
-@given(st.integers(0, 4_000_000), st.floats(1e5, 1e11))
-def test_two_frames_are_made_in_one_step_where_two_are_made(size: int, rate_bps: float) -> None:
-    lead, from_bps = in_two(size)
-    frames = list(Parcel(Kind.ASK, 7, b"head", [bytes(size)], rate_bps).frames())
+@given(st.integers(0, 4_000_000), st.floats(1e5, 1e11), told)
+def test_two_frames_are_made_in_one_step_where_two_are_made(size: int, rate_bps: float, max_body: int) -> None:
+    most = most_chunk_bytes(max_body)
+    lead, from_bps = in_two(size, most)
+    frames = list(Parcel(Kind.ASK, 7, b"head", [bytes(size)], rate_bps, most).frames())
     if rate_bps >= from_bps:
-        first, others = Parcel(Kind.ASK, 7, b"head", [bytes(size)], rate_bps, lead).opening()
+        first, others = Parcel(Kind.ASK, 7, b"head", [bytes(size)], rate_bps, most, lead).opening()
         assert (len(frames), list(others)) == (2, [])
         assert b"".join(first) == b"".join(framed(frames))
     elif rate_bps < 0.99 * from_bps:
@@ -66,9 +74,9 @@ def test_on_slow_links_frames_are_of_8_to_16_kb(rate_bps: float) -> None:
 
 def test_on_a_fast_link_frames_are_few() -> None:
     assert len(list(Parcel(Kind.ASK, 1, b"", [bytes(401_408)], 5e9).frames())) <= 3
-    assert len(list(Parcel(Kind.ASK, 1, b"", [bytes(1_605_632)], 5e9).frames())) == 2
-    assert chunk_bytes(100_000_000, 5e10) == MAX_CHUNK_BYTES
-    assert chunk_bytes(100_000_000, None) == MAX_UNKNOWN_BYTES
+    most = most_chunk_bytes(MAX_BODY_BYTES)
+    assert len(list(Parcel(Kind.ASK, 1, b"", [bytes(1_605_632)], 5e9, most).frames())) == 2
+    assert chunk_bytes(100_000_000, None, most) == SAFE_CHUNK_BYTES
 
 
 def test_a_probe_leaves_something_to_measure_after_its_first_frame() -> None:

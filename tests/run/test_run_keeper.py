@@ -12,7 +12,7 @@ from run_rig import until
 
 from isthmus.run import keeper as keeper_module
 from isthmus.run.connection import Heard
-from isthmus.run.frame import MAX_CHUNK_BYTES, Kind, chunk_bytes, pack, unpack
+from isthmus.run.frame import SAFE_CHUNK_BYTES, Kind, chunk_bytes, pack, unpack
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.replies import Came
 from isthmus.run.split_pb2 import Arrival
@@ -122,9 +122,9 @@ def test_what_came_too_quickly_to_tell_a_rate_still_makes_frames_large() -> None
     keeper, _ = watched()
     try:
         assert keeper.learn(Came(393_216, 0.0001, 401_408)) is None, "no evidence of the rate"
-        assert chunk_bytes(1_605_632, keeper.rate_bps) == MAX_CHUNK_BYTES
+        assert chunk_bytes(1_605_632, keeper.rate_bps) == SAFE_CHUNK_BYTES
         assert keeper.learn(Came(4_096, 0.0001, 8_192)) is None
-        assert chunk_bytes(1_605_632, keeper.rate_bps) == MAX_CHUNK_BYTES, "few bytes tell nothing"
+        assert chunk_bytes(1_605_632, keeper.rate_bps) == SAFE_CHUNK_BYTES, "few bytes tell nothing"
         slow = keeper.learn(Came(50_000, 0.04, 58_192))
         assert slow == keeper.rate_bps == pytest.approx(1e7), "a link that became slow is believed"
     finally:

@@ -1,4 +1,4 @@
-"""A request that begins, byte for byte, as the one before it: read in a few steps, into the memory of the last one.
+"""A request that begins, byte for byte, as the one before it: received in one go, each part to where it stays.
 
 A session says the same again and again, and right after a network has run every new step costs 5 to 30 µs
 (docs/decisions/0006). What comes out is what `Intake` would have made of the same frames; whatever is not quite as
@@ -19,20 +19,36 @@ from isthmus.run.intake import Intake, Job
 from isthmus.run.sockets import LENGTH_BYTES, Inbox
 from isthmus.run.types import Arrays
 
-MOST_BYTES = 4 << 20
-"""Larger payloads are not kept room for, one a stream, and the steps are little of what they take."""
+MOST_BYTES = 2 << 20
+"""Larger payloads are not kept room for, two a stream, and the steps are little of what they take."""
 _START_BYTES, _PREAMBLE_BYTES = START.size, PREAMBLE.size
-_ASK, _CHUNK = int(Kind.ASK), int(Kind.CHUNK)
+_ASK, _CHUNK = Kind.ASK, Kind.CHUNK
 
 
-class _Last(NamedTuple):
-    """The last request: its header and what that announces, room for such a payload, and its tensors where they are
-    that room."""
+class _Room(NamedTuple):
+    """For one request: where its bytes go, one part after the other, and what they are then."""
+
+    parts: tuple[memoryview, ...]
+    start: memoryview
+    header: memoryview
+    second: memoryview
+    """The chunk's length and preamble; empty where there is no chunk."""
+    payload: memoryview
+    tensors: Arrays | None
+
+
+class _Like(NamedTuple):
+    """The last request that came in one frame or two: what it announced, its sizes, and room for others like it. Two,
+    for one is computed while the next is waited for."""
 
     header: bytes
     ask: Request
-    room: memoryview
-    tensors: Arrays | None
+    length: int
+    lead: int
+    rest: int
+    before: int
+    """Bytes in front of what the chunk carries."""
+    rooms: tuple[_Room, _Room]
 
 
 class Again:
@@ -40,54 +56,77 @@ class Again:
 
     def __init__(self, inbox: Inbox, intake: Intake, codecs: Codecs, clock: Callable[[], float]) -> None:
         self._inbox, self._intake, self._codecs, self._clock = inbox, intake, codecs, clock
-        self._last: _Last | None = None
+        self._like: _Like | None = None
+        self._turn = 0
 
     def next_job(self) -> Job | None:
-        """The next request, whole, where it is such a one in at most two frames; None, and nothing is taken, where it
-        is not or the stream ends. Raises OSError."""
+        """The next request, whole, where it is like the last; None, and nothing is taken, where it is not or the
+        stream ends. Waits. Raises OSError."""
+        if self._like is not None and self._inbox.is_empty:
+            room = self._like.rooms[self._turn]
+            job, got = self._gathered(self._like, room)
+            if job is not None:
+                return job
+            self._inbox.give_back(room.parts, got)
+        self._look()
+        return None
+
+    def _gathered(self, like: _Like, room: _Room) -> tuple[Job | None, int]:
+        """What is received, if it is the whole of such a request; and how many bytes were gathered where it is not."""
+        header, ask, length, lead, rest, before, _ = like
+        total = ask.total_bytes
+        job = Job(0, ask.cut, ask.heads, total, 0.0, payload=room.payload, received_bytes=total, tensors=room.tensors)
+        inbox = self._inbox
+        got = inbox.gather(room.parts)
+        first_s = last_s = self._clock()
+        first = last = inbox.told
+        if got < before or not self._intake.idle:
+            return None, got
+        said, kind, request_id, header_bytes = START.unpack_from(room.start)
+        if said != length or kind != _ASK or header_bytes != len(header) or room.header != header:
+            return None, got
+        here = total
+        if rest:
+            if START.unpack_from(room.second) != (rest + _PREAMBLE_BYTES, _CHUNK, request_id, 0):
+                return None, got
+            at = lead + got - before
+            here = min(total, at + _START_BYTES)
+            if at < total:
+                if not inbox.fill(room.payload[at:]):
+                    return None, 0
+                last_s, last = self._clock(), inbox.told
+        self._turn = 1 - self._turn
+        job.id, job.first_bytes = request_id, here
+        job.first_s, job.last_s, job.first, job.last = first_s, last_s, first, last
+        self._intake.took(job)
+        return job, 0
+
+    def _look(self) -> None:
+        """If what is here begins with a request that was admitted, others like it are expected."""
         near = self._inbox.near()
-        here = len(near)
-        if here < _START_BYTES or not self._intake.idle:
-            return None
+        if len(near) < _START_BYTES:
+            return
         length, kind, request_id, header_bytes = START.unpack_from(near)
         begin = _START_BYTES + header_bytes
-        if kind != _ASK:
-            return None
-        header, last = near[_START_BYTES:begin], self._last
-        if last is None or header != last.header:
-            last = self._last = self._known(bytes(header))
-            if last is None:
-                return None
-        _, ask, payload, tensors = last
-        total, lead = ask.total_bytes, length + LENGTH_BYTES - begin
-        end, rest = begin + lead, total - lead
-        ahead = here - end
-        if lead < 0 or ahead < 0 or rest < 0:
-            return None
-        first_s = last_s = self._clock()
-        first_told = last_told = self._inbox.told
-        if rest:
-            if ahead < _START_BYTES or START.unpack_from(near, end) != (rest + _PREAMBLE_BYTES, _CHUNK, request_id, 0):
-                return None
-            more = end + _START_BYTES
-            got = min(rest, here - more)
-            payload[:lead] = near[begin:end]
-            payload[lead : lead + got] = near[more : more + got]
-            if not self._inbox.fill(more + got, payload[lead + got :]):
-                return None
-            last_s, last_told = self._clock(), self._inbox.told
-        else:
-            payload[:] = near[begin:end]
-            self._inbox.fill(end, payload[:0])
-        came = min(total, lead + ahead), last_s, first_told, last_told
-        job = Job(request_id, ask.cut, ask.heads, total, first_s, *came, payload, total, tensors=tensors)
-        self._intake.took(job)
-        return job
-
-    def _known(self, header: bytes) -> _Last | None:
-        """What was announced with this header, if a request that began so was admitted; room for another like it."""
-        ask = self._intake.known(header)
+        header, like = bytes(near[_START_BYTES:begin]), self._like
+        ask = self._intake.known(header) if kind == _ASK else None
         if ask is None or ask.total_bytes > MOST_BYTES:
-            return None
-        room, tensors = self._codecs.room(ask.heads) or (np.empty(ask.total_bytes, np.uint8).data, None)
-        return _Last(header, ask, room, tensors)
+            return
+        lead = length + LENGTH_BYTES - begin
+        rest, end = ask.total_bytes - lead, begin + lead
+        if lead < 0 or rest < 0 or (like is not None and (like.header, like.lead) == (header, lead)):
+            return
+        chunk = (rest + _PREAMBLE_BYTES, _CHUNK, request_id, 0)
+        if rest and (len(near) < end + _START_BYTES or START.unpack_from(near, end) != chunk):
+            return
+        before = end + (_START_BYTES if rest else 0)
+        rooms = self._room(header, ask, lead, rest), self._room(header, ask, lead, rest)
+        self._like = _Like(header, ask, length, lead, rest, before, rooms)
+
+    def _room(self, header: bytes, ask: Request, lead: int, rest: int) -> _Room:
+        payload, tensors = self._codecs.room(ask.heads) or (np.empty(ask.total_bytes, np.uint8).data, None)
+        front = memoryview(bytearray(_START_BYTES + len(header)))
+        second = memoryview(bytearray(_START_BYTES if rest else 0))
+        return _Room(
+            (front, payload[:lead], second, payload[lead:]), front, front[_START_BYTES:], second, payload, tensors
+        )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
 from isthmus.run.expected import Expected
-from isthmus.run.frame import Frame, Kind, Parcel, Parts, in_two, read_header
+from isthmus.run.frame import Frame, Kind, Parcel, Parts, in_two, most_chunk_bytes, read_header
 from isthmus.run.heads import Head, Request, request_header
 from isthmus.run.replies import Came
 from isthmus.run.sockets import Message, Octets, framed
@@ -107,6 +107,7 @@ class Connection:
         transport.watch(self._coming, self._expected.room)
         self.welcome = Welcome()
         """what the server said of itself; empty before the greeting"""
+        self._most = most_chunk_bytes(0)
         self._said: tuple[tuple[object, ...], bytes, int, float] = (), b"", 0, math.inf
         """What the last request announced, its header, and how it goes in two frames: most often so does the next."""
         self._outbox: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
@@ -119,6 +120,7 @@ class Connection:
         """Agree on protocol, model and clips. Raises Refused, Unreachable or Late."""
         heard = self._post(Kind.HELLO, hello.SerializeToString(), (), None).wait(timeout_s)
         self.welcome = read_header(Welcome, heard.frame)
+        self._most = most_chunk_bytes(self.welcome.max_body)
         return self.welcome
 
     def ask(
@@ -130,7 +132,7 @@ class Connection:
         said, header, lead, two_from_bps = self._said
         if said != (cut, batch, total, heads):
             header = request_header(Request(cut, batch, total, tuple(heads)))
-            lead, two_from_bps = in_two(total)
+            lead, two_from_bps = in_two(total, self._most)
             self._said = (cut, batch, total, heads), header, lead, two_from_bps
         two = rate_bps is not None and rate_bps >= two_from_bps and len(payloads) == 1
         return self._post(_ASK, header, payloads, rate_bps, lead if two else 0)
@@ -170,7 +172,7 @@ class Connection:
     def _post(
         self, kind: Kind, header: bytes, pieces: Sequence[Octets], rate_bps: float | None, lead: int = 0
     ) -> Ticket:
-        parcel = Parcel(kind, next(self._ids), header, pieces, rate_bps, lead)
+        parcel = Parcel(kind, next(self._ids), header, pieces, rate_bps, self._most, lead)
         ticket = Ticket(parcel, self._listen)
         with self._lock:
             if self._lost is not None:

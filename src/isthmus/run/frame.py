@@ -26,9 +26,10 @@ _PREAMBLE_BYTES = PREAMBLE.size
 START = struct.Struct("<I" + PREAMBLE.format.removeprefix("<"))
 """On a bare socket: a message's length and its frame's preamble."""
 CHUNK_BYTES = 16384
-MAX_CHUNK_BYTES = 2 << 20
-MAX_UNKNOWN_BYTES = 640 << 10
-"""Of a frame on a link whose rate nobody knows."""
+SAFE_CHUNK_BYTES = 640 << 10
+"""What every server takes, and much on a link whose rate nobody knows."""
+MAX_BODY_BYTES = 3 << 20
+"""Of one frame, as servers take it now."""
 MAX_CHUNKS = 16
 CHUNK_S = 0.004
 """A frame costs some 0.1 ms of Python on either side, so on fast links frames grow until each lasts about this long."""
@@ -112,18 +113,24 @@ def request_id_of(message: bytes | memoryview | tuple[bytes, memoryview]) -> int
     return int(PREAMBLE.unpack_from(message)[1]) if len(message) >= PREAMBLE.size else 0
 
 
-def chunk_bytes(total: int, rate_bps: float | None) -> int:
-    """Size of the frames after the first: 8–16 KB on slow links, growing with the rate the link last showed."""
+def chunk_bytes(total: int, rate_bps: float | None, most: int = SAFE_CHUNK_BYTES) -> int:
+    """Size of the frames after the first: 8–16 KB on slow links, growing with the rate the link last showed; the last
+    may be half as large again as `most`."""
     if rate_bps is None:
-        return max(CHUNK_BYTES, min(MAX_UNKNOWN_BYTES, -(-total // MAX_CHUNKS)))
-    return int(min(MAX_CHUNK_BYTES, max(LEAD_BYTES, rate_bps / 8 * CHUNK_S)))
+        return max(CHUNK_BYTES, min(SAFE_CHUNK_BYTES, -(-total // MAX_CHUNKS)))
+    return int(min(most, max(LEAD_BYTES, rate_bps / 8 * CHUNK_S)))
 
 
-def in_two(total: int) -> tuple[int, float]:
+def most_chunk_bytes(max_body: int) -> int:
+    """Of frames for a server that takes so much in one; 0: it did not say."""
+    return max(SAFE_CHUNK_BYTES, min(MAX_BODY_BYTES, max_body) * 2 // 3)
+
+
+def in_two(total: int, most: int) -> tuple[int, float]:
     """(size of the first frame, bit/s from which a payload goes in two frames; infinite where it never does)"""
     lead = lead_bytes(total)
     chunk = -(-2 * (total - lead) // 3)
-    if not 0 < chunk <= MAX_CHUNK_BYTES:
+    if not 0 < chunk <= most:
         return lead, math.inf
     return lead, (chunk + 1) * 8 / CHUNK_S if chunk > LEAD_BYTES else 0.0
 
@@ -137,6 +144,8 @@ class Parcel:
     header: bytes
     pieces: Sequence[bytes | memoryview]
     rate_bps: float | None = None
+    most: int = SAFE_CHUNK_BYTES
+    """See `chunk_bytes`."""
     lead: int = 0
     """Of a payload in one piece that goes in two frames: the size of the first, where it is known."""
     dropped: bool = field(default=False)
@@ -165,7 +174,7 @@ class Parcel:
         walk = _Walk(self.pieces) if len(self.pieces) != 1 else None
         start = PREAMBLE.pack(self.kind, self.id, len(self.header)) + self.header
         at = 0
-        size, chunk = lead_bytes(total), chunk_bytes(total, self.rate_bps)
+        size, chunk = lead_bytes(total), chunk_bytes(total, self.rate_bps, self.most)
         while True:
             piece = walk.take(size) if walk is not None else (memoryview(self.pieces[0])[at : at + size],)
             yield start, *piece

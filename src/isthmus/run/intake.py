@@ -14,7 +14,7 @@ import numpy as np
 
 from isthmus.errors import BadFrame, IsthmusError, Refused
 from isthmus.run.desk import Desk
-from isthmus.run.frame import PREAMBLE, Frame, Kind, pack, read_header, request_id_of, unpack
+from isthmus.run.frame import MAX_BODY_BYTES, PREAMBLE, Frame, Kind, pack, read_header, request_id_of, unpack
 from isthmus.run.heads import Head, Request
 from isthmus.run.replies import Came
 from isthmus.run.sockets import NOWHERE, Landed, Message, Told, kernel_s
@@ -244,4 +244,5 @@ def welcome(model: str, fingerprint: str, clips: str, exits: str, cuts: Sequence
         max_batch=bounds.batch,
         max_bytes=bounds.message_bytes,
         heads=True,
+        max_body=MAX_BODY_BYTES,
     )

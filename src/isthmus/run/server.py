@@ -20,6 +20,7 @@ from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
 from isthmus.run.door import Door
 from isthmus.run.early import Early, digest_of
+from isthmus.run.frame import MAX_BODY_BYTES
 from isthmus.run.halves import Halves
 from isthmus.run.intake import welcome
 from isthmus.run.oip_service import OipService
@@ -32,8 +33,6 @@ from isthmus.run.types import Bounds, Runner
 _UNARY_THREADS = 16
 _CLIENTS_BESIDE = 64
 """Connections allowed beside the streams: health checks, clients of the Open Inference Protocol."""
-_LONGEST_BODY_BYTES = 1 << 20
-"""Of one frame; clients of ours make them of 8 to 384 kB."""
 
 
 class Server:
@@ -60,7 +59,7 @@ class Server:
             listening,
             converse=self._split.converse,
             inner=self._to_grpc,
-            longest=bounds.header_bytes + _LONGEST_BODY_BYTES,
+            longest=bounds.header_bytes + MAX_BODY_BYTES,
             most=bounds.streams + _CLIENTS_BESIDE,
         )
 

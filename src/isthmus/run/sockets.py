@@ -229,10 +229,26 @@ class Inbox:
             self._at, self._end = 0, self._receive(self._near, 0, 0)
         return self._near[self._at : self._end]
 
-    def fill(self, taken: int, room: memoryview) -> bool:
-        """Takes so many of the bytes that are near, and receives what follows into `room`, all of it; False where the
-        stream ends before. Raises OSError."""
-        self._at += taken
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is here of what comes next."""
+        return self._at == self._end
+
+    def gather(self, parts: Sequence[memoryview]) -> int:
+        """Where it is empty: receives what comes next into these, one after the other; how many bytes, 0 at the end of
+        the stream. Waits. Raises OSError."""
+        got, self.told, _, _ = self._peer.recvmsg_into(parts, _ROOM_FOR_TIME)
+        return got
+
+    def give_back(self, parts: Sequence[memoryview], got: int) -> None:
+        """What was gathered is to be taken as ever."""
+        self._near = memoryview(bytearray(got + NEAR_BYTES))
+        self._near[:got] = b"".join(parts)[:got]
+        self._at, self._end = 0, got
+
+    def fill(self, room: memoryview) -> bool:
+        """Receives what follows what was gathered into `room`, all of it; False where the stream ends before. Raises
+        OSError."""
         while room:
             got = self._receive(room, 0, socket.MSG_WAITALL)
             if not got:
@@ -295,8 +311,9 @@ class Inbox:
         left = self._end - self._at
         if not left:
             self._at = self._end = 0
-            if not flags and self._expected is None and (room := self.room()) is not None:
-                self._near, self._expected = room
+            if self._expected is None:
+                room = None if flags else self.room()
+                self._near, self._expected = room or (self._own, None)
             got = self._end = self._receive(self._near, 0, flags)
             return got
         if self._at:

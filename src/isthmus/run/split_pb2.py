@@ -27,7 +27,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17isthmus/run/split.proto\x12\nisthmus.v1\"[\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\r\n\x05\x63lips\x18\x04 \x01(\t\x12\r\n\x05\x65xits\x18\x05 \x01(\t\"\xa0\x01\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\r\n\x05\x63lips\x18\x04 \x01(\t\x12\x0c\n\x04\x63uts\x18\x05 \x03(\t\x12\x11\n\tmax_batch\x18\x06 \x01(\r\x12\x11\n\tmax_bytes\x18\x07 \x01(\x04\x12\r\n\x05\x65xits\x18\x08 \x01(\t\x12\r\n\x05heads\x18\t \x01(\x08\"^\n\nTensorHead\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\x12\r\n\x05\x63odec\x18\x04 \x01(\t\x12\x15\n\rpayload_bytes\x18\x05 \x01(\x04\"_\n\x03\x41sk\x12\x0b\n\x03\x63ut\x18\x01 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\r\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x04\x12\'\n\x07tensors\x18\x04 \x03(\x0b\x32\x16.isthmus.v1.TensorHead\"\x1c\n\x05Probe\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x04\"D\n\x07\x41rrival\x12\x19\n\x11\x62ytes_after_first\x18\x01 \x01(\x04\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"2\n\x07Outputs\x12\'\n\x07tensors\x18\x01 \x03(\x0b\x32\x16.isthmus.v1.TensorHead\"\x19\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17isthmus/run/split.proto\x12\nisthmus.v1\"[\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\r\n\x05\x63lips\x18\x04 \x01(\t\x12\r\n\x05\x65xits\x18\x05 \x01(\t\"\xb2\x01\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\r\n\x05\x63lips\x18\x04 \x01(\t\x12\x0c\n\x04\x63uts\x18\x05 \x03(\t\x12\x11\n\tmax_batch\x18\x06 \x01(\r\x12\x11\n\tmax_bytes\x18\x07 \x01(\x04\x12\r\n\x05\x65xits\x18\x08 \x01(\t\x12\r\n\x05heads\x18\t \x01(\x08\x12\x10\n\x08max_body\x18\n \x01(\x04\"^\n\nTensorHead\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\x12\r\n\x05\x63odec\x18\x04 \x01(\t\x12\x15\n\rpayload_bytes\x18\x05 \x01(\x04\"_\n\x03\x41sk\x12\x0b\n\x03\x63ut\x18\x01 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\r\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x04\x12\'\n\x07tensors\x18\x04 \x03(\x0b\x32\x16.isthmus.v1.TensorHead\"\x1c\n\x05Probe\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x04\"D\n\x07\x41rrival\x12\x19\n\x11\x62ytes_after_first\x18\x01 \x01(\x04\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"2\n\x07Outputs\x12\'\n\x07tensors\x18\x01 \x03(\x0b\x32\x16.isthmus.v1.TensorHead\"\x19\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,17 +37,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HELLO']._serialized_start=39
   _globals['_HELLO']._serialized_end=130
   _globals['_WELCOME']._serialized_start=133
-  _globals['_WELCOME']._serialized_end=293
-  _globals['_TENSORHEAD']._serialized_start=295
-  _globals['_TENSORHEAD']._serialized_end=389
-  _globals['_ASK']._serialized_start=391
-  _globals['_ASK']._serialized_end=486
-  _globals['_PROBE']._serialized_start=488
-  _globals['_PROBE']._serialized_end=516
-  _globals['_ARRIVAL']._serialized_start=518
-  _globals['_ARRIVAL']._serialized_end=586
-  _globals['_OUTPUTS']._serialized_start=588
-  _globals['_OUTPUTS']._serialized_end=638
-  _globals['_REFUSAL']._serialized_start=640
-  _globals['_REFUSAL']._serialized_end=665
+  _globals['_WELCOME']._serialized_end=311
+  _globals['_TENSORHEAD']._serialized_start=313
+  _globals['_TENSORHEAD']._serialized_end=407
+  _globals['_ASK']._serialized_start=409
+  _globals['_ASK']._serialized_end=504
+  _globals['_PROBE']._serialized_start=506
+  _globals['_PROBE']._serialized_end=534
+  _globals['_ARRIVAL']._serialized_start=536
+  _globals['_ARRIVAL']._serialized_end=604
+  _globals['_OUTPUTS']._serialized_start=606
+  _globals['_OUTPUTS']._serialized_end=656
+  _globals['_REFUSAL']._serialized_start=658
+  _globals['_REFUSAL']._serialized_end=683
 # @@protoc_insertion_point(module_scope)

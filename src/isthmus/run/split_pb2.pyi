@@ -24,7 +24,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., exits: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "model", "fingerprint", "clips", "cuts", "max_batch", "max_bytes", "exits", "heads")
+    __slots__ = ("protocol", "model", "fingerprint", "clips", "cuts", "max_batch", "max_bytes", "exits", "heads", "max_body")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class Welcome(_message.Message):
     MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
     EXITS_FIELD_NUMBER: _ClassVar[int]
     HEADS_FIELD_NUMBER: _ClassVar[int]
+    MAX_BODY_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     model: str
     fingerprint: str
@@ -43,7 +44,8 @@ class Welcome(_message.Message):
     max_bytes: int
     exits: str
     heads: bool
-    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., cuts: _Optional[_Iterable[str]] = ..., max_batch: _Optional[int] = ..., max_bytes: _Optional[int] = ..., exits: _Optional[str] = ..., heads: _Optional[bool] = ...) -> None: ...
+    max_body: int
+    def __init__(self, protocol: _Optional[int] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., clips: _Optional[str] = ..., cuts: _Optional[_Iterable[str]] = ..., max_batch: _Optional[int] = ..., max_bytes: _Optional[int] = ..., exits: _Optional[str] = ..., heads: _Optional[bool] = ..., max_body: _Optional[int] = ...) -> None: ...
 
 class TensorHead(_message.Message):
     __slots__ = ("name", "dtype", "shape", "codec", "payload_bytes")
