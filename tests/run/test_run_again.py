@@ -3,18 +3,23 @@ makes of the same bytes, and nothing that is not quite like it may get through."
 
 from __future__ import annotations
 
+import fcntl
 import random
 import socket
+import struct
+import termios
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_rig import until
 
 from isthmus.codec import Array
 from isthmus.engine import Engine
@@ -23,12 +28,12 @@ from isthmus.run import PROTOCOL, Bounds, again
 from isthmus.run.again import Again
 from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
-from isthmus.run.frame import Kind, Parcel, pack, read_header, unpack
+from isthmus.run.frame import PREAMBLE, Kind, Parcel, pack, read_header, unpack
 from isthmus.run.halves import Halves
 from isthmus.run.heads import Request, request_header
 from isthmus.run.intake import Intake, Job, welcome
 from isthmus.run.places import Places
-from isthmus.run.sockets import Inbox, send
+from isthmus.run.sockets import LENGTH_BYTES, Inbox, send
 from isthmus.run.split_pb2 import Hello, Refusal
 
 BOUNDS = Bounds(batch=256, message_bytes=1 << 20)
@@ -43,7 +48,7 @@ class Reader:
         fingerprint = engine.model.fingerprint
         self.intake = Intake(desk, welcome("tiny", fingerprint, "", "", [], BOUNDS))
         self.intake.feed(pack(Kind.HELLO, 1, Hello(protocol=PROTOCOL, fingerprint=fingerprint).SerializeToString()), 0)
-        self.codecs, self.inbox = codecs, Inbox(peer, 1 << 20, stamped=True)
+        self.codecs, self.inbox, self.peer = codecs, Inbox(peer, 1 << 20, stamped=True), peer
         self.inbox.place = self.intake.place
         self.again = Again(self.inbox, self.intake, codecs, time.perf_counter) if hurry else None
         self.hurried = 0
@@ -102,6 +107,16 @@ def ask(number: int, header: bytes, payload: bytes, rate_bps: float = 1e9) -> li
 Item = Job | bytes
 
 
+def wait_for_bytes(peer: socket.socket, count: int) -> None:
+    """Until so many can be received."""
+
+    def here() -> int:
+        (found,) = struct.unpack("i", fcntl.ioctl(peer, termios.FIONREAD, bytes(4)))
+        return int(found)
+
+    assert until(lambda: here() >= count)
+
+
 def in_turns(peer: socket.socket, reader: Reader, said: list[list[bytes]]) -> Iterator[Item]:
     """What is read of each of these, all of which is there before anybody reads, and nothing of what follows; at the
     end the stream ends."""
@@ -109,7 +124,7 @@ def in_turns(peer: socket.socket, reader: Reader, said: list[list[bytes]]) -> It
     for messages in said:
         for message in messages:
             send(peer, message)
-        time.sleep(0.002)
+        wait_for_bytes(reader.peer, sum(LENGTH_BYTES + len(message) for message in messages))
         yield next(items)
     peer.shutdown(socket.SHUT_WR)
     yield from items
@@ -139,6 +154,33 @@ def test_requests_like_the_last_are_read_the_short_way(
             assert isinstance(before, Job)
             assert bytes(before.payload) == requests[k - 1][1], "its answer may still be on its way"
     assert k == 5
+
+
+def test_another_kind_of_request_is_expected_after_two_of_it(
+    engine: Engine, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    kinds = {"a": request(engine), "b": request(engine, "int8"), "c": request(engine, batch=1)}
+    reader = Reader(engine, ends[1])
+    order = "aaabbbbaaaacccbcbcb"
+    hurried = [0]
+    for job in in_turns(ends[0], reader, [ask(k + 2, *kinds[kind]) for k, kind in enumerate(order)]):
+        assert isinstance(job, Job)
+        assert bytes(job.payload) == kinds[order[job.id - 2]][1]
+        hurried.append(reader.hurried)
+    seen = "".join("-+"[b > a] for a, b in pairwise(hurried))
+    assert seen == "--+" + "--++" + "--++" + "--+" + "-----"
+
+
+def test_room_is_kept_only_for_requests_in_two_frames(
+    engine: Engine, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Inbox, "gather", None)
+    header, payload = request(engine, batch=200)
+    reader = Reader(engine, ends[1])
+    slow = [ask(k + 2, header, payload, 1e6) for k in range(4)]
+    assert len(slow[0]) > 3
+    jobs = in_turns(ends[0], reader, slow)
+    assert [bytes(job.payload) for job in jobs if isinstance(job, Job)] == [payload] * 4
 
 
 @settings(max_examples=40, deadline=None)
@@ -200,7 +242,8 @@ def test_both_ways_tell_the_same_of_how_it_came(engine: Engine) -> None:
 
 LIES = [
     *("long", "short", "other request", "another header", "a header in the chunk", "a probe", "three frames", "cut"),
-    *("shorter than its header", "more than announced", "broken off"),
+    *("shorter than its header", "more than announced", "broken off", "a chunk inside", "a probe in two", "no chunk"),
+    *("a header that ends sooner", "a header that ends later", "a header of its length"),
 ]
 
 
@@ -219,6 +262,12 @@ def test_what_is_not_quite_like_the_last_goes_the_long_way(engine: Engine, lie: 
         "cut": [first[:-1]],
         "shorter than its header": [first[:30]],
         "broken off": [first, *ask(4, header, payload), second],
+        "a chunk inside": [first + len(second).to_bytes(4, "little") + second],
+        "a probe in two": [bytes([Kind.PROBE]) + first[1:], second],
+        "no chunk": [first, bytes([Kind.PING]) + second[1:]],
+        "a header that ends sooner": [PREAMBLE.pack(Kind.ASK, 3, len(header) - 1) + first[PREAMBLE.size :], second],
+        "a header that ends later": [PREAMBLE.pack(Kind.ASK, 3, len(header) + 1) + first[PREAMBLE.size :], second],
+        "a header of its length": [first.replace(header, header[:-1] + bytes([header[-1] ^ 1])), second],
         # what follows looks like a chunk of one byte less than nothing, its last byte that of the next message's length
         "more than announced": [
             pack(Kind.ASK, 3, header, payload + b"x"),
@@ -248,14 +297,15 @@ def test_what_comes_later_is_told_alike(engine: Engine, more: int) -> None:
             reader = Reader(engine, theirs, hurry=hurry)
             jobs = reader.read()
             for number in (1, 2):
-                for message in ask(number, header, payload):
+                messages = ask(number, header, payload)
+                for message in messages:
                     send(ours, message)
-                time.sleep(0.01)
+                wait_for_bytes(theirs, sum(LENGTH_BYTES + len(message) for message in messages))
                 assert isinstance(next(jobs), Job)
             stream = b"".join(len(m).to_bytes(4, "little") + m for m in ask(3, header, payload))
             begin = 4 + len(ask(3, header, payload)[0]) + more
             ours.sendall(stream[:begin])
-            time.sleep(0.01)
+            wait_for_bytes(theirs, begin)
             late = threading.Timer(0.03, ours.sendall, [stream[begin:]])
             late.start()
             job = next(jobs)

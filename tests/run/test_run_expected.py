@@ -57,15 +57,16 @@ def in_turns(messages: list[bytes]) -> Iterator[Frame]:
             yield next(found)
 
 
-def test_the_second_of_two_fills_its_room() -> None:
+@pytest.mark.parametrize("name", ["y", "yy", "yyy", "yyyy"])
+def test_the_second_of_two_fills_its_room(name: str) -> None:
     arrays = [floats(k, 1, 1000) for k in range(4)]
-    found = list(in_turns([reply(k, {"y": x}, k / 8) for k, x in enumerate(arrays)]))
+    found = list(in_turns([reply(k, {name: x}, k / 8) for k, x in enumerate(arrays)]))
     assert [f.outputs is not None for f in found] == [False, True, True, True]
     for k, (frame, x) in enumerate(zip(found, arrays, strict=True)):
-        whole = unpack(reply(k, {"y": x}, k / 8), HEADER_BYTES)
+        whole = unpack(reply(k, {name: x}, k / 8), HEADER_BYTES)
         assert (frame.kind, frame.id, frame.header, frame.body) == (whole.kind, whole.id, whole.header, whole.body)
-        ((name, y),) = outputs_of(frame, ("y",)).items()
-        assert (name, y.dtype, y.shape) == ("y", x.dtype, x.shape)
+        y = outputs_of(frame, (name,))[name]
+        assert (y.dtype, y.shape) == (x.dtype, x.shape)
         np.testing.assert_array_equal(y, x)
         if k:
             assert y.flags.aligned
@@ -161,6 +162,24 @@ def test_no_room_is_made_for_a_long_answer_or_one_that_must_be_looked_at() -> No
         assert expected.room() is None
         expected.frame(reply(1, {"y": x}), HEADER_BYTES)
         assert (expected.room() is not None) == room
+        if not room:
+            expected.frame(reply(1, {"y": floats(0, 1, 50)}), HEADER_BYTES)
+            assert expected.room() is not None
+            expected.frame(reply(1, {"y": x}), HEADER_BYTES)
+            assert expected.room() is None
+
+
+def test_nobody_is_asked_for_room_who_does_not_wait() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+        inbox, asked = Inbox(ours, 100), []
+        inbox.room = lambda: asked.append(1)
+        with pytest.raises(BlockingIOError):
+            inbox.take(socket.MSG_DONTWAIT)
+        assert not asked
+        send(theirs, b"x")
+        assert inbox.take() == b"x"
+        assert asked
 
 
 def test_a_server_that_lies_about_a_size_is_not_expected_to_do_so_again() -> None:
@@ -170,7 +189,7 @@ def test_a_server_that_lies_about_a_size_is_not_expected_to_do_so_again() -> Non
 
 
 def test_answers_of_a_session_keep_what_they_say(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty answers held at once: each is memory of its own."""
+    """Forty answers held at once: each is memory of its own."""
     read: list[bool] = []
     plain = Expected.frame
 
@@ -180,10 +199,10 @@ def test_answers_of_a_session_keep_what_they_say(engine: Engine, monkeypatch: py
         return found
 
     monkeypatch.setattr(Expected, "frame", frame)
-    batches = [engine.model.random_inputs(batch=1 + k % 7 // 6, seed=k) for k in range(20)]
+    batches = [engine.model.random_inputs(seed=k) for k in range(40)]
     with serve(engine) as server, connect_engine(engine, server.address, chooser=Told(INPUT)) as session:
         answers = [session.infer(x) for x in batches]
-    assert sum(read) >= 5, "some were expected"
+    assert any(read), "none was expected"
     for x, answer in zip(batches, answers, strict=True):
         assert answer.ran == "server"
         for name, y in engine.whole(x).items():

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isthmus.errors import BadFrame
@@ -28,6 +28,7 @@ told = st.sampled_from([0, 1 << 20, MAX_BODY_BYTES, 1 << 40])
 """The most that a server takes in a frame, as it says; 0: it is older and says nothing."""
 
 
+@example([3_000_000, 3_000_000], 1e11, 1 << 40)
 @given(st.lists(st.integers(0, 3_000_000), max_size=4), rates, told)
 def test_frames_join_to_the_payload(sizes: list[int], rate_bps: float | None, max_body: int) -> None:
     pieces = [bytes([k]) * size for k, size in enumerate(sizes)]
@@ -62,6 +63,13 @@ def test_two_frames_are_made_in_one_step_where_two_are_made(size: int, rate_bps:
         assert b"".join(first) == b"".join(framed(frames))
     elif rate_bps < 0.99 * from_bps:
         assert len(frames) != 2, "it could have been"
+
+
+@given(st.integers(30_000, 3_000_000))
+def test_a_payload_goes_in_two_from_just_that_rate(size: int) -> None:
+    most = most_chunk_bytes(MAX_BODY_BYTES)
+    _, from_bps = in_two(size, most)
+    assert len(list(Parcel(Kind.ASK, 1, b"", [bytes(size)], from_bps, most).frames())) == 2
 
 
 @pytest.mark.parametrize("rate_bps", [1e6, 5e6, 20e6])

@@ -108,13 +108,14 @@ class Again:
             return
         length, kind, request_id, header_bytes = START.unpack_from(near)
         begin = _START_BYTES + header_bytes
-        header, like = bytes(near[_START_BYTES:begin]), self._like
-        ask = self._intake.known(header) if kind == _ASK else None
+        header, lead = bytes(near[_START_BYTES:begin]), length + LENGTH_BYTES - begin
+        if kind != _ASK or (self._like is not None and (self._like.header, self._like.lead) == (header, lead)):
+            return
+        self._like, ask = None, self._intake.known(header)
         if ask is None or ask.total_bytes > MOST_BYTES:
             return
-        lead = length + LENGTH_BYTES - begin
         rest, end = ask.total_bytes - lead, begin + lead
-        if lead < 0 or rest < 0 or (like is not None and (like.header, like.lead) == (header, lead)):
+        if lead < 0 or rest < 0:
             return
         chunk = (rest + _PREAMBLE_BYTES, _CHUNK, request_id, 0)
         if rest and (len(near) < end + _START_BYTES or START.unpack_from(near, end) != chunk):

@@ -66,7 +66,6 @@ class Expected:
         """What a message says, with its outputs where it fills the room and is as expected. Raises as `unpack`."""
         ready, like = self._ready, self._like
         if ready is not None and like is not None and message is ready.message:
-            self._ready = None
             kind, request_id, size = PREAMBLE.unpack_from(message)
             header = bytes(ready.header)
             if kind == _REPLY and size == like.header_bytes and header.endswith(like.told):

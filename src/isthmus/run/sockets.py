@@ -226,6 +226,7 @@ class Inbox:
         """Between two messages: what is here of the next ones; waits where nothing is. Empty at the end of the stream.
         Raises OSError."""
         if self._at == self._end:
+            self._near = self._own
             self._at, self._end = 0, self._receive(self._near, 0, 0)
         return self._near[self._at : self._end]
 
@@ -242,8 +243,7 @@ class Inbox:
 
     def give_back(self, parts: Sequence[memoryview], got: int) -> None:
         """What was gathered is to be taken as ever."""
-        self._near = memoryview(bytearray(got + NEAR_BYTES))
-        self._near[:got] = b"".join(parts)[:got]
+        self._near = memoryview(bytearray().join(parts))
         self._at, self._end = 0, got
 
     def fill(self, room: memoryview) -> bool:
