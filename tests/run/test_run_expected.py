@@ -26,7 +26,7 @@ from isthmus.run.expected import Expected
 from isthmus.run.frame import PREAMBLE, Frame, Kind, pack, unpack
 from isthmus.run.heads import Head, outputs_header
 from isthmus.run.replies import Came, Said, outputs_of, reply_frame
-from isthmus.run.sockets import NEAR_BYTES, Inbox, send
+from isthmus.run.sockets import LENGTH_BYTES, NEAR_BYTES, Inbox, framed, send
 
 HEADER_BYTES = 1 << 16
 
@@ -73,6 +73,21 @@ def test_the_second_of_two_fills_its_room(name: str) -> None:
             assert np.shares_memory(y, np.frombuffer(frame.body, np.uint8)), "read where it landed"
     with pytest.raises(BadFrame):
         outputs_of(found[1], ("z",))
+
+
+def test_two_messages_that_fill_a_room_together_are_two() -> None:
+    first = reply(1, {"y": floats(1, 1, 50)})
+    pong = pack(Kind.PONG, 2)
+    rest = pack(Kind.REFUSAL, 3, b"", bytes(len(first) - len(pong) - PREAMBLE.size - LENGTH_BYTES))
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+        found = frames(ours)
+        send(theirs, first)
+        assert next(found).kind is Kind.REPLY
+        both = b"".join(framed([(pong,), (rest,)]))
+        assert len(both) == LENGTH_BYTES + len(first), "they must fill the room"
+        threading.Timer(0.02, theirs.sendall, [both]).start()
+        assert [next(found)[:2] for _ in range(2)] == [(Kind.PONG, 2), (Kind.REFUSAL, 3)]
 
 
 KINDS: list[Callable[[int], bytes]] = [

@@ -276,7 +276,7 @@ class Inbox:
             raise BadFrame(f"a message of {size} bytes is announced; at most {self._longest} are taken")
         if have >= size:
             self._at, self._begun = begin + size, False
-            if self._expected is not None and self._at == len(self._near):
+            if self._expected is not None and size == len(self._expected):  # it began where the room does
                 return self._filled_room(self._expected)
             return self._near[begin : self._at].tobytes()
         if not self._begun:
