@@ -1,9 +1,13 @@
 """Does moving the cut cost anything? The first request after a switch against the median of its cut.
 
-All fusion-safe cuts of a network are ready; requests (head and tail) run in groups on one cut, then another. The target
-is 1.05. As the machine has slow moments of its own, the same is computed for requests in the middle of a group, which
-follow no switch: `control`. A switch costs what `switch` shows beyond `control`. What does not hang on the machine's
-moments is counted as well: pages of memory that a request was the first to touch (minor faults).
+All fusion-safe cuts of a network are ready; requests (head and tail) run in groups on one cut, then another. A request
+is held against the others of its group, all on its cut and within half a second of it: a machine that others use has
+slow moments, and a median of the whole run would compare one with another. The target is 1.05.
+
+`switch` is the first of every group, `control` the one in the middle, which follows no switch; `pairs` the same by
+switch: every ordered pair of cuts is taken several times, and its median is what this switch costs, whatever the
+machine did in between (`control_pairs`: what the same rule says of requests that follow none). What does not hang on
+the machine's moments is counted as well: pages of memory that a request was the first to touch (minor faults).
 """
 
 from __future__ import annotations
@@ -15,7 +19,10 @@ import random
 import resource
 import statistics
 import time
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from isthmus.engine import Engine
 from isthmus.model import load_model
@@ -24,60 +31,83 @@ TARGET = 1.05
 GROUP = 5
 
 
+class Group(NamedTuple):
+    """Requests one after the other on one cut, and the cut before it."""
+
+    before: str
+    cut: str
+    times_s: list[float]
+    faults: list[int]
+
+    def ratio(self, at: int) -> float:
+        """One request over the median of the others."""
+        return self.times_s[at] / statistics.median(self.times_s[:at] + self.times_s[at + 1 :])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--model", default="zoo:resnet50")
-    parser.add_argument("--switches", type=int, default=120)
+    parser.add_argument("--times", type=int, default=9, help="how often every switch is made")
     parser.add_argument("--cuts", type=int, default=6)
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     engine = Engine.open(load_model(options.model))
     safe = [c.id for c in engine.cuts if c.id in engine.safe]
     cuts = [safe[round(i * (len(safe) - 1) / (options.cuts - 1))] for i in range(options.cuts)]
-    groups = run(engine, cuts, options.switches)
-    medians = {c: statistics.median(t for cut, times, _ in groups for t in times if cut == c) for c in cuts}
+    groups = run(engine, walk(cuts, options.times))
     result: dict[str, Any] = {"model": options.model, "switches": len(groups), "target": TARGET}
     for name, at in (("switch", 0), ("control", GROUP // 2)):
-        result[name] = spread(sorted(times[at] / medians[cut] for cut, times, _ in groups))
-        result[f"{name}_faults"] = spread(sorted(float(faults[at]) for _, _, faults in groups))
+        result[name] = spread(group.ratio(at) for group in groups)
+        result[f"{name}_faults"] = spread(float(group.faults[at]) for group in groups)
+        by_pair: dict[tuple[str, str], list[float]] = {}
+        for group in groups:
+            by_pair.setdefault((group.before, group.cut), []).append(group.ratio(at))
+        result["pairs" if name == "switch" else "control_pairs"] = spread(map(statistics.median, by_pair.values()))
     if options.json:
         print(json.dumps(result))
         return
-    for name in ("switch", "control"):
-        row, faults = result[name], result[f"{name}_faults"]
-        print(f"{name:8} over the median of its cut: " + ", ".join(f"{k} {v:.3f}" for k, v in row.items()), end="; ")
-        print("minor faults: " + ", ".join(f"{k} {v:.0f}" for k, v in faults.items()))
-    print(f"target {TARGET} for the switch")
+    for name in ("switch", "control", "pairs", "control_pairs", "switch_faults", "control_faults"):
+        print(f"{name:15} " + ", ".join(f"{key} {value:.3f}" for key, value in result[name].items()))
+    print(f"target {TARGET} for switches")
 
 
-def run(engine: Engine, cuts: list[str], switches: int) -> list[tuple[str, list[float], list[int]]]:
-    """(cut, seconds and minor faults of each request of the group), each group on another cut than the one before."""
+def walk(cuts: list[str], times: int) -> list[str]:
+    """A way along which every ordered pair of cuts is taken about equally often, `times` in the mean."""
+    choose, taken, way = random.Random(0), Counter[tuple[str, str]](), [cuts[0]]
+    for _ in range(times * len(cuts) * (len(cuts) - 1)):
+        here = way[-1]
+        others = [cut for cut in cuts if cut != here]
+        way.append(min(others, key=lambda cut: (taken[here, cut], choose.random())))
+        taken[here, way[-1]] += 1
+    return way
+
+
+def run(engine: Engine, way: list[str]) -> list[Group]:
+    """A group of requests for every step of the way."""
     inputs = engine.model.random_inputs(1)
-    for cut in cuts:
+    for cut in set(way):
         engine.tail(cut, engine.head(cut, inputs))
-    choose = random.Random(0)
     groups = []
-    cut = cuts[0]
-    for _ in range(switches):
-        cut = choose.choice([c for c in cuts if c != cut])
+    for before, cut in pairwise(way):
         times, faults = [], []
         for _ in range(GROUP):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            touched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             start = time.perf_counter()
             engine.tail(cut, engine.head(cut, inputs))
             times.append(time.perf_counter() - start)
-            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-        groups.append((cut, times, faults))
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - touched)
+        groups.append(Group(before, cut, times, faults))
     return groups
 
 
-def spread(ratios: list[float]) -> dict[str, float]:
+def spread(values: Iterable[float]) -> dict[str, float]:
     """Median, 90 % and greatest."""
+    ordered = sorted(values)
     return {
-        "median": statistics.median(ratios),
-        "p90": ratios[int(0.9 * (len(ratios) - 1))],
-        "max": ratios[-1],
+        "median": statistics.median(ordered),
+        "p90": ordered[int(0.9 * (len(ordered) - 1))],
+        "max": ordered[-1],
     }
 
 

@@ -7,8 +7,9 @@ Every kind is made with several seeds and cut at several rates: where the cheape
 sides of the rate at which not all runs on the device any more, the hardest one.
 
 `solve_ms` is the search for the cheapest closed set; `all_ms` adds laying out the problem. Each is the minimum of some
-runs on one problem; the table has the median and the worst over problems. Peer in the same run: scipy's maximum flow
-(compiled) on the same problem as a plain network; both must find the same value. The target is 20 ms for all.
+runs on one problem, in several passes through all of them; the table has the median and the worst over problems. Peer
+in the same run: scipy's maximum flow (compiled) on the same problem as a plain network; both must find the same value.
+The target is 20 ms for all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import gc
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from statistics import median
@@ -180,14 +181,19 @@ def fastest_ms(work: Callable[[], object], runs: int) -> float:
     return best * 1e3
 
 
-def measure(name: str, problems: list[Problem], runs: int) -> dict[str, Any]:
-    """Median and worst over all these problems at their chosen rates."""
-    rows = [_measure_one(at, runs) for problem in problems for at in _chosen(problem)]
-    found: dict[str, Any] = {"network": name, "nodes": len(problems[0].graph.nodes), "problems": len(rows)}
+def fastest_of(passes: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of every problem the fastest times of all passes: a machine that others use has slow moments, seconds long."""
+    times = ("solve_ms", "all_ms", "scipy_ms")
+    return [{**same[0], **{t: min(one[t] for one in same) for t in times}} for same in zip(*passes, strict=True)]
+
+
+def judged(name: str, nodes: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Median and worst over all problems of a kind."""
+    found: dict[str, Any] = {"network": name, "nodes": nodes, "problems": len(rows)}
     for key in ("solve_ms", "all_ms", "scipy_ms"):
         found[key] = round(median(r[key] for r in rows), 2)
         found[f"worst_{key}"] = round(max(r[key] for r in rows), 2)
-    found["inside"] = sum(0 < r["head"] < found["nodes"] for r in rows)
+    found["inside"] = sum(0 < r["head"] < nodes for r in rows)
     found["ratio"] = round(found["solve_ms"] / found["scipy_ms"], 2)
     found["exact"] = all(r["exact"] for r in rows)
     found["within_target"] = found["worst_all_ms"] <= TARGET_MS
@@ -232,16 +238,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--runs", type=int, default=5, help="runs of which the fastest counts")
+    parser.add_argument("--passes", type=int, default=3, help="how often all problems are gone through")
     parser.add_argument("--seeds", type=int, default=4, help="networks of every kind")
     asked = parser.parse_args()
     gc.freeze()  # what the libraries hold is not part of the question
-    rows = []
+    made: dict[str, list[Problem]] = {}
     for name, make in KINDS.items():
-        made = [random.Random(seed) for seed in range(asked.seeds)]
-        rows.append(measure(name, [problem_of(graph_from(name, make(rng), rng), rng) for rng in made], asked.runs))
+        drawn = [random.Random(seed) for seed in range(asked.seeds)]
+        made[name] = [problem_of(graph_from(name, make(rng), rng), rng) for rng in drawn]
     real = graph_of(load_model("zoo:efficientnet_b7", weights=False))
-    drawn = [problem_of(real, random.Random(seed)) for seed in range(asked.seeds)]
-    rows.append(measure("EfficientNet-B7", drawn, asked.runs))
+    made["EfficientNet-B7"] = [problem_of(real, random.Random(seed)) for seed in range(asked.seeds)]
+    chosen = {name: [at for problem in problems for at in _chosen(problem)] for name, problems in made.items()}
+    passes = [
+        {name: [_measure_one(at, asked.runs) for at in problems] for name, problems in chosen.items()}
+        for _ in range(asked.passes)
+    ]
+    rows = [
+        judged(name, len(problems[0].graph.nodes), fastest_of([found[name] for found in passes]))
+        for name, problems in chosen.items()
+    ]
     if asked.json:
         print(json.dumps({"target_ms": TARGET_MS, "rows": rows}))
         return
