@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_rig import until
+from run_rig import in_pieces, until
 
 from isthmus.codec import Array
 from isthmus.engine import Engine
@@ -200,24 +200,13 @@ def test_both_ways_read_the_same_however_it_comes(engine: Engine, seed: int, rat
     for hurry in (False, True):
         ours, theirs = socket.socketpair()
         with closing(ours), closing(theirs):
-            thread = threading.Thread(target=_in_pieces, args=(theirs, stream, steps, random.Random(seed)))
+            thread = threading.Thread(target=in_pieces, args=(theirs, stream, steps, random.Random(seed)))
             thread.start()
             reader = Reader(engine, ours, hurry=hurry)
             found.append([_seen(item) for item in reader.read()])
             thread.join()
     assert found[0] == found[1]
     assert len(found[0]) >= 7
-
-
-def _in_pieces(peer: socket.socket, stream: bytes, steps: list[int], chance: random.Random) -> None:
-    at = 0
-    while at < len(stream):
-        step = chance.choice(steps)
-        peer.sendall(stream[at : at + step])
-        at += step
-        if chance.random() < 0.05:
-            time.sleep(0.001)
-    peer.shutdown(socket.SHUT_WR)
 
 
 def _seen(item: Job | bytes) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from run_rig import Told
+from run_rig import Told, in_pieces
 
 from isthmus.codec import Array
 from isthmus.engine import Engine
@@ -111,19 +111,8 @@ def test_both_ways_read_the_same_however_it_comes(seed: int) -> None:
     stream = b"".join(len(m).to_bytes(4, "little") + m for m in messages)
     sizes = chance.choice([[1, 5, 300], [70, 290, 330], [4, 20_000], [len(stream)]])
     ours, theirs = socket.socketpair()
-
-    def say() -> None:
-        at = 0
-        while at < len(stream):
-            size = chance.choice(sizes)
-            theirs.sendall(stream[at : at + size])
-            at += size
-            if chance.random() < 0.05:
-                threading.Event().wait(0.001)
-        theirs.shutdown(socket.SHUT_WR)
-
     with closing(ours), closing(theirs):
-        thread = threading.Thread(target=say)
+        thread = threading.Thread(target=in_pieces, args=(theirs, stream, sizes, chance))
         thread.start()
         found = list(frames(ours))
         thread.join()
