@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import socket
 import subprocess
 import sys
 import time
@@ -65,15 +63,3 @@ def until(true: Callable[[], bool], at_most_s: float = 10.0) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def in_pieces(peer: socket.socket, stream: bytes, steps: list[int], chance: random.Random) -> None:
-    """Says a stream in pieces of any of these sizes, now and then with a pause, to its end."""
-    at = 0
-    while at < len(stream):
-        step = chance.choice(steps)
-        peer.sendall(stream[at : at + step])
-        at += step
-        if chance.random() < 0.05:
-            time.sleep(0.001)
-    peer.shutdown(socket.SHUT_WR)

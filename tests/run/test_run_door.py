@@ -236,10 +236,19 @@ def test_sockets_are_cubic_before_they_are_connected(engine: Engine, monkeypatch
     assert seen == [b"cubic"]
 
 
-def test_what_cannot_be_connected_says_why_and_leaves_nothing_open() -> None:
+def test_of_several_addresses_the_first_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = int(gone.getsockname()[1])
-    with pytest.raises(ConnectionRefusedError):
-        connected("127.0.0.1", port, 1.0)
-    with pytest.raises(socket.gaierror):
-        connected("no.such.host.invalid", port, 1.0)
+        nobody = gone.getsockname()
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        known = {"both": [nobody, there.getsockname()], "none": [], "gone": [nobody]}
+
+        def addresses(host: str, port: int, type: socket.SocketKind) -> list[tuple[object, ...]]:
+            return [(socket.AF_INET, type, 0, "", address) for address in known[host]]
+
+        monkeypatch.setattr(socket, "getaddrinfo", addresses)
+        with connected("both", 1, 5.0) as peer:
+            assert peer.getpeername() == there.getsockname()
+        with pytest.raises(ConnectionRefusedError):
+            connected("gone", 1, 5.0)
+        with pytest.raises(OSError, match="none has no address"):
+            connected("none", 1, 5.0)

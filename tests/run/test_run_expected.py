@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from run_rig import Told, in_pieces
+from run_rig import Told
+from stream_rig import in_pieces
 
 from isthmus.codec import Array
 from isthmus.engine import Engine

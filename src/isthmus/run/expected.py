@@ -86,5 +86,8 @@ class Expected:
             alone = alone_in(told) if size <= NEAR_BYTES - LENGTH_BYTES else None
         except BadFrame:  # whoever reads the answer will say so
             return
-        if alone is not None and alone[3] == len(frame.body):
-            self._like = _Like(told, *alone[:3], len(frame.header), size)
+        if alone is None:
+            return
+        name, dtype, shape, body_bytes = alone
+        if body_bytes == len(frame.body):
+            self._like = _Like(told, name, dtype, shape, len(frame.header), size)

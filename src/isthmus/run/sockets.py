@@ -109,14 +109,9 @@ def be_patient(peer: socket.socket, seconds: float, what: int = socket.SO_RCVTIM
 
 def send(peer: socket.socket, *parts: Octets) -> None:
     """One message, given in parts, whole. Raises OSError when the peer is gone."""
-    size = sum(map(len, parts))
-    whole = [_LENGTH.pack(size), *parts]  # gathered by the system call, without a copy of ours
-    try:
-        sent = peer.sendmsg(whole)
-    except BlockingIOError:
-        sent = 0
-    if sent < size + LENGTH_BYTES:
-        send_rest(peer, memoryview(b"".join(whole))[sent:])
+    # gathered by the system call, without a copy of ours
+    if rest := send_now(peer, [_LENGTH.pack(sum(map(len, parts))), *parts]):
+        send_rest(peer, rest)
 
 
 def send_rest(peer: socket.socket, rest: memoryview) -> None:
