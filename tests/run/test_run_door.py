@@ -197,6 +197,19 @@ def test_a_message_goes_whole_however_short_the_patience(parts: list[bytes]) -> 
         assert gone
 
 
+def test_a_message_waits_for_a_peer_that_reads_later() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        be_patient(one, 0.001, socket.SO_SNDTIMEO)
+        other.settimeout(10.0)
+        thread = threading.Thread(target=send, args=(one, b"x", bytes(3_000_000)))
+        thread.start()
+        thread.join(0.05)
+        assert thread.is_alive()
+        assert Inbox(other, 4_000_000).take() == b"x" + bytes(3_000_000)
+        thread.join(5.0)
+
+
 def test_a_message_longer_than_allowed_is_not_read() -> None:
     one, other = socket.socketpair()
     with one, other:
