@@ -117,7 +117,9 @@ def test_a_chain_and_dense_blocks() -> None:
     count = 200
     chain = [[i - 1] if i else [] for i in range(count)]
     dense = [list(range(i // 20 * 20 - (1 if i >= 20 and i % 20 == 0 else 0), i)) for i in range(count)]
-    for needs in (chain, dense):
+    # every other one concatenates what the ones between have made, as in a DenseNet
+    joined = [list(range(i // 20 * 20 + 1, i, 2)) or chain[i] if i % 2 == 0 else [i - 1] for i in range(count)]
+    for needs, left in ((chain, 0), (dense, count), (joined, count)):
         readers: dict[int, list[int]] = {i: [] for i in range(-1, count)}
         for i, wanted in enumerate(needs):
             for p in wanted or [START]:
@@ -125,6 +127,9 @@ def test_a_chain_and_dense_blocks() -> None:
         parcels = [(m, r, rng.randint(1, 10_000)) for m, r in readers.items() if r]
         closure = Closure([rng.randint(-20, 100) for _ in range(count)], needs, parcels)
         assert closure.value(closure.cheapest()) == flow_value(closure)
+        edges = sum(map(len, closure._network()._edges)) // 2
+        debts = sum(weight < 0 for weight in closure.weights)
+        assert edges <= len(parcels) + debts + left, "what follows from the last need or reader is left out"
 
 
 def test_of_equals_the_smallest_is_taken_every_time() -> None:
@@ -146,7 +151,7 @@ def test_the_flow_alone_is_maximal(seed: int) -> None:
     summed = {(source, v): amount for v, amount in supplies.items()}
     for few in (edges[:5], edges[5:], []):  # in parts
         tails, heads, rooms = ([edge[k] for edge in few] for k in range(3))
-        flow.add(tails, heads, rooms, [0] * len(few))
+        flow.add(tails, heads, rooms)
     for a, b, room in edges:
         summed[a, b] = summed.get((a, b), 0) + room
     side = flow.sink_side()

@@ -15,6 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
 
 from isthmus.plan.maxflow import Flow
 
@@ -23,6 +27,9 @@ START = -1
 
 Parcel = tuple[int, Sequence[int], int]
 """(maker or START, readers, price ≥ 0)"""
+
+_Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Two of equal length."""
 
 
 @dataclass(frozen=True)
@@ -49,71 +56,56 @@ class Closure:
     def _network(self) -> Flow:
         """Vertex 0 is START and the sink, vertex i + 1 is item i, the last ones are parcels with several readers. An
         edge from a to b is cut, and its capacity paid, where b is in the set and a is not."""
-        needs, parcels = self._reduced()
-        endless = 1 + sum(map(abs, self.weights)) + sum([price for _, _, price in parcels])
-        several = sum(len(readers) > 1 for _, readers, _ in parcels)
-        own = 1 + len(self.weights)
-        flow = Flow([0, *[weight if weight > 0 else 0 for weight in self.weights], *[0] * several])
-        tails = [i for i, weight in enumerate(self.weights, 1) if weight < 0]
-        heads, rooms, backs = [0] * len(tails), [-weight for weight in self.weights if weight < 0], [0] * len(tails)
-        for maker, readers, price in parcels:
-            if len(readers) > 1:
-                tails.append(own)
-                tails += [r + 1 for r in readers]
-                heads.append(maker + 1)
-                heads += [own] * len(readers)
-                rooms.append(price)
-                rooms += [endless] * len(readers)
-                backs += [0] * (1 + len(readers))
-                own += 1
-            else:
-                (r,) = readers
-                needed = maker in needs[r]
-                tails.append(r + 1)
-                heads.append(maker + 1)
-                rooms.append(price)
-                backs.append(endless if needed else 0)
-                if needed:
-                    needs[r].remove(maker)
-        bare = len(tails)
-        for i, wanted in enumerate(needs, 1):
-            tails += [p + 1 for p in wanted]
-            heads += [i] * len(wanted)
-        rooms += [endless] * (len(tails) - bare)
-        backs += [0] * (len(tails) - bare)
-        flow.add(tails, heads, rooms, backs)
+        weights, parcels = self.weights, [parcel for parcel in self.parcels if parcel[1] and parcel[2]]
+        count, prices = len(weights), [price for _, _, price in parcels]
+        endless = 1 + sum(map(abs, weights)) + sum(prices)
+        (item, need), (parcel, reader) = self._pairs([readers for _, readers, _ in parcels])
+        maker = np.array([made for made, _, _ in parcels], np.int64)
+        several = np.bincount(parcel) > 1
+        shared = several[parcel]
+        payer = count + np.cumsum(several)
+        payer[parcel[~shared]] = reader[~shared] + 1  # a parcel with one reader is paid by that
+        # Where that reader needs the maker, the need is the way back of the edge that pays, and no edge of its own. (No
+        # item needs START, or one that is not before it; what is paid by a vertex of its own lies above all needs.)
+        needs, paid = item * count + need, (payer - 1) * count + maker
+        both, alone = np.isin(paid, needs), ~np.isin(needs, paid)
+        flow = Flow([0, *[weight if weight > 0 else 0 for weight in weights], *[0] * int(several.sum())])
+        debts = [i for i, weight in enumerate(weights) if weight < 0]
+        flow.add([i + 1 for i in debts], [0] * len(debts), [-weights[i] for i in debts])
+        flow.add((reader[shared] + 1).tolist(), payer[parcel[shared]].tolist(), [endless] * int(shared.sum()))
+        flow.add(payer.tolist(), (maker + 1).tolist(), prices, [endless if needed else 0 for needed in both.tolist()])
+        flow.add((need[alone] + 1).tolist(), (item[alone] + 1).tolist(), [endless] * int(alone.sum()))
         return flow
 
-    def _reduced(self) -> tuple[list[list[int]], list[Parcel]]:
-        """Needs that no other need implies, and of every parcel the readers that no other reader needs (where the last
-        reader is in, all are): in a densely connected block nearly nothing is left."""
-        earlier: list[int] = []  # for every item a bit set of all it needs, directly or not
-        upto: list[int] = []  # the same, and the item itself
-        needs = []
+    def _pairs(self, readers: Sequence[Sequence[int]]) -> tuple[_Pairs, _Pairs]:
+        """(item, what it needs) and (place among the `readers` of parcels, reader), without most that follows from
+        others: needs of what else is needed, readers that another reader needs. In a densely connected block nearly
+        nothing is left."""
+        upto: list[int] = []  # for every item a bit set of all it needs, directly or not, and itself
         bit = 1
         for wanted in self.needs:
-            direct = _last(wanted, earlier) if len(wanted) > 1 else [*wanted]
-            needs.append(direct)
-            every = 0
-            for p in direct:
+            every = bit
+            for p in wanted:
                 every |= upto[p]
-            earlier.append(every)
-            upto.append(every | bit)
+            upto.append(every)
             bit <<= 1
-        parcels: list[Parcel] = [
-            (maker, _last(readers, earlier) if len(readers) > 1 else readers, price)
-            for maker, readers, price in self.parcels
-            if readers and price
-        ]
-        return needs, parcels
+        size = len(upto) // 8 + 1
+        known = np.frombuffer(b"".join(every.to_bytes(size, "little") for every in upto), np.uint8).reshape(-1, size)
+        return _last(_pairs(self.needs), known), _last(_pairs(readers), known)
 
 
-def _last(items: Sequence[int], earlier: Sequence[int]) -> list[int]:
-    """Of two items or more those that no other of them needs; each once."""
-    if len(items) == 2:  # nearly all others
-        first, last = sorted(items)
-        return [last] if first == last or earlier[last] >> first & 1 else [*items]
-    implied = 0
-    for i in items:
-        implied |= earlier[i]
-    return [i for i in dict.fromkeys(items) if not implied >> i & 1]
+def _pairs(lists: Sequence[Sequence[int]]) -> _Pairs:
+    """(place of a list, what is in it), list by list."""
+    sizes = np.fromiter(map(len, lists), np.int64, len(lists))
+    return np.repeat(np.arange(len(lists)), sizes), np.fromiter(chain.from_iterable(lists), np.int64, sizes.sum())
+
+
+def _last(pairs: _Pairs, upto: NDArray[np.uint8]) -> _Pairs:
+    """Without what the last thing of the same place needs; `upto`: what each item needs, and itself, eight bits a
+    byte."""
+    place, what = pairs
+    latest = np.zeros(place[-1] + 1 if len(place) else 0, np.int64)
+    np.maximum.at(latest, place, what)
+    last = latest[place]
+    kept = (what == last) | (upto[last, what >> 3] >> (what & 7) & 1 == 0)
+    return place[kept], what[kept]

@@ -26,14 +26,15 @@ class Flow:
         self._edges: list[list[int]] = [[] for _ in supplies]
         self._excess = [*supplies]
 
-    def add(self, tails: list[int], heads: list[int], capacities: list[int], reverses: list[int]) -> None:
-        """Edges, each with its twin the other way, whose capacity stands in `reverses`."""
+    def add(self, tails: list[int], heads: list[int], capacities: list[int], reverses: list[int] | None = None) -> None:
+        """Edges, each with its twin the other way, whose capacity stands in `reverses` (None: 0). Those of a vertex are
+        tried in the order in which they were added."""
         edges, at = self._edges, len(self._to)
         end = at + 2 * len(tails)
         for e, tail, head in zip(range(at, end, 2), tails, heads, strict=True):
             edges[tail].append(e)
             edges[head].append(e + 1)
-        for ends, even, odd in ((self._to, heads, tails), (self._room, capacities, reverses)):
+        for ends, even, odd in ((self._to, heads, tails), (self._room, capacities, reverses or [0] * len(tails))):
             ends += [0] * (end - at)
             ends[at::2], ends[at + 1 :: 2] = even, odd
 
