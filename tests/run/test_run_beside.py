@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,17 @@ WORD: Any = object()
 
 
 class FakeTicket:
-    """Says `word` (or raises it) at its `count`-th asking."""
+    """Says `word` (or raises it) at its `count`-th asking, and does something before that."""
 
-    def __init__(self, count: int, word: Any = WORD) -> None:
-        self.asked, self._count, self._word = 0, count, word
+    def __init__(self, count: int, word: Any = WORD, before: Callable[[], None] = lambda: None) -> None:
+        self.asked, self._count, self._word, self._before = 0, count, word, before
 
     def wait(self, timeout_s: float) -> Any:
         self.asked += 1
         if self.asked < self._count:
             time.sleep(timeout_s)
             raise Late("not yet")
+        self._before()
         if isinstance(self._word, Exception):
             raise self._word
         return self._word
@@ -88,8 +90,7 @@ def test_what_fails_there_has_made_nothing() -> None:
 def test_where_the_connection_is_lost_the_device_goes_on() -> None:
     gate = threading.Event()
     beside = Beside(lambda: {"y": np.ones(1) if gate.wait(10) else np.zeros(1)})
-    threading.Timer(0.05, gate.set).start()
-    ticket = FakeTicket(2, Unreachable("gone"))
+    ticket = FakeTicket(2, Unreachable("gone"), gate.set)
     assert overtaken(ticket, beside) is None  # type: ignore[arg-type]
     assert ticket.asked == 2
     assert beside.outputs is not None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from run_rig import until
 
+from isthmus.errors import Unreachable
 from isthmus.run import keeper as keeper_module
 from isthmus.run.connection import Heard
 from isthmus.run.frame import SAFE_CHUNK_BYTES, Kind, chunk_bytes, pack, unpack
@@ -129,3 +130,36 @@ def test_what_came_too_quickly_to_tell_a_rate_still_makes_frames_large() -> None
         assert slow == keeper.rate_bps == pytest.approx(1e7), "a link that became slow is believed"
     finally:
         keeper.close()
+
+
+class Leaving(Line):
+    """One that may be over while an answer is owed."""
+
+    owes, closed = False, 0
+    lost: Any = None
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_connection_that_is_over_is_closed_once_no_answer_is_owed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_module, "TICK_S", 0.01)
+    lines: Any = [Leaving(), Leaving(), Leaving()]
+    later = iter(lines)
+    keeper = Keeper(lambda: next(later), clock=time.monotonic, wanted=lambda _: 0, probed=lambda _: None)
+    assert until(lambda: keeper.line() is lines[0])
+    lines[0].owes, lines[0].lost = True, Unreachable("it is closing")
+    assert until(lambda: keeper.line() is lines[1]), "others need not wait for it"
+    lines[1].lost = Unreachable("it broke off")
+    assert until(lambda: keeper.line() is lines[2])
+    assert until(lambda: lines[1].closed), "nobody waits there"
+    time.sleep(0.05)
+    assert not lines[0].closed
+    lines[0].owes = False
+    assert until(lambda: lines[0].closed)
+    lines[2].owes, lines[2].lost = True, Unreachable("it is closing")
+    assert until(lambda: keeper.line() is None)
+    time.sleep(0.05)
+    keeper.close()
+    assert lines[2].closed, "who closes the session waits for nothing"
+    assert [line.closed for line in lines] == [1, 1, 1]

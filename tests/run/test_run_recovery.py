@@ -18,6 +18,7 @@ from isthmus.record.summary import fell_back
 from isthmus.record.types import Step
 from isthmus.run import connect_engine, serve
 from isthmus.run.health import LONGEST_PAUSE_S, Health
+from isthmus.run.keeper import TICK_S
 
 
 def test_a_killed_server_costs_no_answer_and_is_found_again(engine: Engine, cache_dir: Path) -> None:
@@ -215,7 +216,8 @@ def test_a_server_that_stops_gracefully_answers_what_it_has(engine: Engine) -> N
         assert until(lambda: slow.tails > 0)
         stopping = threading.Thread(target=lambda: server.stop(grace_s=5))
         stopping.start()
-        time.sleep(0.05)
+        assert until(lambda: not session.connected), "the server has said that it is closing"
+        time.sleep(5 * TICK_S)  # and the session had time to turn to another connection
         slow.gate.set()
         asking.join()
         stopping.join()

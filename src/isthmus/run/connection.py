@@ -160,8 +160,13 @@ class Connection:
 
     @property
     def lost(self) -> Remote | None:
-        """Why this connection is over; None while it lives."""
+        """Why nothing new may be asked here; None while it lives."""
         return self._lost
+
+    @property
+    def owes(self) -> bool:
+        """Whether something asked is still waited for: a server that is closing answers what it has."""
+        return bool(self._tickets)
 
     def close(self) -> None:
         """Ends the stream; waiting requests hear Unreachable."""

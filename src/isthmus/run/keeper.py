@@ -56,6 +56,8 @@ class Keeper:
         self._lock = threading.Lock()
         self._health = Health(alive=False)
         self._connection: Connection | None = None
+        self._leaving: list[Connection] = []
+        """Over, but for answers that are still owed. The keeper's thread alone looks at it."""
         self._trouble: Remote = Unreachable("the server has not answered yet")
         self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self._last_ping_s = -PING_EVERY_S
@@ -164,10 +166,13 @@ class Keeper:
         self._wake.set()
         self._thread.join(5.0)
         self._drop()
+        for connection in self._leaving:
+            connection.close()
 
     def _run(self) -> None:
         while not self._closed:
             now = self._clock()
+            self._see_off()
             try:
                 if self._connection is None or self._connection.lost is not None:
                     self._reach(now)
@@ -192,12 +197,13 @@ class Keeper:
 
     def _reach(self, now: float) -> None:
         """A new connection, once the pause is over."""
-        lost = self._connection.lost if self._connection is not None else None
-        if lost is not None:
+        connection = self._connection
+        if connection is not None and connection.lost is not None:
             with self._lock:
-                self._trouble, self._health.alive = lost, False
+                self._trouble, self._health.alive = connection.lost, False
             self._usable.clear()
-            self._drop()
+            self._detach()
+            self._leaving.append(connection)
         if self._health.may_try(now):
             try:
                 connection = self._connection = self._connect()
@@ -253,12 +259,22 @@ class Keeper:
                 self._looked_s = -math.inf  # whether a probe is wanted now is looked up at once
                 self._wake.set()
 
+    def _see_off(self) -> None:
+        """Closes the connections that are over once nobody waits on them any more."""
+        done = [connection for connection in self._leaving if not connection.owes]
+        self._leaving = [connection for connection in self._leaving if connection not in done]
+        for connection in done:
+            connection.close()
+
     def _drop(self) -> None:
+        if (connection := self._detach()) is not None:
+            connection.close()
+
+    def _detach(self) -> Connection | None:
         with self._lock:
             connection, self._connection = self._connection, None
             self._round_trips.clear()
-        if connection is not None:
-            connection.close()
+        return connection
 
 
 class _UnderWay(AbstractContextManager[None]):
