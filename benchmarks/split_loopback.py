@@ -2,16 +2,17 @@
 
 Client and server are two processes, one thread each, on different cores; with --one-core on the same one, where
 nobody has to wake a sleeping processor (0.2 to 3 ms on a virtual machine); with --awake on different ones that are kept
-from sleeping, as by `isthmus serve --awake`. Six figures a cut and codec,
-medians:
+from sleeping, as by `isthmus serve --awake`. Medians, a cut and codec:
 
 - `over_own_ms`: the request, less the head and the tail as they were timed inside this very request. Pure cost of the
-  split: encode, transport, queue, decode.
-- `over_alone_ms`: the request, less head and tail run alone on the client's core right after it. What the target says,
-  word for word; but it also holds the difference between two cores and two moments, of 90 ms of computing: on a machine
-  that others use it moves by a millisecond either way, and `over_own_ms` tells more.
+  split: encode, transport, queue, decode. Requests follow one another, as the floors do.
 - `over_call_ms`: as `over_own_ms`, for the whole call of `infer`: with looking at the inputs before the request begins,
   and after its outputs are read what is learnt about the link, the journal's line, and telling the chooser.
+- `over_apart_ms`: as `over_own_ms`, where the client's core runs the whole network by itself between two requests:
+  whatever a request begins with is cold then, and a raw input too.
+- `over_alone_ms`: of these, the request less that network's head and tail. What the target says, word for word; but it
+  also holds the difference between two cores and two moments, of 90 ms of computing: on a machine that others use it
+  moves by a millisecond either way, and `over_own_ms` tells more.
 - `floor_ms`: the same payload through a bare TCP socket between two processes, there and four bytes back, again and
   again: everything stays in the caches and both processors stay awake.
 - `cold_floor_ms`: the same once after each head, as a request does it: the head has filled the caches with weights, and
@@ -44,7 +45,7 @@ from isthmus.adapt import Unlearning
 from isthmus.engine import Engine
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.model import load_model
-from isthmus.record.types import Choice
+from isthmus.record.types import Choice, Step
 from isthmus.run import Session, connect_engine, processors_awake, serve
 from isthmus.run.sockets import connected, unpace
 
@@ -164,6 +165,11 @@ def floor_s(port: int, size: int, rounds: int, before: Callable[[], object] = la
     return statistics.median(taken)
 
 
+def beyond_s(step: Step) -> float:
+    """Of a request, what its head and tail did not take."""
+    return step.seconds.total - step.seconds.head - step.seconds.tail
+
+
 def measure(
     engine: Engine, session: Session, told: Told, choice: Choice, ports: Sequence[int], rounds: int
 ) -> dict[str, object]:
@@ -173,16 +179,18 @@ def measure(
     inputs = engine.model.random_inputs()
     for _ in range(3):
         session.infer(inputs)
-    own, alone, call, steps = [], [], [], []
+    apart, alone, call, steps = [], [], [], []
     for _ in range(rounds):
         called = time.perf_counter()
+        steps.append(session.infer(inputs).step)
+        call.append(time.perf_counter() - called - steps[-1].seconds.head - steps[-1].seconds.tail)
+    own = [beyond_s(step) for step in steps]
+    for _ in range(rounds):
         step = session.infer(inputs).step
         begun = time.perf_counter()
         engine.tail(choice.cut, engine.head(choice.cut, inputs))
         alone.append(step.seconds.total - (time.perf_counter() - begun))
-        call.append(begun - called - step.seconds.head - step.seconds.tail)
-        own.append(step.seconds.total - step.seconds.head - step.seconds.tail)
-        steps.append(step)
+        apart.append(beyond_s(step))
 
     def head() -> None:
         engine.head(choice.cut, inputs)
@@ -200,8 +208,9 @@ def measure(
         "total_ms": median_ms([s.seconds.total for s in steps]),
         "over_own_ms": median_ms(own),
         "over_own_p10_ms": round(1e3 * statistics.quantiles(own, n=10)[0], 3),
-        "over_alone_ms": median_ms(alone),
         "over_call_ms": median_ms(call),
+        "over_apart_ms": median_ms(apart),
+        "over_alone_ms": median_ms(alone),
         "floor_ms": round(1e3 * floor_s(plain_port, steps[-1].up_bytes, rounds), 3),
         "cold_floor_ms": round(1e3 * floor_s(plain_port, steps[-1].up_bytes, rounds, head), 3),
         "least_ms": round(1e3 * least_s(engine, place, least_port, rounds), 3) if alike else None,
