@@ -57,7 +57,7 @@ class Keeper:
         self._health = Health(alive=False)
         self._connection: Connection | None = None
         self._leaving: list[Connection] = []
-        """Over, but for answers that are still owed. The keeper's thread alone looks at it."""
+        """Over, but for answers that are still owed. The keeper's thread alone looks at it, while it runs."""
         self._trouble: Remote = Unreachable("the server has not answered yet")
         self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self._last_ping_s = -PING_EVERY_S
