@@ -8,8 +8,8 @@ from sleeping, as by `isthmus serve --awake`. Medians, a cut and codec:
   split: encode, transport, queue, decode. Requests follow one another, as the floors do.
 - `over_call_ms`: as `over_own_ms`, for the whole call of `infer`: with looking at the inputs before the request begins,
   and after its outputs are read what is learnt about the link, the journal's line, and telling the chooser.
-- `over_apart_ms`: as `over_own_ms`, where the client's core runs the whole network by itself between two requests:
-  whatever a request begins with is cold then, and a raw input too.
+- `over_apart_ms`: as `over_own_ms`, where the client's core runs the whole network by itself between two requests, as
+  where answers are verified: whatever a request begins with is cold then, and a raw input too.
 - `over_alone_ms`: of these, the request less that network's head and tail. What the target says, word for word; but it
   also holds the difference between two cores and two moments, of 90 ms of computing: on a machine that others use it
   moves by a millisecond either way, and `over_own_ms` tells more.

@@ -59,7 +59,7 @@ class Closure:
         weights, parcels = self.weights, [parcel for parcel in self.parcels if parcel[1] and parcel[2]]
         count, prices = len(weights), [price for _, _, price in parcels]
         endless = 1 + sum(map(abs, weights)) + sum(prices)
-        (item, need), (parcel, reader) = self._pairs([readers for _, readers, _ in parcels])
+        (item, need), (parcel, reader) = self._direct([readers for _, readers, _ in parcels])
         maker = np.array([made for made, _, _ in parcels], np.int64)
         several = np.bincount(parcel) > 1
         shared = several[parcel]
@@ -77,7 +77,7 @@ class Closure:
         flow.add((need[alone] + 1).tolist(), (item[alone] + 1).tolist(), [endless] * int(alone.sum()))
         return flow
 
-    def _pairs(self, readers: Sequence[Sequence[int]]) -> tuple[_Pairs, _Pairs]:
+    def _direct(self, readers: Sequence[Sequence[int]]) -> tuple[_Pairs, _Pairs]:
         """(item, what it needs) and (place among the `readers` of parcels, reader), without most that follows from
         others: needs of what else is needed, readers that another reader needs. In a densely connected block nearly
         nothing is left."""
