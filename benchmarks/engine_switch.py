@@ -6,8 +6,10 @@ slow moments, and a median of the whole run would compare one with another. The 
 
 `switch` is the first of every group, `control` the one in the middle, which follows no switch; `pairs` the same by
 switch: every ordered pair of cuts is taken several times, and its median is what this switch costs, whatever the
-machine did in between (`control_pairs`: what the same rule says of requests that follow none). What does not hang on
-the machine's moments is counted as well: pages of memory that a request was the first to touch (minor faults).
+machine did in between (`control_pairs`: what the same rule says of requests that follow none). `loop` is what the
+machine does to anything: as many groups of an empty loop as long as a request, the one in the middle against the
+others. What does not hang on the machine's moments is counted as well: pages of memory that a request was the first to
+touch (minor faults).
 """
 
 from __future__ import annotations
@@ -41,7 +43,12 @@ class Group(NamedTuple):
 
     def ratio(self, at: int) -> float:
         """One request over the median of the others."""
-        return self.times_s[at] / statistics.median(self.times_s[:at] + self.times_s[at + 1 :])
+        return ratio(self.times_s, at)
+
+
+def ratio(times_s: list[float], at: int) -> float:
+    """One of these over the median of the others."""
+    return times_s[at] / statistics.median(times_s[:at] + times_s[at + 1 :])
 
 
 def main() -> None:
@@ -64,10 +71,12 @@ def main() -> None:
         for group in groups:
             by_pair.setdefault((group.before, group.cut), []).append(group.ratio(at))
         result["pairs" if name == "switch" else "control_pairs"] = spread(map(statistics.median, by_pair.values()))
+    long_s = statistics.median(t for group in groups for t in group.times_s)
+    result["loop"] = spread(ratio(times_s, GROUP // 2) for times_s in loops(long_s, len(groups)))
     if options.json:
         print(json.dumps(result))
         return
-    for name in ("switch", "control", "pairs", "control_pairs", "switch_faults", "control_faults"):
+    for name in ("switch", "control", "loop", "pairs", "control_pairs", "switch_faults", "control_faults"):
         print(f"{name:15} " + ", ".join(f"{key} {value:.3f}" for key, value in result[name].items()))
     print(f"target {TARGET} for switches")
 
@@ -99,6 +108,19 @@ def run(engine: Engine, way: list[str]) -> list[Group]:
             faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - touched)
         groups.append(Group(before, cut, times, faults))
     return groups
+
+
+def loops(long_s: float, groups: int) -> list[list[float]]:
+    """Seconds of an empty loop that takes about `long_s`, in groups as requests are."""
+    turns = round(long_s / min(looped_s(1_000_000) for _ in range(3)) * 1_000_000)
+    return [[looped_s(turns) for _ in range(GROUP)] for _ in range(groups)]
+
+
+def looped_s(turns: int) -> float:
+    start = time.perf_counter()
+    for _ in range(turns):
+        pass
+    return time.perf_counter() - start
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
