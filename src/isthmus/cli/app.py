@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import ast
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from isthmus.cli.common import out, run_app
-from isthmus.cli.demo import demo
-from isthmus.cli.doctor import doctor
-from isthmus.cli.inspect import inspect
-from isthmus.cli.pack import pack
-from isthmus.cli.plan import plan
-from isthmus.cli.probe import probe
-from isthmus.cli.profile import profile
-from isthmus.cli.quantize import quantize
-from isthmus.cli.report import report
-from isthmus.cli.run import run
-from isthmus.cli.serve import serve
-from isthmus.cli.simulate import simulate
-from isthmus.cli.train_exits import train_exits
 from isthmus.version import __version__
 
-app = typer.Typer(
-    name="isthmus",
-    help="Run a trained network across device, edge and cloud.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-for verb in (inspect, train_exits, quantize, profile, probe, plan, pack, serve, run, simulate, report, demo, doctor):
-    app.command()(verb)
+VERBS = (
+    "inspect", "train-exits", "quantize", "profile", "probe", "plan", "pack", "serve", "run", "simulate", "report",
+    "demo", "doctor",
+)  # fmt: skip
+"""In the order in which they are listed; each is the function of that name in the module of that name."""
+
+
+def app_for(asked: str) -> typer.Typer:
+    """The command line, where `asked` is the first word: only this verb is imported (all of them take seconds), of
+    the others what `--help` tells."""
+    app = typer.Typer(
+        name="isthmus",
+        help="Run a trained network across device, edge and cloud.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    app.callback()(_top)
+    for verb in VERBS:
+        app.command(verb)(_verb(verb) if verb == asked else _mentioned(verb))
+    return app
+
+
+def _verb(verb: str) -> Callable[..., Any]:
+    name = verb.replace("-", "_")
+    function: Callable[..., Any] = getattr(import_module(f"isthmus.cli.{name}"), name)
+    return function
+
+
+def _mentioned(verb: str) -> Callable[[], None]:
+    """Something that does nothing, with the verb's own docstring, read from its file."""
+    name = verb.replace("-", "_")
+    module = ast.parse(Path(__file__).with_name(f"{name}.py").read_bytes())
+    (function,) = (f for f in module.body if isinstance(f, ast.FunctionDef) and f.name == name)
+
+    def mention() -> None:
+        pass
+
+    mention.__doc__ = ast.get_docstring(function)
+    return mention
 
 
 def _version(asked: bool) -> None:
@@ -40,7 +63,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _top(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
 ) -> None:
@@ -49,4 +71,4 @@ def _top(
 
 def main() -> None:
     """The entry point of the command line."""
-    run_app(app)
+    run_app(app_for(next((word for word in sys.argv[1:] if not word.startswith("-")), "")))

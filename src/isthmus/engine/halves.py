@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx_ir as ir
 from onnx import helper
-from onnx_ir.convenience import extract
 
 from isthmus.codec.types import Array
 from isthmus.engine.ends import Ends
@@ -97,6 +95,9 @@ class Maker:
         if not self._source_checked:
             check_file(self._prepared.folder, SOURCE_WEIGHTS)
             self._source_checked = True
+        import onnx_ir as ir  # with sympy behind it, half a second of every start
+        from onnx_ir.convenience import extract
+
         proto = self._prepared.model.proto
         whole = ir.from_proto(proto)
         try:
