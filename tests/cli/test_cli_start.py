@@ -42,7 +42,8 @@ def test_every_verb_is_listed_with_what_its_own_help_begins_with(call: Call) -> 
         mentioned, whole = (
             next(c for c in app_for(asked).registered_commands if c.name == verb) for asked in ("", verb)
         )
-        assert mentioned.callback is not None and whole.callback is not None
+        assert mentioned.callback is not None
+        assert whole.callback is not None
         assert (mentioned.callback.__doc__ or "").split() == (whole.callback.__doc__ or "").split()
         assert f" {verb} " in listed
 
