@@ -23,6 +23,9 @@ _STYLE = (
 Panel = tuple[str, Markup]
 
 
+_HALO = "paint-order:stroke;stroke:#fff;stroke-width:3px"
+
+
 def drawn(
     title: str, rates: Sequence[Row], requirements: Sequence[Row], accuracy: dict[str, float | None], note: str
 ) -> str:
@@ -61,12 +64,12 @@ def latency(rows: Sequence[Row]) -> Panel:
     if y.low < within < y.high:
         line = {"x1": LEFT, "x2": WIDE - RIGHT, "y1": y.one(within), "y2": y.one(within)}
         parts.append(tag("line", **line, stroke="#16191d", stroke_dasharray="1 3"))
-        parts.append(
-            tag("text", f"allowed: {show_seconds(within)}", x=WIDE - RIGHT, y=y.one(within) - 5, text_anchor="end")
-        )
     for method in METHODS:
         points = [(x.one(r.rate_bps), y.one(r.seconds)) for r in rows if r.method == method]
         parts.append(_line(method, polyline(points)))
+    if y.low < within < y.high:  # last, over the lines
+        said, at = f"allowed: {show_seconds(within)}", y.one(within) - 5
+        parts.append(tag("text", said, x=WIDE - RIGHT, y=at, text_anchor="end", style=_HALO))
     return "latency against bandwidth", join(parts)
 
 

@@ -17,7 +17,7 @@ from isthmus.plan.types import Candidate, CostRow, Plan
 from isthmus.units import show_bytes, show_seconds
 
 WIDTH = 80
-MOST_BARS = 28
+MOST_BARS = 100
 LONGEST = 4.0
 """Bars longer than this many times the plan's own are cut short, or the plan's would be too short to read."""
 
@@ -98,7 +98,7 @@ def plan_bars(plan: Plan, names: Sequence[str] = ("device", "server"), width: in
     lines = [_legend(plan.cost, names)]
     lines += [_bar(c, _key(c) == (plan.cuts, plan.codec), longest, room) for c in shown]
     if len(shown) < len(bars):
-        lines.append(Text(f"  {len(bars) - len(shown)} more cuts not shown", style="dim"))
+        lines.append(Text(f"  {len(bars) - len(shown)} more cuts not shown; --json has them all", style="dim"))
     return Group(*lines)
 
 
