@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from isthmus.cli.common import out, run_app
+from isthmus.cli.common import out
 from isthmus.cli.demo import demo
 from isthmus.cli.doctor import doctor
 from isthmus.cli.inspect import inspect
@@ -45,8 +45,3 @@ def _top(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
 ) -> None:
     """Run a trained network across device, edge and cloud."""
-
-
-def main() -> None:
-    """The entry point of the command line."""
-    run_app(app)
