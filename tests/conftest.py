@@ -84,6 +84,23 @@ def server(engine: Engine) -> Iterator[Server]:
 
 
 @pytest.fixture
+def piped() -> Iterator[Callable[[bytes], Path]]:
+    """A path that is a pipe with this content (up to 64 kB), as a shell's <(...): it has no size before it is read."""
+    ends: list[int] = []
+
+    def path(content: bytes) -> Path:
+        reading, writing = os.pipe()
+        ends.append(reading)
+        with os.fdopen(writing, "wb") as file:
+            file.write(content)
+        return Path(f"/dev/fd/{reading}")
+
+    yield path
+    for end in ends:
+        os.close(end)
+
+
+@pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run the command line here."""
 

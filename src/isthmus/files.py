@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import TypeVar
@@ -19,10 +20,7 @@ _M = TypeVar("_M", bound=BaseModel)
 def read_json(path: Path, kind: type[_M]) -> _M:
     """A value of `kind` from its file. Raises BadInput naming the file and the first thing that is wrong."""
     try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise BadInput(f"{path} is {size} bytes; such a file has at most {MAX_JSON_BYTES}")
-        text = path.read_bytes()
+        text = read_within(path, MAX_JSON_BYTES)
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
     try:
@@ -38,17 +36,51 @@ def write_json(path: Path, value: BaseModel) -> None:
     write_whole(path, value.model_dump_json(indent=1).encode() + b"\n")
 
 
+def read_within(path: Path, most: int) -> bytes:
+    """A file's content. Reads no more than `most` bytes and one, whatever size it claims: a device and a pipe claim
+    none. Raises BadInput where there is more, and OSError as opening and reading do."""
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise BadInput(f"{path} holds more than {most} bytes, the most that such a file has")
+    return content
+
+
 def write_whole(path: Path, content: bytes) -> None:
-    """Write bytes through a temporary file in the same folder. Raises BadInput when the folder cannot be written."""
+    """Write bytes through a temporary file in the same folder, at the end of links; what is there and is no file (a
+    device, a pipe) is written into. Raises BadInput when it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        kind = _kind(path)
+        if kind is None or stat.S_ISREG(kind):
+            _replace(Path(os.path.realpath(path)), content)
+        elif stat.S_ISDIR(kind):
+            raise BadInput(f"cannot write {path}: it is a folder; name a file in it")
+        else:
+            path.write_bytes(content)
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _kind(path: Path) -> int | None:
+    """The mode of what a path leads to; None where nothing is."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _replace(place: Path, content: bytes) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    made = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        made.chmod(0o644)
+        made.replace(place)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
 
 
 def sha256_of(path: Path) -> str:

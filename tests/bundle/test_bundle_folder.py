@@ -159,6 +159,18 @@ def test_nothing_is_overwritten_without_being_asked(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "precious"], "no leftovers"
 
 
+def test_a_link_to_a_bundle_is_followed_and_stays_one(
+    model: Model, engine: Engine, contents: Contents, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "v1")
+    for packed in ("2026", "2027"):  # a link that leads nowhere yet, and one to a bundle
+        pack(model, engine, contents, link, packed=packed, force=True)
+        assert link.is_symlink()
+        assert open_bundle(tmp_path / "v1").manifest.packed == packed
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "v1"]
+
+
 def test_halves_that_do_not_make_the_whole_are_not_packed(engine: Engine) -> None:
     class Broken:
         model, cuts, graph = engine.model, engine.cuts, engine.graph

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,11 @@ def test_csv_with_units_in_the_header(tmp_path: Path) -> None:
         ("0 1e12\n", "1e\\+13"),
         ("5\n3\n", "never fall"),
         ("99999999999999\n", "long"),
+        ("9" * 400 + "\n", "line 1: '9{40}…' is not a finite number"),
+        ("1\n²\n", "line 2: '²' is not a finite number"),
+        ("t_s,mbps\n0," + "1" * 200_000 + "\n1,2\n", r"field larger than field limit \(131072\)"),
+        ("0 " + "9" * 5_000_000 + "\n", "line 1: '9{40}…' is not a finite number"),
+        ("x" * 70_000 + ",y\n1,2\n", "no column of x{200}… looks like a rate"),
     ],
 )
 def test_nonsense_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
@@ -91,15 +97,18 @@ def test_a_format_by_name_is_kept_to(tmp_path: Path) -> None:
         read(tmp_path, "t_s,mbps\n0,1\n", rate_column="up")
 
 
-def test_files_that_are_no_text_missing_or_huge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_no_text_missing_or_huge(
+    tmp_path: Path, piped: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInput, match="not text"):
         read_trace(tmp_path / "bytes")
     with pytest.raises(BadInput, match="No such file"):
         read_trace(tmp_path / "absent")
     monkeypatch.setattr("isthmus.link.read.MAX_FILE_BYTES", 2)
-    with pytest.raises(BadInput, match="may have 2"):
-        read_trace(tmp_path / "bytes")
+    for path in (tmp_path / "bytes", piped(b"0 1\n")):
+        with pytest.raises(BadInput, match="more than 2 bytes"):
+            read_trace(path)
 
 
 def test_steps_refuse_nonsense() -> None:

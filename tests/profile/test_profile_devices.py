@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -298,6 +299,15 @@ def test_a_wrong_file_of_devices_is_named_with_what_is_wrong(tmp_path: Path, tex
     with pytest.raises(BadInput, match=match) as caught:
         read_devices(file)
     assert "mine.toml" in str(caught.value)
+
+
+def test_a_file_of_devices_is_read_within_bounds(
+    piped: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(read_devices(piped(BOARD.encode()))) == ["board"]
+    monkeypatch.setattr("isthmus.profile.devices.table._MOST_BYTES", 20)
+    with pytest.raises(BadInput, match="more than 20 bytes"):
+        read_devices(piped(BOARD.encode()))
 
 
 def test_a_device_nobody_knows() -> None:

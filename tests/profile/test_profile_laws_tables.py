@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,14 @@ def test_a_block_quicker_than_the_clock_is_left_out(tmp_path: Path) -> None:
 def test_bad_tables(tmp_path: Path, lines: list[str], complaint: str) -> None:
     with pytest.raises(BadInput, match=complaint):
         read_table(table(tmp_path, *lines))
+
+
+def test_a_table_is_read_within_bounds(piped: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    content = f"{HEADS['batch_norm']}\n8,16,1\n".encode()
+    assert len(read_table(piped(content))) == 1
+    monkeypatch.setattr("isthmus.profile.regression.read_table.MAX_TABLE_BYTES", 20)
+    with pytest.raises(BadInput, match="more than 20 bytes"):
+        read_table(piped(content))
 
 
 def test_no_table(tmp_path: Path) -> None:

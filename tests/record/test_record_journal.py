@@ -214,6 +214,15 @@ def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path, monkeypatch: pytest
     assert [s.id for s in read_journal(journal.path)[1]] == [0, 2]
 
 
+def test_a_pipe_that_nobody_reads_any_more_is_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with Journal(tmp_path / "pipe", replace=True) as journal:
+        os.close(reader)
+        with pytest.raises(BadInput, match="Broken pipe"):
+            journal.write(step(0))
+
+
 def test_a_killed_writer_loses_no_line_that_was_written(tmp_path: Path) -> None:
     program = (
         "import sys\n"

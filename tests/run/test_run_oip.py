@@ -147,6 +147,32 @@ def test_contents_that_lie_about_their_size_are_refused(engine: Engine, server: 
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_refusals_and_failures_are_counted_and_nothing_foreign_gets_out(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, name = engine.model.random_inputs(), engine.model.name
+    with serve(engine) as server, grpc.insecure_channel(server.address) as channel:
+        for which, parameters in (("nobody", {}), (name, {"cut": "nowhere"})):
+            with pytest.raises(Refused):
+                infer_remote(server.address, which, good, parameters=parameters)
+        with pytest.raises(grpc.RpcError) as caught:
+            infer_call(channel)(b"\xff" * 100)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert server.counts == {"refused": 3}
+        assert infer_remote(server.address, name, good)
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError("a secret of the server")
+
+        monkeypatch.setattr("isthmus.run.desk.Desk.run", broken)
+        with pytest.raises(grpc.RpcError) as caught:
+            infer_call(channel)(request(name, good, "", {}).SerializeToString())
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        assert caught.value.details() == "the server failed on this request: ZeroDivisionError"
+        assert server.counts == {"refused": 3, "requests": 1, "failed": 1}
+    assert [r.message for r in caplog.records] == ["a ModelInferRequest failed"]
+
+
 def test_health_is_the_standard_one(engine: Engine, server: Server) -> None:
     with grpc.insecure_channel(server.address) as channel:
         check: Any = channel.unary_unary(

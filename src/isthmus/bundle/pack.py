@@ -89,6 +89,7 @@ def pack(
         raise BadInput(f"{out} exists; give another --out or --force")
     if out.exists() and not (out / MANIFEST_FILE).is_file():
         raise BadInput(f"{out} exists and is no bundle; it is not replaced")
+    out = Path(os.path.realpath(out))  # a link to a bundle stays one
     _check_exits(engine, contents.exits)
     few = contents.few_bits
     kept = [c.id for c in engine.cuts] if few is None else few.cuts

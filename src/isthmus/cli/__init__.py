@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from isthmus.cli.app import main
+from isthmus.cli.entry import main
 
 __all__ = ["main"]

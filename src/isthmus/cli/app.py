@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli.common import out, run_app
+from isthmus.cli.common import out
 from isthmus.version import __version__
 
 VERBS = (
@@ -67,8 +66,3 @@ def _top(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
 ) -> None:
     """Run a trained network across device, edge and cloud."""
-
-
-def main() -> None:
-    """The entry point of the command line."""
-    run_app(app_for(next((word for word in sys.argv[1:] if not word.startswith("-")), "")))

@@ -1,23 +1,22 @@
-"""What every command shares: one clear sentence and an exit code for a failure, `--json`, progress on long work."""
+"""What every command shares: `--json`, progress on long work, Ctrl-C that lets it be finished."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from isthmus.errors import BadInput, IsthmusError
+from isthmus.errors import BadInput
 
 out = Console()
 err = Console(stderr=True)
@@ -26,8 +25,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 ModelArg = Annotated[str, typer.Argument(help="zoo:NAME, a path to an ONNX file, or torchvision:/timm: NAME.")]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, max=65536, help="Inputs per request.")]
 Show = Callable[[int, int, str], None]
-
-INTERRUPTED = 130
 
 
 def emit(value: Any, *, as_json: bool, show: Callable[[], None]) -> None:
@@ -84,42 +81,3 @@ def batches_of(text: str) -> tuple[int, ...]:
 def today() -> str:
     """The moment, to the second, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def run_app(app: typer.Typer) -> NoReturn:
-    """Run the command line: failures of ours become one sentence on stderr and their exit code."""
-    code = 0
-    try:
-        left = app(standalone_mode=False)
-        code = left if isinstance(left, int) else 0  # what a verb said by typer.Exit comes back as a value
-    except IsthmusError as error:
-        _complain(str(error))
-        _leave(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted")
-        _leave(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        _leave(0)
-    except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the option parser
-            error.show()
-            _leave(error.exit_code)
-        if os.environ.get("ISTHMUS_TRACEBACK"):
-            raise
-        _complain(f"{type(error).__name__}: {error} (a bug of isthmus; ISTHMUS_TRACEBACK=1 shows where)")
-        _leave(70)
-    _leave(code)
-
-
-def _complain(sentence: str) -> None:
-    err.print(f"[bold red]isthmus:[/] {_escaped(sentence)}", highlight=False, soft_wrap=True)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
-def _leave(code: int) -> NoReturn:
-    sys.stdout.flush()
-    raise SystemExit(code)

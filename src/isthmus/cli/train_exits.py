@@ -9,7 +9,8 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ValidationError
 
-from isthmus.cli.common import INTERRUPTED, Json, emit, err, interruptible, out, progress_bar
+from isthmus.cli.common import Json, emit, err, interruptible, out, progress_bar
+from isthmus.cli.entry import INTERRUPTED
 from isthmus.cli.exits import LossOption, RuleOption, TrainingOption, dataset, show_exits
 from isthmus.engine import Engine
 from isthmus.errors import BadInput

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from isthmus.errors import BadInput
+from isthmus.files import read_within
 from isthmus.link.trace import MAX_SAMPLES, Trace
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -61,10 +62,7 @@ def read_trace(
 
 def _lines(file: Path) -> list[str]:
     try:
-        size = file.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise BadInput(f"{file.name} has {size} bytes; a trace may have {MAX_FILE_BYTES}")
-        text = file.read_bytes().decode("utf-8-sig")
+        text = read_within(file, MAX_FILE_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise BadInput(f"cannot read the trace {file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -109,7 +107,7 @@ def _oboe(lines: list[str]) -> Samples:
 def _mahimahi(lines: list[str]) -> Samples:
     if not all(line.strip().isdigit() for line in lines):
         raise BadInput("each line must be one whole number of milliseconds")
-    stamps_s = np.array([float(line) for line in lines]) / 1e3
+    stamps_s = np.array([_number(line, at) for at, line in enumerate(lines, 1)]) / 1e3
     if (np.diff(stamps_s) < 0).any():
         raise BadInput("its milliseconds must never fall")
     bins = max(1, math.ceil(float(stamps_s[-1]) / MAHIMAHI_BIN_S - 1e-9))
@@ -123,12 +121,15 @@ def _mahimahi(lines: list[str]) -> Samples:
 
 
 def _csv(lines: list[str], time_column: str | None, rate_column: str | None, unit_bps: float | None) -> Samples:
-    rows = list(csv.reader(lines))
+    try:
+        rows = list(csv.reader(lines))
+    except csv.Error as error:
+        raise BadInput(f"it is no CSV: {error}") from error
     header = [name.strip() for name in rows[0]]
     rate_at = _column(header, rate_column, _rate_candidates(header))
     time_at = _column(header, time_column, [n for n in header if n.lower() in _TIME_COLUMNS])
     if rate_at is None:
-        raise BadInput(f"no column of {', '.join(header)} looks like a rate; name one")
+        raise BadInput(f"no column of {_short(', '.join(header))} looks like a rate; name one")
     unit = unit_bps if unit_bps is not None else _unit_of(header[rate_at])
     if time_column is None and time_at is not None and len(rows) > 1 and not _is_number(_cell(rows[1], time_at)):
         time_at = None  # phone logs write dates to the second, which repeat and skip: their rows come once a second
@@ -141,7 +142,7 @@ def _csv(lines: list[str], time_column: str | None, rate_column: str | None, uni
 
 def _column(header: list[str], asked: str | None, guesses: Sequence[str]) -> int | None:
     if asked is not None and asked not in header:
-        raise BadInput(f"it has no column '{asked}'; there are {', '.join(header)}")
+        raise BadInput(f"it has no column '{asked}'; there are {_short(', '.join(header))}")
     name = asked or next(iter(guesses), None)
     return None if name is None else header.index(name)
 
@@ -198,10 +199,14 @@ def _is_number(text: str) -> bool:
 
 def _number(text: str, line: int = 0) -> float:
     if not _is_number(text) or not math.isfinite(float(text)):
-        raise BadInput(f"line {line}: '{text.strip()}' is not a finite number")
+        raise BadInput(f"line {line}: '{_short(text.strip(), 40)}' is not a finite number")
     if float(text) < 0:
-        raise BadInput(f"line {line}: '{text.strip()}' is negative")
+        raise BadInput(f"line {line}: '{_short(text.strip(), 40)}' is negative")
     return float(text)
+
+
+def _short(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 _PLAIN: dict[str, Callable[[list[str]], Samples]] = {"columns": _columns, "oboe": _oboe, "mahimahi": _mahimahi}

@@ -12,6 +12,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self, TypeVar
@@ -112,8 +113,9 @@ class Journal:
                 rest = rest[self._file.write(rest) :]
         except OSError as e:
             # A full disk must not leave half a line that a later, luckier line would be glued to.
-            self._file.truncate(self._good_bytes)
-            self._file.seek(self._good_bytes)
+            with suppress(OSError):  # a device, a pipe: nothing to cut off
+                self._file.truncate(self._good_bytes)
+                self._file.seek(self._good_bytes)
             raise BadInput(f"cannot write the journal {self.path}: {e.strerror}") from e
         self._good_bytes += len(line)
 

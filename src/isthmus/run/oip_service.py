@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from isthmus.errors import BadFrame, IsthmusError, Missing, Refused
 from isthmus.graph import INPUT
@@ -30,6 +30,10 @@ _log = logging.getLogger(__name__)
 _Ask = TypeVar("_Ask", bound=Message)
 
 
+class _Absent(Refused):
+    """There is no such model or service here."""
+
+
 class OipService:
     """Liveness, readiness, metadata and inference of one model."""
 
@@ -39,35 +43,33 @@ class OipService:
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """What is registered with grpc, under the protocol's own service names."""
         methods = {
-            "ServerLive": _unary(oip.ServerLiveRequest, lambda _, __: oip.ServerLiveResponse(live=True)),
-            "ServerReady": _unary(oip.ServerReadyRequest, lambda _, __: oip.ServerReadyResponse(ready=self._ready())),
-            "ModelReady": _unary(oip.ModelReadyRequest, self._model_ready),
-            "ServerMetadata": _unary(oip.ServerMetadataRequest, self._server_metadata),
-            "ModelMetadata": _unary(oip.ModelMetadataRequest, self._model_metadata),
-            "ModelInfer": _unary(oip.ModelInferRequest, self._model_infer),
+            "ServerLive": self._unary(oip.ServerLiveRequest, lambda _: oip.ServerLiveResponse(live=True)),
+            "ServerReady": self._unary(oip.ServerReadyRequest, lambda _: oip.ServerReadyResponse(ready=self._ready())),
+            "ModelReady": self._unary(oip.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": self._unary(oip.ServerMetadataRequest, self._server_metadata),
+            "ModelMetadata": self._unary(oip.ModelMetadataRequest, self._model_metadata),
+            "ModelInfer": self._unary(oip.ModelInferRequest, self._model_infer),
         }
-        health = {"Check": _unary(oip.HealthCheckRequest, self._health)}
+        health = {"Check": self._unary(oip.HealthCheckRequest, self._health)}
         return (
             grpc.method_handlers_generic_handler(SERVICE, methods),
             grpc.method_handlers_generic_handler(HEALTH, health),
         )
 
-    def _health(self, ask: oip.HealthCheckRequest, context: grpc.ServicerContext) -> oip.HealthCheckResponse:
+    def _health(self, ask: oip.HealthCheckRequest) -> oip.HealthCheckResponse:
         if ask.service not in ("", SERVICE, self._name):
-            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service '{ask.service[:80]}' here")
+            raise _Absent(f"there is no service '{ask.service[:80]}' here")
         return oip.HealthCheckResponse(status="SERVING" if self._ready() else "NOT_SERVING")
 
-    def _model_ready(self, ask: oip.ModelReadyRequest, context: grpc.ServicerContext) -> oip.ModelReadyResponse:
+    def _model_ready(self, ask: oip.ModelReadyRequest) -> oip.ModelReadyResponse:
         ours = ask.name == self._name and ask.version in ("", _VERSION)
         return oip.ModelReadyResponse(ready=ours and self._ready())
 
-    def _server_metadata(self, ask: object, context: grpc.ServicerContext) -> oip.ServerMetadataResponse:
+    def _server_metadata(self, ask: object) -> oip.ServerMetadataResponse:
         return oip.ServerMetadataResponse(name="isthmus", version=__version__, extensions=["isthmus_split"])
 
-    def _model_metadata(
-        self, ask: oip.ModelMetadataRequest, context: grpc.ServicerContext
-    ) -> oip.ModelMetadataResponse:
-        self._need(ask.name, ask.version, context)
+    def _model_metadata(self, ask: oip.ModelMetadataRequest) -> oip.ModelMetadataResponse:
+        self._need(ask.name, ask.version)
         model = self._desk.places.halves.engine.model
 
         def shown(signatures: Any) -> list[oip.ModelMetadataResponse.TensorMetadata]:
@@ -85,8 +87,8 @@ class OipService:
             outputs=shown(model.outputs),
         )
 
-    def _model_infer(self, ask: oip.ModelInferRequest, context: grpc.ServicerContext) -> oip.ModelInferResponse:
-        self._need(ask.model_name, ask.model_version, context)
+    def _model_infer(self, ask: oip.ModelInferRequest) -> oip.ModelInferResponse:
+        self._need(ask.model_name, ask.model_version)
         place = Place(parameter(ask.parameters, "cut") or INPUT, parameter(ask.parameters, "exit")).id
         heads, payload = self._inputs(ask, place)
         if place_of(place).back:
@@ -137,28 +139,36 @@ class OipService:
             response.parameters[name].double_param = seconds
         return response
 
-    def _need(self, name: str, version: str, context: grpc.ServicerContext) -> None:
+    def _need(self, name: str, version: str) -> None:
         if name != self._name or version not in ("", _VERSION):
             asked = f"'{name[:80]}'" + (f" of version '{version[:16]}'" if version else "")
-            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no model {asked} here, only {self._name} {_VERSION}")
+            raise _Absent(f"there is no model {asked} here, only {self._name} {_VERSION}")
+
+    def _unary(self, kind: type[_Ask], answer: Callable[[Any], Message]) -> Any:
+        """One method, bytes in and out: whatever goes wrong becomes a status here and is counted, and nothing foreign
+        gets out."""
+
+        def guarded(content: bytes, context: grpc.ServicerContext) -> bytes:
+            try:
+                return answer(kind.FromString(content)).SerializeToString()
+            except (IsthmusError, DecodeError) as e:
+                self._desk.count("refused")
+                code, says = _refused(e)
+            except Exception as e:  # noqa: BLE001 - what an engine raises is its own, and no client's business
+                _log.exception("a %s failed", kind.DESCRIPTOR.name)
+                self._desk.count("failed")
+                code, says = grpc.StatusCode.INTERNAL, f"the server failed on this request: {type(e).__name__}"
+            context.abort(code, says)
+            raise AssertionError("abort raises")
+
+        return grpc.unary_unary_rpc_method_handler(guarded)
 
 
-def _unary(kind: type[_Ask], answer: Callable[[Any, grpc.ServicerContext], Message]) -> Any:
-    """One method: our errors become statuses here, and nothing foreign gets out."""
-
-    def guarded(ask: _Ask, context: grpc.ServicerContext) -> Message:
-        try:
-            return answer(ask, context)
-        except IsthmusError as e:
-            missing = isinstance(e, Missing)  # an extra that is not installed here: not the client's mistake
-            code = grpc.StatusCode.FAILED_PRECONDITION if missing else grpc.StatusCode.INVALID_ARGUMENT
-            context.abort(code, str(e)[:500])
-            raise
-
-    return grpc.unary_unary_rpc_method_handler(
-        guarded, request_deserializer=kind.FromString, response_serializer=_serialise
-    )
-
-
-def _serialise(message: Message) -> bytes:
-    return message.SerializeToString()
+def _refused(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """The status of a refusal, and its one sentence."""
+    if isinstance(error, DecodeError):
+        return grpc.StatusCode.INVALID_ARGUMENT, "the bytes of this request are no such message"
+    if isinstance(error, Missing):  # an extra that is not installed here: not the client's mistake
+        return grpc.StatusCode.FAILED_PRECONDITION, str(error)[:500]
+    code = grpc.StatusCode.NOT_FOUND if isinstance(error, _Absent) else grpc.StatusCode.INVALID_ARGUMENT
+    return code, str(error)[:500]

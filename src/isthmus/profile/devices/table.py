@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from isthmus.errors import BadInput
+from isthmus.files import read_within
 from isthmus.profile.devices.types import Device
 
 _SHIPPED = Path(__file__).with_name("devices.toml")
@@ -45,9 +46,7 @@ def shipped() -> Mapping[str, Device]:
 def read_devices(path: Path) -> dict[str, Device]:
     """All devices of a TOML file, by name. Raises BadInput naming the file, the entry and what is wrong with it."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise BadInput(f"{path} is larger than {_MOST_BYTES} bytes; a file of devices is not")
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(read_within(path, _MOST_BYTES).decode())
     except OSError as error:
         raise BadInput(f"cannot read devices from {path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -10,12 +10,14 @@ they tell what a layer costs; their convolutions include the ReLU and one call o
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from isthmus.errors import BadInput
+from isthmus.files import read_within
 from isthmus.profile.regression.fit import Sample, fit_types
 from isthmus.profile.regression.shapes import LayerShape
 from isthmus.profile.regression.types import LayerType, Regression
@@ -69,10 +71,8 @@ def regression_from_tables(paths: Sequence[Path], *, name: str, taken: str, seed
 
 def _lines(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise BadInput(f"{path} is larger than {MAX_TABLE_BYTES} bytes; a table of layer times is not")
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
+        text = read_within(path, MAX_TABLE_BYTES).decode()
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"cannot read layer times from {path}: {error}") from error
     if not rows:
