@@ -98,6 +98,9 @@ def run_app(app: typer.Typer) -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted")
         _leave(INTERRUPTED)
+    except MemoryError:
+        _complain("this machine has not the memory for that; a smaller --batch or model takes less")
+        _leave(1)
     except BrokenPipeError:
         sys.stderr.close()
         _leave(0)

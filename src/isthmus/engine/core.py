@@ -38,6 +38,8 @@ class Core:
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         graph = proto.graph
+        for node in graph.node:  # what the runtime unfolds an operator into has no name, and is timed by it
+            node.name = node.name or node.output[0]
         self.proto = proto
         self.producer = {t: i for i, n in enumerate(graph.node) for t in n.output if t}
         self._initializers = {t.name: t for t in graph.initializer}
