@@ -7,7 +7,7 @@ exit, which is the last one unless it is worse than one before. Used by edgent_s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -85,7 +85,7 @@ def _row(problem: Problem, method: str, output: str, plan: Plan, judged_s: float
     )
 
 
-def layers_of(graph: Graph, nodes: frozenset[int]) -> int:
+def layers_of(graph: Graph, nodes: Set[int]) -> int:
     """How many of these nodes the papers would call layers."""
     return sum(graph.nodes[i].op not in IDLE_OPS for i in nodes)
 

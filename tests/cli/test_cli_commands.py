@@ -12,9 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from cli_rig import Serving
 from conftest import Call
+from onnx import helper
 
 from isthmus.adapt import TableChooser
 from isthmus.errors import Unreachable
@@ -280,3 +282,22 @@ def _wait_for_lines(path: Path, lines: int) -> int:
             return count
         time.sleep(0.05)
     raise AssertionError(f"{path} did not reach {lines} lines")
+
+
+def test_a_model_of_one_number_is_packed(call: Call, tmp_path: Path) -> None:
+    ends = [helper.make_tensor_value_info(name, 1, []) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 21)]
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=opset), tmp_path / "one.onnx")
+    code, _, _ = call("pack", tmp_path / "one.onnx", "--out", tmp_path / "bundle", "--runs", 1)
+    assert code == 0
+
+
+def test_too_little_memory_is_no_bug(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("isthmus.cli.inspect.load_model", full)
+    code, _, said = call("inspect", "zoo:tiny")
+    assert code == 2
+    assert "has not the memory" in said

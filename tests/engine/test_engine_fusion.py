@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from engine_nets import convolutions
+from engine_nets import WITH_EXITS, convolutions
 from onnx import helper
 
 from isthmus.engine import Engine
 from isthmus.engine.core import LAYOUT_OPS, Core
+from isthmus.engine.ends import Ends, ends_of
 from isthmus.engine.fusion import keep_safe, optimiser
 from isthmus.engine.prepare import element_type
+from isthmus.errors import BadInput
 from isthmus.graph import graph_of, narrow_cuts
 from isthmus.model import Model, load_model
 
@@ -76,6 +79,25 @@ def test_channel_counts_that_do_not_fill_a_block(channels: int, cache_dir: Path)
         np.testing.assert_allclose(got, whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [6, 16])
+def test_a_tail_can_begin_exactly_where_it_can_be_made(channels: int, cache_dir: Path) -> None:
+    """Six channels: it closes and finds no way back into the blocked layout. Elsewhere: fused away, so open."""
+    engine = Engine.open(convolutions(channels, exits=WITH_EXITS), cache_dir=cache_dir)
+    tails = [ends_of(engine.graph, engine.graph.outputs, cut) for cut in reversed(narrow_cuts(engine.graph)[1:-1])]
+    found = list(engine.core.can_begin((e.crossing, e.late) for e in tails))
+    assert found == [is_made(engine.core, e) for e in tails]
+    assert {True, False} == set(found)
+
+
+def is_made(core: Core, ends: Ends) -> bool:
+    takes = [helper.make_tensor_value_info(t, onnx.TensorProto.FLOAT, None) for t in ends.crossing]
+    try:
+        core.part(takes, [(t, onnx.TensorProto.FLOAT) for t in ends.late])
+    except BadInput:
+        return False
+    return True
+
+
 def assert_same_bits(engine: Engine) -> None:
     inputs = engine.model.random_inputs(3)
     wanted = engine.whole(inputs)["logits"]
@@ -99,3 +121,21 @@ def fake(costs: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str], str]
 def test_where_names_tell_nothing_the_list_is_halved(unsafe: set[str]) -> None:
     found = keep_safe(list("abcdef"), fake(lambda kept: len(unsafe & set(kept))))
     assert set(found.safe) == set("abcdef") - unsafe
+
+
+def test_the_tails_of_a_long_chain_are_walked_once() -> None:
+    names = ["x", *(f"t{i}" for i in range(1, 301))]
+    nodes = [helper.make_node("Relu", [a], [b]) for a, b in pairwise(names)]
+    core = Core(onnx.ModelProto(graph=onnx.GraphProto(node=nodes)))
+    core.producer = seen = Counted(core.producer)
+    tails = [((name,), (names[-1],)) for name in reversed(names[1:-1])]
+    assert all(core.can_begin(tails))
+    assert seen.looked < 3 * len(names)
+
+
+class Counted(dict[str, int]):
+    looked = 0
+
+    def __getitem__(self, name: str) -> int:
+        self.looked += 1
+        return super().__getitem__(name)

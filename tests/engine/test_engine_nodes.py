@@ -8,11 +8,12 @@ from typing import Literal
 import numpy as np
 import pytest
 from engine_nets import convolutions
+from onnx import helper
 
 from isthmus.engine import Engine, node_times
 from isthmus.engine.nodes import attribute, owners
 from isthmus.errors import BadInput
-from isthmus.model import load_model
+from isthmus.model import IR_VERSION, OPSET, load_model, model_from_proto
 
 
 @pytest.mark.parametrize("level", ["all", "extended"])
@@ -53,3 +54,15 @@ def test_what_cannot_be_timed_is_refused(cache_dir: Path) -> None:
         node_times(engine, engine.model.random_inputs(), runs=0)
     with pytest.raises(BadInput, match="takes x"):
         node_times(engine, {"y": np.zeros((1, 3, 12, 12), np.float32)}, runs=1)
+
+
+def test_what_the_runtime_unfolds_an_operator_into_is_timed_too(cache_dir: Path) -> None:
+    """Bernoulli becomes two operators without names."""
+    nodes = [helper.make_node("Bernoulli", ["x"], ["t"], seed=1.0), helper.make_node("Cast", ["t"], ["y"], to=1)]
+    ends = [helper.make_tensor_value_info(name, 1, ["N", 4]) for name in "xy"]
+    proto = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:]), ir_version=IR_VERSION)
+    del proto.opset_import[:]
+    proto.opset_import.append(helper.make_opsetid("", OPSET))
+    engine = Engine.open(model_from_proto(proto, "unfolded"), cache_dir=cache_dir, cuts="none")
+    assert len(engine.core.proto.graph.node) > 2, "the runtime has a kernel for it now"
+    assert set(node_times(engine, engine.model.random_inputs(), runs=2)) == {"t", "y"}

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Set
+from dataclasses import replace
+from functools import partial
 from itertools import combinations, pairwise
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -10,7 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.errors import BadInput
-from isthmus.graph import INPUT, OUTPUT, Graph, Node, Tensor, all_cuts, cut_at, cut_of, narrow_cuts, prefix_cuts
+from isthmus.graph import (
+    INPUT,
+    OUTPUT,
+    Cut,
+    Granularity,
+    Graph,
+    Node,
+    Tensor,
+    all_cuts,
+    cut_at,
+    cut_of,
+    describe,
+    narrow_cuts,
+    prefix_cuts,
+)
+from isthmus.graph.types import Prefix
 
 
 def graph_from(reads: list[list[int]], outputs: list[int] | None = None) -> Graph:
@@ -43,7 +63,7 @@ def closed_sets(graph: Graph) -> list[frozenset[int]]:
     return found
 
 
-def crossing(graph: Graph, head: frozenset[int]) -> set[str]:
+def crossing(graph: Graph, head: Set[int]) -> set[str]:
     made = set(graph.inputs) | {t for i in head for t in graph.nodes[i].outputs}
     outside = [n for i, n in enumerate(graph.nodes) if i not in head]
     return {t for n in outside for t in n.inputs if t in made}
@@ -75,6 +95,64 @@ def test_narrow_cuts_are_exactly_the_one_tensor_cuts(graph: Graph) -> None:
     assert [len(h) for h in heads] == sorted(len(h) for h in heads)
     if len(graph.outputs) == 1:
         assert all(a <= b for a, b in pairwise(heads))
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs(), st.lists(st.integers(1, 7), max_size=2))
+def test_prefix_cuts_are_the_cuts_of_the_first_nodes(graph: Graph, exits: list[int]) -> None:
+    """Each judged by itself, also where inner tensors are outputs; the first of those that have the same id."""
+    others = [f"t{e}" for e in exits if e <= len(graph.nodes) and f"t{e}" not in graph.outputs]
+    graph = replace(graph, outputs=(*dict.fromkeys(others), *graph.outputs))
+    wanted: dict[str, Cut] = {}
+    for count in range(len(graph.nodes) + 1):
+        cut = cut_of(graph, frozenset(range(count)))
+        wanted.setdefault(cut.id, cut)
+    assert prefix_cuts(graph) == tuple(wanted.values())
+
+
+@pytest.mark.parametrize("granularity", ["node", "narrow", "block"])
+@pytest.mark.parametrize("branches", [1, 2])
+def test_twice_the_nodes_are_twice_the_work(granularity: Granularity, branches: int) -> None:
+    """Counted in calls, so that no clock is asked."""
+    short, long = (calls(partial(describe, blocks_of(count, branches), granularity)) for count in (100, 200))
+    assert long < 2.2 * short
+
+
+def blocks_of(count: int, branches: int) -> Graph:
+    """`count` blocks one after another: a node that joins what so many branches made of the one before."""
+    reads: list[list[int]] = [[0]]
+    for _ in range(count):
+        joined = len(reads)
+        reads += [[joined]] * branches
+        reads.append([joined + 1 + k for k in range(branches)])
+    return graph_from(reads)
+
+
+def calls(run: Callable[[], object]) -> int:
+    """How often Python functions are entered (generators each time they go on)."""
+    count = 0
+
+    def seen(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(seen)
+    try:
+        run()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.frozensets(st.integers(0, 9)))
+def test_a_prefix_is_the_set_that_it_says(count: int, other: int, nodes: frozenset[int]) -> None:
+    for left, right in ((count, other), (count, nodes), (nodes, count)):
+        a, b = (Prefix(s) if isinstance(s, int) else s for s in (left, right))
+        c, d = (frozenset(range(s)) if isinstance(s, int) else s for s in (left, right))
+        assert (a == b, a <= b, a < b, a >= b) == (c == d, c <= d, c < d, c >= d)
+        assert (a - b, a | b, a & b) == (c - d, c | d, c & d)
+        assert (hash(a), len(a), sorted(a)) == (hash(c), len(c), sorted(c))
 
 
 def test_the_narrow_test_is_not_empty() -> None:

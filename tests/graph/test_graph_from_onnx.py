@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from isthmus.errors import BadInput
+from isthmus.errors import BadInput, BadModel
 from isthmus.graph import bottlenecks, graph_of
 from isthmus.model import Model, load_model, model_from_proto
 
@@ -125,3 +125,12 @@ def test_what_only_says_how_a_node_computes_is_no_parameter() -> None:
     assert found.tensors["y"].shape == (1, 3, 16, 16)
     assert sum(n.weight_bytes for n in found.nodes if n.op == "Resize") == 4 * (4 + 2 + 2)
     assert next(n for n in found.nodes if n.op == "Conv").weight_bytes == 9 + 3 * 4 + 3
+
+
+def test_a_network_that_reads_no_input_has_nothing_to_cut() -> None:
+    node = helper.make_node("Constant", [], ["y"], value=numpy_helper.from_array(np.ones((1, 4), np.float32)))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
+    opset = [helper.make_opsetid("", 21)]
+    proto = helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:]), ir_version=10, opset_imports=opset)
+    with pytest.raises(BadModel, match="no output of same depends on an input"):
+        graph_of(model_from_proto(proto, "same"))

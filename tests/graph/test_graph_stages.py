@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import pytest
 
 from isthmus.errors import BadInput
@@ -28,7 +30,7 @@ def check(graph: Graph, found: Route) -> None:
     names = exits(graph)
     stages = (*found.before, *found.after)
     assert [s.exit for s in stages if s.exit is not None] == list(range(len(names)))
-    at: frozenset[int] = frozenset()
+    at: Set[int] = frozenset()
     for stage in stages:
         assert stage.start.head == at
         assert stage.start.head < stage.end.head

@@ -182,3 +182,12 @@ def test_shapes_that_depend_on_the_data_are_refused() -> None:
     proto = proto_of([helper.make_node("NonZero", ["x"], ["y"])], outputs=output)
     with pytest.raises(BadModel, match=r"'y' \(made by NonZero\) does not follow"):
         model_from_proto(proto, "m")
+
+
+def test_random_inputs_are_drawn_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same numbers as all at once, which would take float64 of the whole."""
+    model = model_from_proto(linear(), "m")
+    made = model.random_inputs(3, seed=5)["x"]
+    np.testing.assert_array_equal(made, np.random.default_rng(5).standard_normal((3, 4)).astype(np.float32))
+    monkeypatch.setattr("isthmus.model.types._BLOCK", 5)
+    np.testing.assert_array_equal(model.random_inputs(3, seed=5)["x"], made)

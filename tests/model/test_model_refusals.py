@@ -145,6 +145,33 @@ def functions_in_a_circle() -> onnx.ModelProto:
     return proto_of([node], domains=("own",), functions=[own])
 
 
+def functions_that_double() -> onnx.ModelProto:
+    """Forty, each of which calls the one before twice: 2^39 nodes in 3 kB."""
+    return doubling(40, [helper.make_node("Relu", ["a"], ["b"])])
+
+
+def functions_with_a_large_constant() -> onnx.ModelProto:
+    """1 MiB, 1,024 times."""
+    value = numpy_helper.from_array(np.ones(1 << 18, np.float32))
+    nodes = [helper.make_node("Constant", [], ["c"], value=value), helper.make_node("ReduceMax", ["c"], ["m"])]
+    return doubling(11, [*nodes, helper.make_node("Add", ["a", "m"], ["b"])])
+
+
+def doubling(count: int, first: list[onnx.NodeProto]) -> onnx.ModelProto:
+    opset = [helper.make_opsetid("", 21), helper.make_opsetid("own", 1)]
+    functions = [helper.make_function("own", "F0", ["a"], ["b"], first, opset)]
+    for i in range(1, count):
+        twice = [helper.make_node(f"F{i - 1}", [a], [b], domain="own") for a, b in ("at", "tb")]
+        functions.append(helper.make_function("own", f"F{i}", ["a"], ["b"], twice, opset))
+    node = helper.make_node(f"F{count - 1}", ["x"], ["y"], domain="own")
+    return proto_of([node], domains=("own",), functions=functions)
+
+
+def endless_window() -> onnx.ModelProto:
+    node = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[1 << 62] * 2, auto_pad="SAME_UPPER")
+    return proto_of([node], inputs=[helper.make_tensor_value_info("x", FLOAT, ["N", 1, 4, 4])])
+
+
 REFUSED: dict[Callable[[], onnx.ModelProto], str] = {
     control_flow: "If .* is control flow",
     sequence_output: "SequenceConstruct .* sequences",
@@ -167,7 +194,10 @@ REFUSED: dict[Callable[[], onnx.ModelProto], str] = {
     empty: "nothing to run|0 bytes",
     lying_output: "contradict|another element type",
     no_opset: "0 times; once is right",
-    functions_in_a_circle: "cannot be unfolded|custom domain",
+    endless_window: "slides a window of 4611686018427387904×4611686018427387904 .* limit",
+    functions_in_a_circle: "cannot be unfolded: they call one another in a circle",
+    functions_that_double: "unfold into more than the limit: 100,000 nodes",
+    functions_with_a_large_constant: "unfold into more than the limit",
 }
 
 

@@ -128,7 +128,7 @@ def pack(
     machines = machines_of(asked, codecs=names, exits=table is not None, fold=bits.wanted)
     plan = given_plan(bits, machines.model)
     given = given_samples(machines.model, data, picture, most=samples, first_class=first_class)
-    channels = (*machines.model.inputs[0].at(1), 1)[1]
+    channels = (*machines.model.inputs[0].at(1), 1, 1)[1]
     judged = judge(machines, names, None if bits.wanted else given, accuracy_loss, scale_of(picture, channels))
     wanted = PlanAsked(planner, link, limits, names, batch, server_first=server_first, bits=options)
     plan = plan or make_plan(machines, wanted, codecs=judged.codecs, accuracy=judged.rows)

@@ -65,6 +65,9 @@ def _outcome(app: typer.Typer, *streams: _Watched) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted")
         return INTERRUPTED
+    except MemoryError:
+        _complain("this machine has not the memory for that; a smaller --batch or model takes less")
+        return BadInput.exit_code
     except Exception as error:
         if any(error is stream.error for stream in streams):
             return 0  # told of when the stream is let go

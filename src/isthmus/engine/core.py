@@ -7,7 +7,7 @@ cut comes out of a `ReorderOutput(token)`. A head stops at that node. A tail tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import onnx
@@ -38,6 +38,8 @@ class Core:
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         graph = proto.graph
+        for node in graph.node:  # what the runtime unfolds an operator into has no name, and is timed by it
+            node.name = node.name or node.output[0]
         self.proto = proto
         self.producer = {t: i for i, n in enumerate(graph.node) for t in n.output if t}
         self._initializers = {t.name: t for t in graph.initializer}
@@ -80,6 +82,26 @@ class Core:
         made.graph.node.extend(self.proto.graph.node[i] for i in sorted(nodes))
         made.graph.initializer.extend(self._initializers[t] for t in sorted(met & self._initializers.keys()))
         return made
+
+    def can_begin(self, tails: Iterable[tuple[Sequence[str], tuple[str, ...]]]) -> Iterator[bool]:
+        """Whether `part` could make each of these (takes, gives) pieces, which come latest first.
+
+        Where a later one that gives the same was found to close, the walk goes on from what that one takes: all the
+        cuts of a long chain cost one walk.
+        """
+        begun: dict[tuple[str, ...], set[str]] = {}
+        for takes, gives in tails:
+            given = set(takes)
+            front = {self.tokens[name]: name for name in given & self.tokens.keys()}
+            try:
+                _, met = self._walk(begun.get(gives, gives), given, front)
+                begun[gives] = met & (given | front.keys())
+                for token in met & front.keys():
+                    self._way_back(front[token], token)
+            except BadInput:
+                yield False
+            else:
+                yield True
 
     def _walk(self, wanted: Iterable[str], given: set[str], front: dict[str, str]) -> tuple[set[int], set[str]]:
         """Nodes that `wanted` need, walking back until something given; and every tensor met on the way."""

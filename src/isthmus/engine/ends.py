@@ -23,6 +23,5 @@ class Ends:
 
 def ends_of(graph: Graph, outputs: tuple[str, ...], cut: Cut) -> Ends:
     """The ends of a cut. `outputs` are the network's, in its order; one that derives from constants is made late."""
-    made = {t for i in cut.head for t in graph.nodes[i].outputs}.union(graph.inputs)
-    early = tuple(o for o in outputs if o in made)
-    return Ends(cut.crossing, early, tuple(o for o in outputs if o not in made))
+    early = tuple(o for o in outputs if o in graph.inputs or graph.producer.get(o, -1) in cut.head)
+    return Ends(cut.crossing, early, tuple(o for o in outputs if o not in early))

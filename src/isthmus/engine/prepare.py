@@ -24,7 +24,6 @@ from isthmus.engine.fusion import keep_safe, optimiser
 from isthmus.engine.sessions import RUNTIME, save_prepacked
 from isthmus.engine.store import cpu, entry, key_of
 from isthmus.engine.weights import externalise, without_defaults
-from isthmus.errors import BadInput
 from isthmus.graph.cuts import narrow_cuts
 from isthmus.graph.exits import at_exits
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
@@ -58,13 +57,9 @@ class Prepared:
         graph = at_exits(self.graph, outputs)
         model = replace(self.model, outputs=tuple(o for o in self.model.outputs if o.name in outputs))
         model.__dict__["fingerprint"] = self.model.fingerprint
-        kinds = {t: self.kind(t) for t in graph.tensors}
-
-        def ready(cut: Cut) -> bool:
-            return cut.id in self.core.producer and _can_be_cut(self.core, ends_of(graph, graph.outputs, cut), kinds)
-
-        cuts = tuple(cut for cut in narrow_cuts(graph) if cut.id in (INPUT, OUTPUT) or ready(cut))
-        return replace(self, model=model, graph=graph, cuts=cuts)
+        first, *inner, last = narrow_cuts(graph)
+        ready = _can_be_cut(self.core, graph, graph.outputs, [c for c in inner if c.id in self.core.producer])
+        return replace(self, model=model, graph=graph, cuts=(first, *ready, last))
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -128,7 +123,7 @@ def _make_core(model: Model, graph: Graph, narrow: tuple[Cut, ...], folder: Path
         if core.packing == "shared":
             core = _prepacked(core, folder, beside)
     onnx.save_model(core.proto, folder / _CORE)
-    return [t for t in best.safe if _can_be_cut(core, ends_of(graph, outputs, cuts[t]), kinds)]
+    return [c.id for c in _can_be_cut(core, graph, outputs, [cuts[t] for t in best.safe])]
 
 
 def _prepacked(core: Core, folder: Path, scratch: Path) -> Core:
@@ -139,11 +134,8 @@ def _prepacked(core: Core, folder: Path, scratch: Path) -> Core:
     return Core(onnx.load(path, load_external_data=False))
 
 
-def _can_be_cut(core: Core, ends: Ends, kinds: dict[str, int]) -> bool:
-    """Both halves close, and the tail finds its way back into the blocked layout."""
-    try:
-        crossing = [helper.make_tensor_value_info(t, kinds[t], None) for t in ends.crossing]
-        core.part(crossing, [(t, kinds.get(t, 1)) for t in ends.late])
-    except BadInput:
-        return False
-    return True
+def _can_be_cut(core: Core, graph: Graph, outputs: tuple[str, ...], cuts: Sequence[Cut]) -> list[Cut]:
+    """Those of `cuts`, which are in running order, whose tail closes and finds its way back into the blocked layout."""
+    ends = [ends_of(graph, outputs, cut) for cut in reversed(cuts)]
+    begins = core.can_begin((e.crossing, e.late) for e in ends)
+    return [cut for cut, good in zip(reversed(cuts), begins, strict=True) if good][::-1]

@@ -14,10 +14,10 @@ EfficientNetV2-B0…B3) look like any other layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from isthmus.graph.cuts import narrow_cuts
-from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
+from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Prefix
 
 
 def block_cuts(graph: Graph) -> tuple[Cut, ...]:
@@ -31,7 +31,7 @@ def block_cuts(graph: Graph) -> tuple[Cut, ...]:
 def _closing(graph: Graph, narrow: list[Cut]) -> Iterator[Cut]:
     """Every narrow cut that closes a block; one that is followed by its activation gives way to that."""
     waiting: Cut | None = None
-    before: frozenset[int] = frozenset()
+    before: Set[int] = Prefix(0)
     for cut in narrow:
         inside = cut.head - before
         if waiting is not None and not _only_elementwise(graph, inside):
@@ -44,7 +44,7 @@ def _closing(graph: Graph, narrow: list[Cut]) -> Iterator[Cut]:
         yield waiting
 
 
-def _joins(graph: Graph, cut: Cut, inside: frozenset[int]) -> bool:
+def _joins(graph: Graph, cut: Cut, inside: Set[int]) -> bool:
     """Do branches end here that are more than an activation or a gate?"""
     if len(inside) < 2 or _only_elementwise(graph, inside) or cut.crossing[0] not in graph.producer:
         return False
@@ -66,7 +66,7 @@ def _linear(graph: Graph, cut: Cut) -> bool:
     return bool(convolutions) and all(r in convolutions or len(r.inputs) > 1 for r in readers)
 
 
-def _only_elementwise(graph: Graph, nodes: frozenset[int]) -> bool:
+def _only_elementwise(graph: Graph, nodes: Set[int]) -> bool:
     return all(graph.nodes[i].op in _ELEMENTWISE for i in nodes)
 
 

@@ -9,10 +9,10 @@ made in the tail unless the id says otherwise: "t!exit1" cuts at t and makes exi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from isthmus.errors import BadInput
-from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
+from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Prefix
 
 _JOIN = "+"
 _MADE = "!"
@@ -21,9 +21,9 @@ _MADE = "!"
 def cut_at(graph: Graph, cut_id: str) -> Cut:
     """The cut an id names. Raises BadInput for unknown tensors, or tensors that do not separate a tail from a head."""
     if cut_id == INPUT:
-        return Cut(INPUT, graph.inputs, frozenset())
+        return Cut(INPUT, graph.inputs, Prefix(0))
     if cut_id == OUTPUT:
-        return Cut(OUTPUT, (), frozenset(range(len(graph.nodes))))
+        return Cut(OUTPUT, (), Prefix(len(graph.nodes)))
     names, _, made = cut_id.partition(_MADE)
     crossing = set(names.split(_JOIN))
     forced = set(made.split(_JOIN)) if made else set()
@@ -38,7 +38,7 @@ def cut_at(graph: Graph, cut_id: str) -> Cut:
     return cut
 
 
-def cut_of(graph: Graph, head: frozenset[int]) -> Cut:
+def cut_of(graph: Graph, head: Set[int]) -> Cut:
     """The cut whose head is this set of node indices. Raises BadInput when the set is not closed under predecessors."""
     for i in head:
         for name in graph.nodes[i].inputs:
@@ -47,9 +47,13 @@ def cut_of(graph: Graph, head: frozenset[int]) -> Cut:
                 raise BadInput(f"{graph.nodes[i].name} cannot run before the cut: {name} is made after it")
     if len(head) == len(graph.nodes):
         return Cut(OUTPUT, (), head)
-    crossing = _crossing(graph, head)
     if not head:
         return Cut(INPUT, graph.inputs, head)
+    return _inner(graph, head, _crossing(graph, head))
+
+
+def _inner(graph: Graph, head: Set[int], crossing: tuple[str, ...]) -> Cut:
+    """A cut that is neither INPUT nor OUTPUT, with its id."""
     cut_id = _JOIN.join(crossing)
     if len(graph.outputs) > 1:
         early = _outputs_made_early(graph, head, set(crossing))
@@ -59,25 +63,33 @@ def cut_of(graph: Graph, head: frozenset[int]) -> Cut:
 
 def narrow_cuts(graph: Graph) -> tuple[Cut, ...]:
     """INPUT, every cut where exactly one tensor crosses, OUTPUT, in running order (independent of how nodes stand)."""
-    heads = _narrow_prefixes(graph) if len(graph.outputs) == 1 else _narrow_heads(graph)
-    cuts = {c.id: c for c in (cut_of(graph, h) for h in heads)}
+    found = _narrow_prefixes(graph) if len(graph.outputs) == 1 else (cut_of(graph, h) for h in _narrow_heads(graph))
+    cuts = {c.id: c for c in found}
     cuts.setdefault(INPUT, cut_at(graph, INPUT))
     cuts[OUTPUT] = cut_at(graph, OUTPUT)
     return tuple(sorted(cuts.values(), key=lambda c: len(c.head)))
 
 
-def _narrow_prefixes(graph: Graph) -> Iterator[frozenset[int]]:
+def _narrow_prefixes(graph: Graph) -> Iterator[Cut]:
     """With one output, all that is not after a narrow tensor leads to it and so stands before it, whatever the running
-    order: one sweep that counts the tensors still to be read finds them all."""
-    open_tensors = sum(bool(graph.consumers[t]) for t in graph.inputs)
+    order: one sweep finds them all."""
+    for count, crossing in _sweep(graph):
+        if len(crossing) == 1:
+            yield _inner(graph, Prefix(count), tuple(crossing))
+
+
+def _sweep(graph: Graph) -> Iterator[tuple[int, dict[str, None]]]:
+    """(nodes before it, tensors that cross in running order) for every place between two nodes; the tensors in one dict
+    that goes along: each node adds what it makes and takes away what it is the last to read."""
     left = {t: len(readers) for t, readers in graph.consumers.items()}
-    for i, node in enumerate(graph.nodes[:-1]):
+    crossing = {t: None for t in graph.inputs if left[t]}
+    for count, node in enumerate(graph.nodes[:-1], 1):
         for name in dict.fromkeys(node.inputs):
             left[name] -= 1
-            open_tensors -= not left[name]
-        open_tensors += sum(bool(left[t]) for t in node.outputs)
-        if open_tensors == 1:
-            yield frozenset(range(i + 1))
+            if not left[name]:
+                del crossing[name]
+        crossing.update((t, None) for t in node.outputs if left[t])
+        yield count, crossing
 
 
 def _narrow_heads(graph: Graph) -> Iterator[frozenset[int]]:
@@ -92,11 +104,11 @@ def _narrow_heads(graph: Graph) -> Iterator[frozenset[int]]:
 
 def prefix_cuts(graph: Graph) -> tuple[Cut, ...]:
     """Every cut between two neighbouring nodes of the running order, several tensors crossing, INPUT and OUTPUT too."""
-    found: dict[str, Cut] = {}
-    for k in range(len(graph.nodes) + 1):
-        cut = cut_of(graph, frozenset(range(k)))
+    found = {INPUT: cut_at(graph, INPUT)}
+    for count, crossing in _sweep(graph):
+        cut = _inner(graph, Prefix(count), tuple(crossing))
         found.setdefault(cut.id, cut)
-    return tuple(found.values())
+    return (*found.values(), cut_at(graph, OUTPUT))
 
 
 def all_cuts(graph: Graph, limit: int = 100_000) -> Iterator[Cut]:
@@ -133,7 +145,7 @@ def tensors_before(graph: Graph, name: str) -> frozenset[str]:
     return frozenset(graph.inputs).union(*(graph.nodes[i].outputs for i in needed))
 
 
-def _crossing(graph: Graph, head: frozenset[int]) -> tuple[str, ...]:
+def _crossing(graph: Graph, head: Set[int]) -> tuple[str, ...]:
     """Tensors made in the head (or graph inputs) that a node outside reads, in running order."""
     made = [*graph.inputs, *(t for i in sorted(head) for t in graph.nodes[i].outputs)]
     return tuple(t for t in made if any(c not in head for c in graph.consumers[t]))
@@ -189,7 +201,7 @@ def _walk_back(graph: Graph, output: str, stop: set[str]) -> set[int] | None:
     return seen
 
 
-def _outputs_made_early(graph: Graph, head: frozenset[int], crossing: set[str]) -> list[str]:
+def _outputs_made_early(graph: Graph, head: Set[int], crossing: set[str]) -> list[str]:
     """Outputs that the head makes although, from the crossing tensors alone, the tail could."""
     tail = _tail_walks(graph, crossing, set())
     return [o for o in graph.outputs if o in tail and graph.producer.get(o, -1) in head]

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from isthmus.errors import BadInput
+from isthmus.errors import BadInput, BadModel
 from isthmus.graph.types import Graph, Node, Product, Tensor
 from isthmus.model.shapes import shapes_at
 from isthmus.model.types import Model
@@ -37,7 +37,7 @@ def graph_of(model: Model, batch: int = 1) -> Graph:
 
     Nodes that derive from constants alone are left out (they belong to whichever side needs them), and so are nodes
     whose results nobody reads. Works on shape-only models. Raises BadInput for a batch the model does not allow and
-    BadModel where a shape cannot be found.
+    BadModel where a shape cannot be found or no node depends on an input.
     """
     batch = _allowed(model, batch)
     tensors = {name: _tensor(name, *found) for name, found in shapes_at(model.proto, batch).items()}
@@ -45,6 +45,8 @@ def graph_of(model: Model, batch: int = 1) -> Graph:
     constants = _constants(graph, tensors)
     alive = _alive(graph, constants.names)
     nodes = tuple(_node(n, tensors, constants) for n in graph.node if n.output[0] in alive)
+    if not nodes:
+        raise BadModel(f"no output of {model.name} depends on an input; there is nothing to cut")
     inputs = tuple(i.name for i in graph.input if i.name not in constants.names)
     outputs = tuple(o.name for o in graph.output if o.name not in constants.names)
     named = {t for n in nodes for t in (*n.inputs, *n.outputs)}.union(inputs, outputs)

@@ -7,7 +7,7 @@ it stands in, and the next begins there, so that both machines can stop at every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,9 +54,7 @@ def _needed(graph: Graph, outputs: Sequence[str]) -> frozenset[int]:
     return frozenset(i for i, node in enumerate(graph.nodes) if node.name in names)
 
 
-def _asked_early(
-    graph: Graph, exits: Sequence[str], needed: Sequence[frozenset[int]], head: frozenset[int]
-) -> frozenset[int]:
+def _asked_early(graph: Graph, exits: Sequence[str], needed: Sequence[frozenset[int]], head: Set[int]) -> Set[int]:
     """A head, grown by the exits that are to be asked in it."""
     made = [k for k, output in enumerate(exits) if graph.producer[output] in head]
     if made:
@@ -68,9 +66,7 @@ def _asked_early(
     return head
 
 
-def _stages(
-    graph: Graph, start: frozenset[int], ends: Sequence[frozenset[int]], first: int, last: int
-) -> tuple[Stage, ...]:
+def _stages(graph: Graph, start: Set[int], ends: Sequence[Set[int]], first: int, last: int) -> tuple[Stage, ...]:
     """Stages from `start` to each of `ends` in turn; those with a number below `last` make an exit."""
     found = []
     for k, end in enumerate(ends, first):

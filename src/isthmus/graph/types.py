@@ -6,11 +6,14 @@ are not here: they belong to whichever side needs them and never cross a link.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from isthmus.errors import BadModel
+
+_S = TypeVar("_S")
 
 INPUT = "@input"
 """Id of the cut before the first node: everything runs on the far side, the raw input crosses."""
@@ -84,6 +87,41 @@ class Node:
         return self.parts or (self.name,)
 
 
+class Prefix(Set[int]):
+    """The first `count` nodes of the running order: a set like any other in a few bytes, for a chain has as many heads
+    as nodes."""
+
+    __slots__ = ("_nodes",)
+
+    def __init__(self, count: int) -> None:
+        self._nodes = range(count)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._nodes
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __repr__(self) -> str:
+        return f"Prefix({len(self)})"
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._nodes))  # equal sets, equal hashes
+
+    def __le__(self, other: Set[object]) -> bool:
+        return len(self) <= len(other) if isinstance(other, Prefix) else super().__le__(other)
+
+    def __sub__(self, other: Set[object]) -> Set[int]:
+        return frozenset(self._nodes[len(other) :]) if isinstance(other, Prefix) else super().__sub__(other)
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[_S]) -> Set[_S]:
+        return frozenset(it)
+
+
 @dataclass(frozen=True)
 class Cut:
     """A place to cut one link: `head` are the indices of the nodes that run before it (closed under predecessors),
@@ -94,7 +132,7 @@ class Cut:
 
     id: str
     crossing: tuple[str, ...]
-    head: frozenset[int]
+    head: Set[int]
 
     @property
     def narrow(self) -> bool:

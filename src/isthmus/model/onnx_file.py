@@ -7,17 +7,18 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import helper, inliner, version_converter
+from onnx import helper, version_converter
 
 from isthmus.errors import BadModel
 from isthmus.model.blocks import read_blocks, write_blocks
 from isthmus.model.fold import fold_into
+from isthmus.model.functions import unfolded
 from isthmus.model.initializers import is_bare, lightened, settle, take_over
 from isthmus.model.limits import LIMITS, NEWEST_IR
 from isthmus.model.shapes import BATCH, FOREIGN, Shapes, fill_outputs, first_line, fix_inputs, shapes_at
 from isthmus.model.tidy import drop_dead, drop_initializer_inputs, forget_remarks, name_nodes
 from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
-from isthmus.model.vetting import STANDARD, opset_of, vet_operators, vet_size, vet_values
+from isthmus.model.vetting import STANDARD, opset_of, vet_operators, vet_size, vet_values, vet_windows
 
 InputShapes = Mapping[str, Sequence[int | None]]
 
@@ -86,7 +87,7 @@ def _model(
     light = lightened(proto)
     if light.ByteSize() > LIMITS.graph_bytes:
         raise BadModel(f"the graph of {name} without its weights has more than {LIMITS.graph_bytes:,} bytes")
-    light = _converted(_checked(_inlined(light)))
+    light = _converted(_checked(unfolded(light)))
     fold_into(light.graph, opset_of(light))
     drop_dead(light.graph)
     name_nodes(light.graph)
@@ -117,15 +118,6 @@ def _has_values(tensor: onnx.TensorProto) -> bool:
     """Whether a tensor without raw data holds its values in another field."""
     header = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
     return tensor.ByteSize() > header.ByteSize()
-
-
-def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
-    if not proto.functions:
-        return proto
-    try:
-        return inliner.inline_local_functions(proto)
-    except FOREIGN as error:
-        raise BadModel(f"the model's local functions cannot be unfolded: {first_line(error)}") from error
 
 
 def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -159,6 +151,7 @@ def _signatures(proto: onnx.ModelProto, *, part: bool) -> tuple[tuple[Signature,
     """Inputs and outputs. The batch is found by comparing two batch sizes; the shapes are written into the graph."""
     graph = proto.graph
     one, two = shapes_at(proto, 1), shapes_at(proto, 2)
+    vet_windows(graph, one)
     declared = {v.name: v.type.tensor_type.elem_type for v in graph.output}
     for value in graph.output:
         if declared[value.name] not in (0, one[value.name][1]):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import onnx
@@ -89,6 +90,18 @@ def vet_values(values: Iterable[onnx.ValueInfoProto], role: str) -> None:
         if "+" in value.name or value.name.startswith("@"):
             raise BadModel(
                 f"{role} {value.name!r} must not contain '+' or begin with '@': cut names are made with them"
+            )
+
+
+def vet_windows(graph: onnx.GraphProto, shapes: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
+    """Refuse a window that would be slid for ever. Its size stands in the file alone: padding makes any fit."""
+    for node in graph.node:
+        sizes = next((a.ints for a in node.attribute if a.name == "kernel_shape"), ())
+        work = math.prod(sizes) * math.prod(shapes[node.output[0]][0]) if sizes else 0
+        if work > LIMITS.window_work:
+            raise BadModel(
+                f"{node.op_type} {node.name!r} slides a window of {'×'.join(map(str, sizes))} over {work:.1e} elements "
+                f"in all; {LIMITS.window_work:.0e} is the limit"
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -134,7 +134,7 @@ class Times:
             return None
         return self.profile.typical_s(timing) if self.sure is None else self._surely_s(timing, self.sure)
 
-    def _fitted_s(self, first: Cut, last: Cut, inside: frozenset[int]) -> float:
+    def _fitted_s(self, first: Cut, last: Cut, inside: Set[int]) -> float:
         times = self._batch.nodes
         total = sum(times.get(part, 0.0) for i in inside for part in self.graph.nodes[i].whole)
         if self.additive:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from isthmus.errors import BadInput
 from isthmus.graph import Cut, all_cuts
@@ -31,7 +31,7 @@ def exhaustive(problem: Problem) -> Plan:
     return choose(problem, "exhaustive", options)
 
 
-def _nested(cuts: list[Cut], links: int, inside: frozenset[int]) -> Iterator[tuple[Cut, ...]]:
+def _nested(cuts: list[Cut], links: int, inside: Set[int]) -> Iterator[tuple[Cut, ...]]:
     if not links:
         yield ()
         return
