@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from isthmus.errors import BadInput, IsthmusError, Late, Refused, Remote
 from isthmus.graph import INPUT, OUTPUT
@@ -23,6 +24,7 @@ from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.policy import all_here, lost, within
 from isthmus.run.replies import said_in
+from isthmus.run.scribe import Scribe, StepWriter
 from isthmus.run.server_first import LeavingBack, PlainBack
 from isthmus.run.split_pb2 import Arrival
 from isthmus.run.trip import Trip, evidence, learning_step
@@ -30,11 +32,7 @@ from isthmus.run.types import Answer, Array, Arrays, Mode
 from isthmus.run.verify import Verifier
 from isthmus.run.work import Leaving, Plain, Work
 
-
-class StepWriter(Protocol):
-    """A journal (`isthmus.record.Journal` is one)."""
-
-    def write(self, step: Step) -> None: ...
+_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -57,7 +55,7 @@ class Session:
         self._early = early
         self._halves, self._codecs, self._chooser = halves, codecs, chooser
         self._mode, self._deadline_s, self._clock = mode, deadline_s, clock
-        self._journal, self._true_bps, self._verifier = journal, true_bps, verifier
+        self._scribe, self._true_bps, self._verifier = Scribe(journal), true_bps, verifier
         self._keeper: Keeper | None = None
         self._only_there = mode == "only_on_server" or halves.finishes == "never"
         """Whether nobody but the server may end a request."""
@@ -122,6 +120,11 @@ class Session:
         except Remote:
             return False
         return True
+
+    @property
+    def unwritten(self) -> BadInput | None:
+        """What the journal lacks, and why; None where it lacks nothing. A line lost costs no answer."""
+        return self._scribe.unwritten
 
     def close(self) -> None:
         """Ends the session; the server hears of it."""
@@ -318,17 +321,17 @@ class Session:
         """The line as the journal has it: with what checking the answer showed."""
         if self._verifier is not None:
             step = self._verifier.check(step, trip, inputs, outputs)
-        if self._journal is not None:
-            with self._deciding:
-                self._journal.write(step)
+        self._scribe.write(step)
         return step
 
     def _learn(self, step: Step) -> None:
-        """What nobody's request showed."""
-        with self._deciding:
-            self._chooser.observe(step)
-            if self._journal is not None:
-                self._journal.write(step)
+        """What nobody's request showed. Raises nothing: the threads that tell of it take an error for the server's."""
+        try:
+            with self._deciding:
+                self._chooser.observe(step)
+        except Exception:  # noqa: BLE001 - a chooser may be anybody's
+            _log.exception("the chooser stumbled")
+        self._scribe.write(step)
 
     def _probe_bytes(self, now_s: float) -> int:
         with self._deciding:
