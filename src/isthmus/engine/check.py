@@ -42,9 +42,8 @@ class Shapes:
         tensors `wanted`, fit to be run."""
         key = (tuple(wanted), *[(n, type(a), getattr(a, "dtype", 0), getattr(a, "shape", 0)) for n, a in given.items()])
         try:
-            if key in self._seen:
-                return self._seen[key]
-        except TypeError:  # no array, and nothing that can be looked up
+            return self._seen[key]  # in one step: another thread may empty it
+        except (KeyError, TypeError):  # not seen yet; or no array, and nothing that can be looked up
             pass
         batch = self._checked(what, wanted, given)
         if len(self._seen) >= _KEPT:
