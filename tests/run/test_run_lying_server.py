@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from run_rig import Told
+from run_rig import Told, until
+from test_run_recovery import Slow
 
 from isthmus.codec import Array
 from isthmus.engine import Engine
-from isthmus.run import Bounds, connect_engine, serve
+from isthmus.graph import INPUT
+from isthmus.run import Bounds, connect_engine, intake, serve
+from isthmus.run.frame import Kind, pack
+from isthmus.run.split_pb2 import Arrival
 
 
 @pytest.mark.parametrize("cut", [0, 1])
@@ -44,3 +49,27 @@ def test_outputs_of_another_kind_are_no_answer(
                 answer = session.infer(inputs)
                 assert (answer.ran, answer.step.wrong) == ("device", False)
                 assert "the server's logits is" in answer.step.trouble
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -1.0, 1e300])
+@pytest.mark.parametrize("kind", [Kind.PROBED, Kind.CANCELLED])
+def test_bytes_that_cannot_have_come_in_so_teach_nothing(
+    engine: Engine, kind: Kind, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lie = Arrival(bytes_after_first=100_000, seconds=seconds, bytes=200_000).SerializeToString()
+    monkeypatch.setattr(intake, "_arrival", lambda kind, job: pack(kind, job.id, lie))
+    slow, told = Slow(engine), Told(INPUT)
+    with (
+        serve(slow) as there,  # type: ignore[arg-type]
+        connect_engine(engine, there.address, chooser=told, deadline_s=0.2) as session,
+    ):
+        keeper = session._keeper
+        assert keeper is not None
+        line = keeper.wait_line(10)
+        if kind is Kind.PROBED:
+            told.probe = 20_000
+        else:
+            session.infer(engine.model.random_inputs())  # late, and cancelled
+        assert until(lambda: line.lost is not None)
+        slow.gate.set()
+    assert not [step for step in told.steps if step.kind == "probe"]

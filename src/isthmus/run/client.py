@@ -19,14 +19,13 @@ from isthmus.run.beside import Beside, overtaken
 from isthmus.run.codecs import Codecs
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.early import Early
-from isthmus.run.frame import Kind, read_header
+from isthmus.run.frame import Kind
 from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.policy import all_here, lost, within
-from isthmus.run.replies import said_in
+from isthmus.run.replies import arrival_in, said_in
 from isthmus.run.scribe import Scribe, StepWriter
 from isthmus.run.server_first import LeavingBack, PlainBack
-from isthmus.run.split_pb2 import Arrival
 from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import Answer, Array, Arrays, Mode
 from isthmus.run.verify import Verifier
@@ -348,6 +347,6 @@ class Session:
         if keeper is None or heard.frame.kind not in (Kind.REPLY, Kind.CANCELLED):
             return
         said = said_in(heard.frame) if heard.frame.kind is Kind.REPLY else None
-        arrival = said.arrival if said is not None else read_header(Arrival, heard.frame)
+        arrival = said.arrival if said is not None else arrival_in(heard.frame)
         told = evidence(said, keeper.learn(arrival), keeper.rtt_s, heard.spread)
         self._learn(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
 from isthmus.link.probe import MIN_SPAN_S
 from isthmus.run.connection import Connection, Heard, Ticket
-from isthmus.run.frame import CHUNK_BYTES, Kind, read_header
+from isthmus.run.frame import CHUNK_BYTES, Kind
 from isthmus.run.health import Health
-from isthmus.run.replies import Came, rate_of
-from isthmus.run.split_pb2 import Arrival
+from isthmus.run.replies import Came, arrival_in, rate_of
 
 _log = logging.getLogger(__name__)
 
@@ -129,15 +128,13 @@ class Keeper:
         if self._missed and not any(self._under_way.values()):
             self._wake.set()
 
-    def served(self, arrival: Arrival | Came) -> float | None:
+    def served(self, arrival: Came) -> float | None:
         """A request was answered in time; the uplink's rate in bit/s if it showed one."""
         self._health.served()
         return self.learn(arrival)
 
-    def learn(self, arrival: Arrival | Came) -> float | None:
+    def learn(self, arrival: Came) -> float | None:
         """Bits per second from receiver dispersion, None where too little came to tell."""
-        if not arrival.seconds < math.inf:
-            return None
         rate = rate_of(arrival)
         if rate is None and arrival.seconds < MIN_SPAN_S and arrival.bytes_after_first >= CHUNK_BYTES:
             # Too quick to tell how fast it was; so fast at the least, which is enough for the size of frames: without a
@@ -244,10 +241,9 @@ class Keeper:
         ticket = connection.probe(size_bytes, self.rate_bps)
         # Even a very slow link gets its bytes through some day: a probe's size bounds how long that can take.
         heard: Heard = ticket.wait(PING_WAIT_S + size_bytes * 8 / 1e4)
-        arrival = read_header(Arrival, heard.frame)
         if heard.frame.kind is not Kind.PROBED:
             raise Refused(f"{connection.address} answered a probe with {heard.frame.kind.name}")
-        rate = self.learn(arrival)
+        rate = self.learn(arrival_in(heard.frame))
         self._wake.set()  # what it told may make another one wanted: that is looked up at once
         self._probed(Probed(started, heard.at_s, size_bytes, rate, self.rtt_s))
 
