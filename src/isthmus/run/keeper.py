@@ -158,25 +158,25 @@ class Keeper:
         self._wake.set()
 
     def close(self) -> None:
-        """Stops for good."""
+        """Stops for good. The connection goes first: the keeper's thread may be waiting on it."""
         self._closed = True
+        self._drop()
         self._wake.set()
         self._thread.join(5.0)
-        self._drop()
-        for connection in self._leaving:
+        for connection in list(self._leaving):
             connection.close()
 
     def _run(self) -> None:
         while not self._closed:
-            now = self._clock()
+            now, connection = self._clock(), self._connection
             self._see_off()
             try:
-                if self._connection is None or self._connection.lost is not None:
+                if connection is None or connection.lost is not None:
                     self._reach(now)
                 elif not self._health.alive:
-                    self._revive(now)
+                    self._revive(connection, now)
                 else:
-                    self._idle(now)
+                    self._idle(connection, now)
             except IsthmusError as e:
                 self._failed(e if isinstance(e, Remote) else Refused(str(e)))
             except Exception as e:  # noqa: BLE001 - a thread that nobody watches
@@ -203,23 +203,33 @@ class Keeper:
             self._leaving.append(connection)
         if self._health.may_try(now):
             try:
-                connection = self._connection = self._connect()
-                self._ping(connection)
-                self._up(connection)
+                connection = self._connect()
+                if self._attached(connection):
+                    self._ping(connection)
+                    self._up(connection)
             finally:
                 self._tried.set()
 
-    def _revive(self, now: float) -> None:
-        """The connection stands, but a request on it came to grief."""
-        if self._health.may_try(now) and self._connection is not None:
-            self._ping(self._connection)
-            self._up(self._connection)
+    def _attached(self, connection: Connection) -> bool:
+        """Takes a new connection; False, and it is closed, where `close` did not wait for it."""
+        with self._lock:
+            if not self._closed:
+                self._connection = connection
+                return True
+        connection.close()
+        return False
 
-    def _idle(self, now: float) -> None:
-        connection, again = self._connection, self._again
+    def _revive(self, connection: Connection, now: float) -> None:
+        """The connection stands, but a request on it came to grief."""
+        if self._health.may_try(now):
+            self._ping(connection)
+            self._up(connection)
+
+    def _idle(self, connection: Connection, now: float) -> None:
+        again = self._again
         busy = self._under_way[True] > 0 and not again and now < self._looked_s + COMPUTING_S
         self._missed, self._again = self._under_way[False] > 0 or busy, False
-        if connection is None or self._missed:
+        if self._missed:
             return
         if not again:
             self._looked_s = now
