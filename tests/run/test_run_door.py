@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -22,8 +23,13 @@ from isthmus.errors import BadFrame, Refused, Unreachable
 from isthmus.graph import INPUT
 from isthmus.link.probe import LEAD_BYTES
 from isthmus.run import PROTOCOL, Bounds, Server, connect_engine, intake, serve
+from isthmus.run import server as server_module
 from isthmus.run.codecs import Codecs
+from isthmus.run.desk import Desk
 from isthmus.run.frame import MAX_BODY_BYTES, Kind, unpack
+from isthmus.run.halves import Halves
+from isthmus.run.places import Places
+from isthmus.run.service import SplitService
 from isthmus.run.sockets import MAGIC, Inbox, be_patient, connected, framed, hang_up, send, send_now, send_rest
 from isthmus.run.split_pb2 import Hello
 from isthmus.run.way import Way
@@ -265,3 +271,43 @@ def test_of_several_addresses_the_first_that_answers_is_taken(monkeypatch: pytes
             connected("gone", 1, 5.0)
         with pytest.raises(OSError, match="none has no address"):
             connected("none", 1, 5.0)
+
+
+def test_stopping_does_not_wait_for_a_client_that_does_not_read(engine: Engine) -> None:
+    """Its end is told to everyone, whoever listens."""
+    gate, told = threading.Event(), threading.Event()
+
+    def messages() -> Iterator[bytes]:
+        gate.wait(20)
+        yield from ()
+
+    def stuck(*_: object) -> None:
+        gate.wait(20)
+
+    bounds = Bounds()
+    desk = Desk(Places(Halves(engine)), Codecs(), bounds, time.perf_counter)
+    service = SplitService(desk, intake.welcome("tiny", "", "", "", [], bounds))
+    for say in (stuck, lambda *_: told.set()):
+        talk = (messages(), say, lambda: None)
+        threading.Thread(target=service.converse, args=talk, daemon=True).start()
+    assert until(lambda: len(service._open) == 2)
+    ending = threading.Thread(target=service.end, daemon=True)
+    ending.start()
+    ending.join(10)
+    assert not ending.is_alive()
+    assert told.wait(10)
+    gate.set()
+
+
+def test_the_grace_is_given_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that come by grpc have used some of it by the time ours are waited for."""
+    times = iter([100.0, 100.75])
+    given_s: list[float] = []
+    with serve(engine) as stopped:
+        door = stopped._door
+        assert door is not None
+        monkeypatch.setattr(door, "clear", given_s.append)
+        monkeypatch.setattr(server_module, "time", SimpleNamespace(monotonic=lambda: next(times)))
+        stopped.stop(grace_s=1.0)
+        monkeypatch.undo()
+    assert given_s == [0.25]

@@ -58,7 +58,7 @@ class Conversation:
         other.join()
 
     def end(self) -> None:
-        """No new requests; hangs up once those received are answered."""
+        """No new requests; hangs up once those received are answered. Waits where the client does not read."""
         self._say(pack(Kind.BYE, 0))
         with self._lock:
             self._ending = True
