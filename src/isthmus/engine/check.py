@@ -61,6 +61,10 @@ class Shapes:
             array = given[name]
             if not isinstance(array, np.ndarray):
                 raise BadInput(f"{what}: {name} must be a numpy array, not {type(array).__name__}")
+            if isinstance(array, np.ma.MaskedArray):
+                raise BadInput(
+                    f"{what}: {name} must not be masked, for a network knows no mask; give {name}.filled(value)"
+                )
             if (found := dtype_name(array.dtype)) != self.dtypes[name]:
                 raise BadInput(f"{what}: {name} must be {self.dtypes[name]}, not {found}")
             batch = self._batch(what, name, array.shape, batch)
