@@ -26,7 +26,7 @@ from isthmus.run import PROTOCOL, Bounds, Server, connect_engine, intake, serve
 from isthmus.run import server as server_module
 from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
-from isthmus.run.frame import MAX_BODY_BYTES, Kind, unpack
+from isthmus.run.frame import MAX_BODY_BYTES, Kind, pack, unpack
 from isthmus.run.halves import Halves
 from isthmus.run.places import Places
 from isthmus.run.service import SplitService
@@ -118,6 +118,19 @@ def test_noise_on_the_port_harms_nobody(engine: Engine, strict: Server, noise: b
             while peer.recv(4096):
                 pass
     assert still_serves(engine, strict)
+
+
+def test_a_first_word_may_come_in_pieces(engine: Engine, server: Server) -> None:
+    hello = Hello(protocol=PROTOCOL, fingerprint=engine.model.fingerprint).SerializeToString()
+    with socket.create_connection((server.host, server.port), timeout=10) as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in (MAGIC[:2], MAGIC[2:3], MAGIC[3:]):
+            peer.sendall(piece)
+            time.sleep(0.1)  # so that it is read alone
+        send(peer, pack(Kind.HELLO, 1, hello))
+        answer = Inbox(peer, 1 << 20).take()
+    assert answer is not None
+    assert unpack(answer, 1 << 20).kind is Kind.WELCOME
 
 
 def test_clients_beyond_the_bound_are_refused_and_may_come_later(engine: Engine, strict: Server) -> None:
