@@ -275,12 +275,15 @@ class Session:
             if not races or not isinstance(work, Plain):
                 raise
             beside = Beside(work.rest(), self._clock)
-            if (heard := overtaken(ticket, beside)) is not None:
-                return heard
+            word = overtaken(ticket, beside)
+            if isinstance(word, Heard):
+                return word
             if beside.outputs is None:
                 return ticket.wait(max(0.0, end_s - self._clock()))
             trip.local_s = beside.took_s
             work.given(beside.outputs)
+            if word is not None:  # the device's answer stands; what went wrong there is told
+                raise word from None
             if self._clock() >= end_s:
                 raise
             return None
