@@ -191,6 +191,21 @@ def test_nan_inputs_are_answered_as_the_whole_model_does(engine: Engine, server:
     assert (answer.ran == "device") == (codec == "int8"), "int8 cannot carry what is not finite"
 
 
+def test_data_that_a_codec_cannot_write_is_no_trouble_of_the_server(engine: Engine, server: Server) -> None:
+    inputs, bad = engine.model.random_inputs(), engine.model.random_inputs()
+    for array in bad.values():
+        array.flat[0] = np.nan
+    told = Told(engine.cuts[1].id, "int8")
+    with connect(engine, server, told) as session:
+        lost = [session.infer(bad).step for _ in range(3)]
+        assert session.connected
+        assert [step.ran for step in lost] == ["device"] * 3
+        assert all("NaN" in step.trouble or "finite" in step.trouble for step in lost), "it is said to the caller"
+        assert not [step for step in told.steps if step.kind == "request"], "and not to the chooser"
+        assert session.infer(inputs).ran == "split"
+    assert len([step for step in told.steps if step.kind == "request"]) == 1
+
+
 def test_an_unknown_codec_costs_no_answer(engine: Engine, server: Server) -> None:
     with connect(engine, server, Told(INPUT, "int9")) as session:
         answer = session.infer(engine.model.random_inputs())

@@ -235,7 +235,11 @@ class Session:
                 f"the server at {line.address} is older and cannot run the first part of a network; update it"
             )
         begun = self._clock()
-        heads, payloads = self._codecs.dump(trip.asked.codec, crossing)
+        try:
+            heads, payloads = self._codecs.dump(trip.asked.codec, crossing)
+        except BadInput:
+            trip.unsendable = True
+            raise
         sent = self._clock()
         trip.encode_s = sent - begun
         left = self._patience_s(trip.asked) - (sent - trip.started_s)
@@ -312,11 +316,12 @@ class Session:
         trip.local_s += self._clock() - begun
 
     def _told(self, trip: Trip) -> Step:
-        """The request's line, which the chooser has heard."""
+        """The request's line, which the chooser has heard; but for one that tells of neither link nor server."""
         t_s = trip.started_s - self._zero_s
         step = trip.step(next(self._ids), self._zero_s, self._true_bps(t_s) if self._true_bps else None)
-        with self._deciding:
-            self._chooser.observe(step)
+        if not trip.unsendable:
+            with self._deciding:
+                self._chooser.observe(step)
         return step
 
     def _record(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
