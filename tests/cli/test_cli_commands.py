@@ -19,7 +19,8 @@ from conftest import Call
 from onnx import helper
 
 from isthmus.adapt import TableChooser
-from isthmus.errors import Unreachable
+from isthmus.errors import BadInput, Unreachable
+from isthmus.record import Journal, Step, read_journal
 
 VERBS = [
     "inspect",
@@ -155,6 +156,27 @@ def test_serve_run_probe_report(call: Call, bundle: Path, tmp_path: Path) -> Non
     assert code == 2
     assert "in use" in err
     assert serving.end(signal.SIGTERM) == 0
+
+
+def test_a_full_disk_costs_lines_of_the_journal_and_no_answer(
+    call: Call, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, write = tmp_path / "run.jsonl", Journal.write
+
+    def full(self: Journal, step: Step) -> None:
+        if step.id > 1:
+            raise BadInput(f"cannot write the journal {self.path}: No space left on device")
+        write(self, step)
+
+    monkeypatch.setattr(Journal, "write", full)
+    words = ["run", bundle, "--to", "127.0.0.1:1", "--requests", 5, "--journal", journal, "--json"]
+    code, out, err = call(*words)
+    assert code == 2
+    assert json.loads(out)["answered"] == 5
+    assert "lacks 3 lines" in " ".join(err.split())
+    assert "No space left" in err
+    assert "Traceback" not in err
+    assert len(read_journal(journal)[1]) == 2
 
 
 def test_a_bundle_with_a_changed_byte_is_not_served(call: Call, bundle: Path, tmp_path: Path) -> None:

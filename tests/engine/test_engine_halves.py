@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -10,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from isthmus.engine import Engine
-from isthmus.engine.check import Shapes
+from isthmus.engine.check import Shapes, shapes_of
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, narrow_cuts, prefix_cuts
 from isthmus.model import Model
@@ -142,3 +144,17 @@ def test_a_cut_that_does_not_bound_its_tail_is_refused(engine_of: EngineOf) -> N
     for cut_id in (inside, "no such tensor"):
         with pytest.raises(BadInput, match=r"cut"):
             engine.head(cut_id, engine.model.random_inputs())
+
+
+def test_shapes_are_checked_while_another_thread_forgets_them(engine: Engine) -> None:
+    class Forgetful(dict[Any, Any]):
+        """Emptied by another thread as soon as anybody has looked."""
+
+        def __contains__(self, key: object) -> bool:
+            found = super().__contains__(key)
+            self.clear()
+            return found
+
+    shapes = replace(shapes_of(engine.model, engine.graph), _seen=Forgetful())
+    inputs = engine.model.random_inputs(3)
+    assert [shapes.check("tiny", list(inputs), inputs) for _ in range(2)] == [3, 3]

@@ -90,8 +90,9 @@ def test_what_fails_there_has_made_nothing() -> None:
 def test_where_the_connection_is_lost_the_device_goes_on() -> None:
     gate = threading.Event()
     beside = Beside(lambda: {"y": np.ones(1) if gate.wait(10) else np.zeros(1)})
-    ticket = FakeTicket(2, Unreachable("gone"), gate.set)
-    assert overtaken(ticket, beside) is None  # type: ignore[arg-type]
+    gone = Unreachable("gone")
+    ticket = FakeTicket(2, gone, gate.set)
+    assert overtaken(ticket, beside) is gone  # type: ignore[arg-type]
     assert ticket.asked == 2
     assert beside.outputs is not None
     assert beside.outputs["y"] == 1, "it was not begun anew"

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -22,8 +23,13 @@ from isthmus.errors import BadFrame, Refused, Unreachable
 from isthmus.graph import INPUT
 from isthmus.link.probe import LEAD_BYTES
 from isthmus.run import PROTOCOL, Bounds, Server, connect_engine, intake, serve
+from isthmus.run import server as server_module
 from isthmus.run.codecs import Codecs
-from isthmus.run.frame import MAX_BODY_BYTES, Kind, unpack
+from isthmus.run.desk import Desk
+from isthmus.run.frame import MAX_BODY_BYTES, Kind, pack, unpack
+from isthmus.run.halves import Halves
+from isthmus.run.places import Places
+from isthmus.run.service import SplitService
 from isthmus.run.sockets import MAGIC, Inbox, be_patient, connected, framed, hang_up, send, send_now, send_rest
 from isthmus.run.split_pb2 import Hello
 from isthmus.run.way import Way
@@ -112,6 +118,19 @@ def test_noise_on_the_port_harms_nobody(engine: Engine, strict: Server, noise: b
             while peer.recv(4096):
                 pass
     assert still_serves(engine, strict)
+
+
+def test_a_first_word_may_come_in_pieces(engine: Engine, server: Server) -> None:
+    hello = Hello(protocol=PROTOCOL, fingerprint=engine.model.fingerprint).SerializeToString()
+    with socket.create_connection((server.host, server.port), timeout=10) as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in (MAGIC[:2], MAGIC[2:3], MAGIC[3:]):
+            peer.sendall(piece)
+            time.sleep(0.1)  # so that it is read alone
+        send(peer, pack(Kind.HELLO, 1, hello))
+        answer = Inbox(peer, 1 << 20).take()
+    assert answer is not None
+    assert unpack(answer, 1 << 20).kind is Kind.WELCOME
 
 
 def test_clients_beyond_the_bound_are_refused_and_may_come_later(engine: Engine, strict: Server) -> None:
@@ -265,3 +284,43 @@ def test_of_several_addresses_the_first_that_answers_is_taken(monkeypatch: pytes
             connected("gone", 1, 5.0)
         with pytest.raises(OSError, match="none has no address"):
             connected("none", 1, 5.0)
+
+
+def test_stopping_does_not_wait_for_a_client_that_does_not_read(engine: Engine) -> None:
+    """Its end is told to everyone, whoever listens."""
+    gate, told = threading.Event(), threading.Event()
+
+    def messages() -> Iterator[bytes]:
+        gate.wait(20)
+        yield from ()
+
+    def stuck(*_: object) -> None:
+        gate.wait(20)
+
+    bounds = Bounds()
+    desk = Desk(Places(Halves(engine)), Codecs(), bounds, time.perf_counter)
+    service = SplitService(desk, intake.welcome("tiny", "", "", "", [], bounds))
+    for say in (stuck, lambda *_: told.set()):
+        talk = (messages(), say, lambda: None)
+        threading.Thread(target=service.converse, args=talk, daemon=True).start()
+    assert until(lambda: len(service._open) == 2)
+    ending = threading.Thread(target=service.end, daemon=True)
+    ending.start()
+    ending.join(10)
+    assert not ending.is_alive()
+    assert told.wait(10)
+    gate.set()
+
+
+def test_the_grace_is_given_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that come by grpc have used some of it by the time ours are waited for."""
+    times = iter([100.0, 100.75])
+    given_s: list[float] = []
+    with serve(engine) as stopped:
+        door = stopped._door
+        assert door is not None
+        monkeypatch.setattr(door, "clear", given_s.append)
+        monkeypatch.setattr(server_module, "time", SimpleNamespace(monotonic=lambda: next(times)))
+        stopped.stop(grace_s=1.0)
+        monkeypatch.undo()
+    assert given_s == [0.25]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,6 +16,7 @@ from isthmus.errors import BadFrame, Refused
 from isthmus.graph import INPUT, OUTPUT, prefix_cuts
 from isthmus.run import PROTOCOL, Bounds
 from isthmus.run.codecs import Codecs
+from isthmus.run.conversation import Conversation
 from isthmus.run.desk import Desk
 from isthmus.run.frame import Kind, Parcel, pack, read_header, unpack
 from isthmus.run.halves import Halves
@@ -223,3 +226,42 @@ def test_noise_is_refused_and_the_stream_lives(engine: Engine, noise: list[bytes
     for message in noise:
         intake.feed(message, 0.0)
     assert intake.feed(pack(Kind.PING, 1), 0.0) != []
+
+
+def test_what_is_answered_while_room_is_looked_for_is_no_trouble(engine: Engine) -> None:
+    intake = intake_of(engine)
+    ask, payload = ask_of(engine)
+
+    class Answered:
+        """A payload that the computing thread is done with just when it is looked at."""
+
+        def __len__(self) -> int:
+            for job in jobs:
+                intake.finished(job)
+            return 1
+
+    jobs = [Job(k, INPUT, (), 1, 0.0, payload=Answered()) for k in (7, 8, 9)]  # type: ignore[arg-type]
+    for job in jobs:
+        intake.took(job)
+    (item,) = intake.feed(pack(Kind.ASK, 10, ask.SerializeToString(), payload), 0.0)
+    assert isinstance(item, Job)
+    assert item.id == 10
+
+
+@pytest.mark.parametrize(("ours", "levels"), [(True, ["ERROR"]), (False, [])])
+def test_a_stream_that_ends_by_a_fault_of_ours_is_told_of(
+    engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, ours: bool, levels: list[str]
+) -> None:
+    def messages() -> Iterator[bytes]:
+        if not ours:
+            raise ValueError("as grpc does when a client has gone")
+        yield b"any"
+
+    def fails(*_: object) -> list[bytes | Job]:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Intake, "feed", fails)
+    hello = welcome("tiny", "", "", "", [], BOUNDS)
+    with caplog.at_level(logging.INFO):
+        Conversation(desk_of(engine), hello, messages(), say=lambda *_: None, hang_up=lambda: None).run()
+    assert [record.levelname for record in caplog.records] == levels

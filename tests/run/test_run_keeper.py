@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from itertools import pairwise
 from types import SimpleNamespace
@@ -163,3 +164,60 @@ def test_a_connection_that_is_over_is_closed_once_no_answer_is_owed_on_it(monkey
     keeper.close()
     assert lines[2].closed, "who closes the session waits for nothing"
     assert [line.closed for line in lines] == [1, 1, 1]
+
+
+class Silent(Line):
+    """One on which a probe is never answered; closing it is told to whoever waits."""
+
+    def __init__(self) -> None:
+        self.probed, self.over = threading.Event(), threading.Event()
+
+    def probe(self, size_bytes: int, rate_bps: float | None) -> Any:
+        self.probed.set()
+        return SimpleNamespace(wait=self._wait)
+
+    def _wait(self, timeout_s: float) -> Heard:
+        self.over.wait(timeout_s)
+        raise Unreachable("it was closed" if self.over.is_set() else "nothing came")
+
+    def close(self) -> None:
+        self.over.set()
+
+
+def test_who_closes_does_not_wait_for_a_probe_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    line: Any = Silent()
+    keeper = Keeper(lambda: line, clock=time.monotonic, wanted=lambda _: 9_000, probed=lambda _: None)
+    assert line.probed.wait(10)
+    joined: list[bool] = []
+    join = keeper._thread.join
+
+    def joining(timeout_s: float) -> None:
+        joined.append(line.over.is_set())
+        join(timeout_s)
+
+    monkeypatch.setattr(keeper._thread, "join", joining)
+    keeper.close()
+    assert joined == [True], "the keeper's thread is waited for once it can end"
+    assert not keeper._thread.is_alive()
+    assert str(keeper.trouble) == "it was closed"
+
+
+def test_a_connection_that_is_made_when_all_is_over_is_closed() -> None:
+    line: Any = Leaving()
+    begun, made = threading.Event(), threading.Event()
+
+    def connect() -> Any:
+        begun.set()
+        assert made.wait(10)
+        return line
+
+    keeper = Keeper(connect, clock=time.monotonic, wanted=lambda _: 0, probed=lambda _: None)
+    assert begun.wait(10)
+    thread, keeper._thread = keeper._thread, threading.Thread()
+    keeper._thread.start()  # stands for one whose end is not waited for
+    keeper.close()
+    made.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert line.closed == 1
+    assert keeper.line() is None

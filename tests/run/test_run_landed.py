@@ -14,11 +14,11 @@ from test_run_intake import ask_of, desk_of, intake_of
 from isthmus.engine import Engine
 from isthmus.run import PROTOCOL, Bounds
 from isthmus.run.conversation import Conversation
-from isthmus.run.frame import Kind, Parcel, pack, read_header, unpack
+from isthmus.run.frame import Kind, Parcel, pack, unpack
 from isthmus.run.intake import Job, welcome
-from isthmus.run.replies import rate_of
+from isthmus.run.replies import arrival_in, rate_of
 from isthmus.run.sockets import NOWHERE, Inbox, Landed, framed, kernel_s, send, send_now
-from isthmus.run.split_pb2 import Arrival, Hello, Probe
+from isthmus.run.split_pb2 import Hello, Probe
 
 BOUNDS = Bounds(batch=2, message_bytes=1 << 20)
 KIND = 35
@@ -42,7 +42,7 @@ def test_an_arrival_is_measured_by_the_kernels_clock(engine: Engine) -> None:
     assert intake.feed(first, 10.0, at(500.0)) == []
     (answer,) = intake.feed(last, 10.000001, at(500.008))
     assert isinstance(answer, bytes)
-    arrival = read_header(Arrival, unpack(answer, 1 << 16))
+    arrival = arrival_in(unpack(answer, 1 << 16))
     assert arrival.seconds == pytest.approx(0.008)
     assert arrival.bytes_after_first == 12_500 - 4_096
     assert rate_of(arrival) == pytest.approx(8 * (12_500 - 4_096) / 0.008)
@@ -64,7 +64,7 @@ def test_all_at_once_says_nothing_of_the_link(engine: Engine) -> None:
     intake.feed(first, 10.0, at(500.0, ahead=len(last) + 4))
     (answer,) = intake.feed(last, 10.0004, at(500.25))
     assert isinstance(answer, bytes)
-    arrival = read_header(Arrival, unpack(answer, 1 << 16))
+    arrival = arrival_in(unpack(answer, 1 << 16))
     assert (arrival.bytes_after_first, arrival.seconds, arrival.bytes) == (0, 0.0, 12_500)
     assert rate_of(arrival) is None
 
@@ -75,7 +75,7 @@ def test_a_clock_that_was_set_back_tells_of_no_time(engine: Engine) -> None:
     intake.feed(first, 10.0, at(500.0))
     (answer,) = intake.feed(last, 10.5, at(499.0))
     assert isinstance(answer, bytes)
-    assert read_header(Arrival, unpack(answer, 1 << 16)).seconds == 0.0
+    assert arrival_in(unpack(answer, 1 << 16)).seconds == 0.0
 
 
 @pytest.mark.parametrize("stamps", [(at(500.0), NOWHERE), (NOWHERE, at(500.0)), (NOWHERE, NOWHERE)])
@@ -86,7 +86,7 @@ def test_without_the_kernels_word_the_readers_clock_counts(engine: Engine, stamp
     intake.feed(first, 10.0, stamps[0])
     (answer,) = intake.feed(last, 10.5, stamps[1])
     assert isinstance(answer, bytes)
-    assert read_header(Arrival, unpack(answer, 1 << 16)).seconds == 0.5
+    assert arrival_in(unpack(answer, 1 << 16)).seconds == 0.5
 
 
 def test_a_stamp_that_is_none_is_not_taken() -> None:
@@ -149,5 +149,5 @@ def test_a_server_that_reads_late_tells_no_rate(engine: Engine, ends: tuple[sock
         assert probed.wait(10.0)
         one.shutdown(socket.SHUT_WR)
         thread.join(10.0)
-    arrival = read_header(Arrival, unpack(told[-1], 1 << 16))
+    arrival = arrival_in(unpack(told[-1], 1 << 16))
     assert (arrival.bytes, arrival.bytes_after_first) == (12_500, 0)

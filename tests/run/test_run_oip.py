@@ -15,7 +15,7 @@ import pytest
 from isthmus.engine import Engine
 from isthmus.errors import BadFrame, Refused, Unreachable
 from isthmus.graph import INPUT, OUTPUT
-from isthmus.run import Server, infer_remote, oip_pb2, serve
+from isthmus.run import Server, infer_remote, oip_pb2, oip_service, serve
 from isthmus.run.codecs import Codecs
 from isthmus.run.oip_client import outputs, request
 from isthmus.run.types import Arrays
@@ -99,6 +99,28 @@ def test_typed_contents_are_taken(engine: Engine, server: Server) -> None:
         answer = outputs(oip_pb2.ModelInferResponse.FromString(infer_call(channel)(ask.SerializeToString())))
     for key, array in engine.whole(inputs).items():
         np.testing.assert_array_equal(answer[key], array)
+
+
+@pytest.mark.parametrize("lie", ["values", "datatype", "name"])
+def test_typed_contents_are_not_expanded_for_what_is_refused(
+    engine: Engine, server: Server, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    expanded: list[str] = []
+    monkeypatch.setattr(oip_service, "typed_bytes", lambda tensor: expanded.append(tensor.name))
+    ask = request(engine.model.name, engine.model.random_inputs(), "", {})
+    del ask.raw_input_contents[:]
+    (tensor,) = ask.inputs
+    if lie == "name":
+        tensor.name = "nobody"
+    if lie == "datatype":
+        tensor.datatype = "INT8"
+        tensor.contents.int_contents.extend([1] * 1_000)
+    else:
+        tensor.contents.fp32_contents.extend([1.0] * 1_000_000)
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as refused:
+        infer_call(channel)(ask.SerializeToString())
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not expanded
 
 
 def assert_close(found: Arrays, expected: Arrays) -> None:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from run_rig import Told, server_process, until
 
 from isthmus.engine import Engine
-from isthmus.errors import Late
+from isthmus.errors import Late, Refused
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.record.summary import fell_back
 from isthmus.record.types import Step
 from isthmus.run import connect_engine, serve
+from isthmus.run.beside import Beside
+from isthmus.run.desk import Done
 from isthmus.run.health import LONGEST_PAUSE_S, Health
 from isthmus.run.keeper import TICK_S
 
@@ -172,6 +174,42 @@ def test_beside_a_server_that_is_late_the_device_s_answer_counts_as_a_failure(en
         slow.gate.set()
     assert (step.ran, step.wrong) == ("device", False)
     assert "no answer within" in step.trouble
+
+
+@pytest.mark.parametrize("why", [Refused("it will not"), None])
+def test_beside_a_server_that_says_no_or_is_lost_the_device_s_answer_counts_as_a_failure(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, why: Refused | None
+) -> None:
+    here, wait = Stuck(engine), Beside.wait
+    told = Told(engine.cuts[1].id)
+    told.choice = told.choice.model_copy(update={"give_up_s": 20.0, "beside": True})
+
+    def waited(beside: Beside) -> None:  # for the device, which is not done before there was a word
+        here.gate.set()
+        wait(beside)
+
+    with (
+        serve(engine) as server,
+        connect_engine(here, server.address, chooser=told, verify=engine, deadline_s=30.0) as session,  # type: ignore[arg-type]
+    ):
+        keeper = session._keeper
+        assert keeper is not None
+        line = keeper.wait_line(10)
+
+        def fails(*_: object) -> Done:
+            assert until(lambda: here.tails == 1), "the device has begun"
+            if why is None:
+                line.close()
+            raise why or Refused("nobody hears it")
+
+        monkeypatch.setattr(server._desk, "run", fails)
+        monkeypatch.setattr(Beside, "wait", waited)
+        step = session.infer(engine.model.random_inputs(seed=1)).step
+        assert (step.ran, step.asked, step.wrong) == ("device", told.choice.cut, False)
+        assert step.trouble == ("the session was closed" if why is None else "it will not")
+        assert fell_back(step)
+        assert keeper._health.strikes == 1
+        assert here.tails == 1, "what it made is the answer"
 
 
 def test_a_choice_is_given_up_before_the_deadline_where_it_says_so(engine: Engine) -> None:

@@ -15,7 +15,8 @@ from isthmus.errors import BadFrame
 from isthmus.run.codecs import Codecs, raw_told
 from isthmus.run.frame import PREAMBLE, Kind, pack, unpack
 from isthmus.run.heads import Head, outputs_header
-from isthmus.run.replies import Came, Replies, Said, outputs_of, reply_frame, said_in
+from isthmus.run.replies import Came, Replies, Said, arrival_in, outputs_of, reply_frame, said_in
+from isthmus.run.split_pb2 import Arrival
 
 ARRAYS: list[Array] = [
     np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -90,13 +91,27 @@ def test_a_single_output_that_lies_is_not_taken(lie: str) -> None:
 
 
 @pytest.mark.parametrize("at", range(5))
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1e-9])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1e-9, 1e300])
 def test_times_that_cannot_be_are_not_taken(at: int, value: float) -> None:
     times = [0.1, 0.2, 0.3, 0.4, 0.5]
     times[at] = value
     said = Said(times[0], times[1], times[2], times[3], Came(1, times[4], 2))
     with pytest.raises(BadFrame, match="times that cannot be"):
         said_in(unpack(reply_frame(1, {"y": ARRAYS[0]}, said), 1 << 16))
+
+
+LIES = [(1, math.nan, 2), (1, math.inf, 2), (1, -1e-9, 2), (1, 1e300, 2), (3, 0.5, 2), (1, 0.5, 1 << 63)]
+
+
+@pytest.mark.parametrize(("after", "seconds", "total"), LIES)
+def test_a_payload_that_cannot_have_come_in_so_is_not_believed(after: int, seconds: float, total: int) -> None:
+    came = Came(after, seconds, total)
+    with pytest.raises(BadFrame, match="cannot be"):
+        said_in(unpack(reply_frame(1, {"y": ARRAYS[0]}, Said(0.1, 0.2, 0.3, 0.4, came)), 1 << 16))
+    for kind in (Kind.PROBED, Kind.CANCELLED):
+        header = Arrival(**came._asdict()).SerializeToString()
+        with pytest.raises(BadFrame, match="cannot be"):
+            arrival_in(unpack(pack(kind, 1, header), 1 << 16))
 
 
 def test_an_answer_without_its_numbers_is_none() -> None:

@@ -167,12 +167,14 @@ def test_what_the_model_does_not_take_is_refused_at_the_door(engine: Engine, ser
         {name: array[..., :-1]},
         {name: array[:0]},
         {name: array.tolist()},
+        {name: np.ma.masked_less(array, 0)},
     ]
     told = Told(INPUT)
     with connect(engine, server, told) as session:
         for inputs in bad:
-            with pytest.raises(BadInput):
-                session.infer(inputs)
+            for _ in range(2):
+                with pytest.raises(BadInput):
+                    session.infer(inputs)
         assert session.infer(good).ran == "server"
     assert len([s for s in told.steps if s.kind == "request"]) == 1
 
@@ -187,6 +189,21 @@ def test_nan_inputs_are_answered_as_the_whole_model_does(engine: Engine, server:
     whole = engine.whole(inputs)
     assert all(np.array_equal(np.isnan(answer.outputs[k]), np.isnan(whole[k])) for k in whole)
     assert (answer.ran == "device") == (codec == "int8"), "int8 cannot carry what is not finite"
+
+
+def test_data_that_a_codec_cannot_write_is_no_trouble_of_the_server(engine: Engine, server: Server) -> None:
+    inputs, bad = engine.model.random_inputs(), engine.model.random_inputs()
+    for array in bad.values():
+        array.flat[0] = np.nan
+    told = Told(engine.cuts[1].id, "int8")
+    with connect(engine, server, told) as session:
+        lost = [session.infer(bad).step for _ in range(3)]
+        assert session.connected
+        assert [step.ran for step in lost] == ["device"] * 3
+        assert all("NaN" in step.trouble or "finite" in step.trouble for step in lost), "it is said to the caller"
+        assert not [step for step in told.steps if step.kind == "request"], "and not to the chooser"
+        assert session.infer(inputs).ran == "split"
+    assert len([step for step in told.steps if step.kind == "request"]) == 1
 
 
 def test_an_unknown_codec_costs_no_answer(engine: Engine, server: Server) -> None:

@@ -166,6 +166,8 @@ def _perform(here: Ready, scene: Scene, journal: Path, say: Say) -> tuple[list[S
                         told = float(int(now))
                         say(_line(step, scene))
                 killer.join()
+            if (unwritten := session.unwritten) is not None:
+                raise unwritten
         return steps.all, summarise(steps.all, requests=asked, link_trace=header.link_trace), returned[0]
 
 

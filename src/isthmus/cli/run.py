@@ -118,7 +118,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Run requests across this machine and a server; the cut moves with the link. Exits with 1 if an answer was lost
-    or wrong.
+    or wrong, with 2 if the journal could not be written to its end.
 
     Example: isthmus run bundle --to 192.0.2.7:8001 --requests 1000 --journal run.jsonl
 
@@ -163,6 +163,8 @@ def run(
         asked = None if callers else send(session, inputs, requests, every_s)
     summary = summarise(steps.all, requests=asked)
     _say(summary, callers, as_json=json)
+    if (unwritten := session.unwritten) is not None:
+        raise unwritten
     if summary.lost or summary.wrong or (callers and callers.lost):
         raise typer.Exit(1)
 

@@ -42,9 +42,8 @@ class Shapes:
         tensors `wanted`, fit to be run."""
         key = (tuple(wanted), *[(n, type(a), getattr(a, "dtype", 0), getattr(a, "shape", 0)) for n, a in given.items()])
         try:
-            if key in self._seen:
-                return self._seen[key]
-        except TypeError:  # no array, and nothing that can be looked up
+            return self._seen[key]  # in one step: another thread may empty it
+        except (KeyError, TypeError):  # not seen yet; or no array, and nothing that can be looked up
             pass
         batch = self._checked(what, wanted, given)
         if len(self._seen) >= _KEPT:
@@ -62,6 +61,10 @@ class Shapes:
             array = given[name]
             if not isinstance(array, np.ndarray):
                 raise BadInput(f"{what}: {name} must be a numpy array, not {type(array).__name__}")
+            if isinstance(array, np.ma.MaskedArray):
+                raise BadInput(
+                    f"{what}: {name} must not be masked, for a network knows no mask; give {name}.filled(value)"
+                )
             if (found := dtype_name(array.dtype)) != self.dtypes[name]:
                 raise BadInput(f"{what}: {name} must be {self.dtypes[name]}, not {found}")
             batch = self._batch(what, name, array.shape, batch)

@@ -56,9 +56,9 @@ class Beside:
             self.took_s = self._clock() - begun
 
 
-def overtaken(ticket: Ticket, beside: Beside) -> Heard | None:
-    """The server's word if it comes before the device is done, which is broken off then. None, and the device is done,
-    where it does not come or is no answer."""
+def overtaken(ticket: Ticket, beside: Beside) -> Heard | Remote | None:
+    """The server's word if it comes before the device is done, which is broken off then. Else the device is done: None,
+    or why no answer will come, where that is known by then."""
     while not beside.ended:
         try:
             heard = ticket.wait(SLICE_S)
@@ -66,6 +66,7 @@ def overtaken(ticket: Ticket, beside: Beside) -> Heard | None:
             return heard
         except Late:
             continue
-        except Remote:
+        except Remote as e:
             beside.wait()
+            return e
     return None

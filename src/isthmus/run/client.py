@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from isthmus.errors import BadInput, IsthmusError, Late, Refused, Remote
 from isthmus.graph import INPUT, OUTPUT
@@ -18,23 +19,19 @@ from isthmus.run.beside import Beside, overtaken
 from isthmus.run.codecs import Codecs
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.early import Early
-from isthmus.run.frame import Kind, read_header
+from isthmus.run.frame import Kind
 from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.policy import all_here, lost, within
-from isthmus.run.replies import said_in
+from isthmus.run.replies import arrival_in, said_in
+from isthmus.run.scribe import Scribe, StepWriter
 from isthmus.run.server_first import LeavingBack, PlainBack
-from isthmus.run.split_pb2 import Arrival
 from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import Answer, Array, Arrays, Mode
 from isthmus.run.verify import Verifier
 from isthmus.run.work import Leaving, Plain, Work
 
-
-class StepWriter(Protocol):
-    """A journal (`isthmus.record.Journal` is one)."""
-
-    def write(self, step: Step) -> None: ...
+_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -57,7 +54,7 @@ class Session:
         self._early = early
         self._halves, self._codecs, self._chooser = halves, codecs, chooser
         self._mode, self._deadline_s, self._clock = mode, deadline_s, clock
-        self._journal, self._true_bps, self._verifier = journal, true_bps, verifier
+        self._scribe, self._true_bps, self._verifier = Scribe(journal), true_bps, verifier
         self._keeper: Keeper | None = None
         self._only_there = mode == "only_on_server" or halves.finishes == "never"
         """Whether nobody but the server may end a request."""
@@ -122,6 +119,11 @@ class Session:
         except Remote:
             return False
         return True
+
+    @property
+    def unwritten(self) -> BadInput | None:
+        """What the journal lacks, and why; None where it lacks nothing. A line lost costs no answer."""
+        return self._scribe.unwritten
 
     def close(self) -> None:
         """Ends the session; the server hears of it."""
@@ -233,7 +235,11 @@ class Session:
                 f"the server at {line.address} is older and cannot run the first part of a network; update it"
             )
         begun = self._clock()
-        heads, payloads = self._codecs.dump(trip.asked.codec, crossing)
+        try:
+            heads, payloads = self._codecs.dump(trip.asked.codec, crossing)
+        except BadInput:
+            trip.unsendable = True
+            raise
         sent = self._clock()
         trip.encode_s = sent - begun
         left = self._patience_s(trip.asked) - (sent - trip.started_s)
@@ -273,12 +279,15 @@ class Session:
             if not races or not isinstance(work, Plain):
                 raise
             beside = Beside(work.rest(), self._clock)
-            if (heard := overtaken(ticket, beside)) is not None:
-                return heard
+            word = overtaken(ticket, beside)
+            if isinstance(word, Heard):
+                return word
             if beside.outputs is None:
                 return ticket.wait(max(0.0, end_s - self._clock()))
             trip.local_s = beside.took_s
             work.given(beside.outputs)
+            if word is not None:  # the device's answer stands; what went wrong there is told
+                raise word from None
             if self._clock() >= end_s:
                 raise
             return None
@@ -307,28 +316,29 @@ class Session:
         trip.local_s += self._clock() - begun
 
     def _told(self, trip: Trip) -> Step:
-        """The request's line, which the chooser has heard."""
+        """The request's line, which the chooser has heard; but for one that tells of neither link nor server."""
         t_s = trip.started_s - self._zero_s
         step = trip.step(next(self._ids), self._zero_s, self._true_bps(t_s) if self._true_bps else None)
-        with self._deciding:
-            self._chooser.observe(step)
+        if not trip.unsendable:
+            with self._deciding:
+                self._chooser.observe(step)
         return step
 
     def _record(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
         """The line as the journal has it: with what checking the answer showed."""
         if self._verifier is not None:
             step = self._verifier.check(step, trip, inputs, outputs)
-        if self._journal is not None:
-            with self._deciding:
-                self._journal.write(step)
+        self._scribe.write(step)
         return step
 
     def _learn(self, step: Step) -> None:
-        """What nobody's request showed."""
-        with self._deciding:
-            self._chooser.observe(step)
-            if self._journal is not None:
-                self._journal.write(step)
+        """What nobody's request showed. Raises nothing: the threads that tell of it take an error for the server's."""
+        try:
+            with self._deciding:
+                self._chooser.observe(step)
+        except Exception:  # noqa: BLE001 - a chooser may be anybody's
+            _log.exception("the chooser stumbled")
+        self._scribe.write(step)
 
     def _probe_bytes(self, now_s: float) -> int:
         with self._deciding:
@@ -345,6 +355,6 @@ class Session:
         if keeper is None or heard.frame.kind not in (Kind.REPLY, Kind.CANCELLED):
             return
         said = said_in(heard.frame) if heard.frame.kind is Kind.REPLY else None
-        arrival = said.arrival if said is not None else read_header(Arrival, heard.frame)
+        arrival = said.arrival if said is not None else arrival_in(heard.frame)
         told = evidence(said, keeper.learn(arrival), keeper.rtt_s, heard.spread)
         self._learn(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))

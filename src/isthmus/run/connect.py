@@ -11,11 +11,12 @@ from isthmus.errors import BadInput, Refused
 from isthmus.profile import ExitTable
 from isthmus.quant import ChannelClip
 from isthmus.record.types import Chooser
-from isthmus.run.client import Session, StepWriter
+from isthmus.run.client import Session
 from isthmus.run.codecs import Codecs
 from isthmus.run.early import Early, digest_of
 from isthmus.run.halves import Halves
 from isthmus.run.policy import checked
+from isthmus.run.scribe import StepWriter
 from isthmus.run.split_pb2 import Hello
 from isthmus.run.types import PROTOCOL, Mode, Runner
 from isthmus.run.verify import verifier
@@ -45,10 +46,11 @@ def connect_engine(
     `deadline_s`: how long after its start a request waits for the server before the device finishes it. `clips`
     and `pictures` are the server's; so is `exits`: with a table inputs leave at the first exit that is sure, at the
     latest at the one the chooser names, and when the server fails the answer so far is given where the next one would
-    come after the deadline. `journal` gets a line a request; with `verify`, each is recomputed (by that
-    engine, if one is given) and compared; with the answers of `original` where that is another network than the one
-    that answers (few bits). `written`: for a codec, the codecs of single tensors. `true_bps(t)` is the link's real rate
-    where the run knows it; `pace(bytes)` may sleep before each frame, to make the link slow on purpose.
+    come after the deadline. `journal` gets a line a request; one that it cannot take costs no answer
+    (`Session.unwritten`). With `verify`, each is recomputed (by that engine, if one is given) and compared; with the
+    answers of `original` where that is another network than the one that answers (few bits). `written`: for a codec,
+    the codecs of single tensors. `true_bps(t)` is the link's real rate where the run knows it; `pace(bytes)` may sleep
+    before each frame, to make the link slow on purpose.
     Raises Refused when the server holds another model, version, clips or table, BadInput for a mode that needs a whole
     network here where there is none, and, in the mode `only_on_server`, Unreachable; otherwise an absent server is no
     error: the device works until it comes.

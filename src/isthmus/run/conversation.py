@@ -58,7 +58,7 @@ class Conversation:
         other.join()
 
     def end(self) -> None:
-        """No new requests; hangs up once those received are answered."""
+        """No new requests; hangs up once those received are answered. Waits where the client does not read."""
         self._say(pack(Kind.BYE, 0))
         with self._lock:
             self._ending = True
@@ -81,7 +81,7 @@ class Conversation:
             while not self._over:
                 if self._again is not None and (job := self._again.next_job()) is not None:
                     return job
-                message = next(self._messages, None)
+                message = self._message()
                 if message is None:
                     break
                 now_s = self._desk.clock()
@@ -90,10 +90,20 @@ class Conversation:
                     if isinstance(item, Job):
                         return item
                     self._say(item)
-        except Exception as e:  # noqa: BLE001 - a transport's own; grpc raises a bare one when the client has gone
+        except OSError as e:
             _log.debug("a client left: %s", e)
+        except Exception:  # noqa: BLE001 - a fault of ours; what waits for this thread must hear of the end
+            _log.exception("a client's stream ends here")
         self._over = True
         return None
+
+    def _message(self) -> Message | None:
+        """The next one; None when there are no more."""
+        try:
+            return next(self._messages, None)
+        except Exception as e:  # noqa: BLE001 - a transport's own; grpc raises a bare one when the client has gone
+            _log.debug("a client left: %s", e)
+            return None
 
     def _is_mine(self, job: Job) -> bool:
         """Whether this thread computes the job now; else it waits in line for the other one."""

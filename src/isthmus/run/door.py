@@ -80,9 +80,7 @@ class Door:
         with self._inside(peer, kind):
             try:
                 tune(peer)
-                peer.settimeout(_FIRST_WORD_S)
-                word = peer.recv(len(MAGIC), socket.MSG_PEEK | socket.MSG_WAITALL)
-                peer.settimeout(None)
+                word = _first_word(peer)
             except OSError:
                 return
             if word == _HTTP2:
@@ -105,7 +103,6 @@ class Door:
                 hang_up(peer)  # the client is gone, and its answers are nobody's
 
         with contextlib.suppress(OSError):
-            peer.recv(len(MAGIC), socket.MSG_WAITALL)
             self._converse(Inbox(peer, self._longest, stamped=True), say, lambda: hang_up(peer))
 
     def _lead(self, peer: socket.socket) -> None:
@@ -113,6 +110,7 @@ class Door:
         with contextlib.suppress(OSError), self._inner() as inner:
             back = threading.Thread(target=_copy, args=(inner, peer), daemon=True, name="isthmus-copy")
             back.start()
+            inner.sendall(_HTTP2)
             _copy(peer, inner)
             back.join()
 
@@ -126,6 +124,20 @@ class Door:
             with self._left:
                 where.discard(peer)
                 self._left.notify_all()
+
+
+def _first_word(peer: socket.socket) -> bytes:
+    """The first four bytes, in however many pieces they come; fewer where they cannot become a word that is known, or
+    the client leaves. Raises OSError for one that says nothing for long."""
+    word = b""
+    peer.settimeout(_FIRST_WORD_S)  # with one, MSG_WAITALL waits for the first piece only
+    while len(word) < len(MAGIC) and (MAGIC.startswith(word) or _HTTP2.startswith(word)):
+        piece = peer.recv(len(MAGIC) - len(word))
+        if not piece:
+            break
+        word += piece
+    peer.settimeout(None)
+    return word
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:

@@ -115,11 +115,7 @@ class Staged:
         due = owed[: len(outputs)] if ends else owed
         if (ends and not given) or [self.names[at] for at in given] != list(due):
             raise BadFrame(f"the server answered with {len(outputs)} exits that are not the next ones of this network")
-        for at in given:
-            name = self.names[at]
-            wanted = self.halves.engine.graph.tensors[name].dtype, self.halves.shape(name, batch)
-            if (outputs[name].dtype.name, outputs[name].shape) != wanted:
-                raise BadFrame(f"the server's {name} is {outputs[name].dtype.name} {outputs[name].shape}, not {wanted}")
+        self.halves.check(outputs, batch)
         sure = [self.leaving(at, outputs[self.names[at]]) for at in given]
         if ends and not np.logical_or.reduce(sure).all():
             raise BadFrame(f"the server stopped at {self.names[given[-1]]}, which is not sure of its answer")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.engine.check import shapes_of
 from isthmus.engine.engine import Finish
-from isthmus.errors import BadInput
+from isthmus.errors import BadFrame, BadInput
 from isthmus.graph import INPUT, Cut, Tensor, cut_at
 from isthmus.run.types import Array, Arrays, Runner
 
@@ -31,6 +32,7 @@ class Halves:
         self._shapes = shapes_of(engine.model, engine.graph)
         self._grows = any(any(axes) for axes in self._shapes.growth.values())
         self._outputs = engine.graph.outputs
+        self._due: dict[tuple[str, int], tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self._exits: dict[tuple[str, ...], Halves] = {}
         self._lock = threading.Lock()
 
@@ -140,6 +142,20 @@ class Halves:
     def shape(self, name: str, batch: int) -> tuple[int, ...]:
         """The shape of an activation."""
         return self._shapes.at(name, batch)
+
+    def check(self, outputs: Arrays, batch: int) -> None:
+        """Raises BadFrame where what a server says an output is has not the element type of the model's, or not the
+        shape of this batch. What they are is remembered: a session asks for the same again and again."""
+        for name, array in outputs.items():
+            due = self._due.get((name, batch))
+            if due is None:
+                due = np.dtype(self._engine.graph.tensors[name].dtype), self._shapes.at(name, batch)
+                if len(self._due) >= _KEPT:
+                    self._due.clear()
+                self._due[name, batch] = due
+            dtype, shape = due
+            if array.shape != shape or (array.dtype is not dtype and array.dtype != dtype):
+                raise BadFrame(f"the server's {name} is {array.dtype.name} {array.shape}, not {dtype.name} {shape}")
 
     def in_order(self, outputs: Arrays) -> dict[str, Array]:
         """Outputs in the model's order. Raises KeyError when one is missing."""

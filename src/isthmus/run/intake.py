@@ -187,9 +187,10 @@ class Intake:
 
     def _need_room(self, request_id: int, size: int) -> None:
         """Raises Refused where the requests that wait leave no room for one more."""
-        waiting = sum(len(j.payload) for j in self._pending.values()) + size
+        jobs = list(self._pending.values())  # in one step: whoever computes takes away what is answered
+        waiting = sum(len(j.payload) for j in jobs) + size
         if request_id in self._pending or waiting > self._bounds.message_bytes:
-            raise Refused(f"request {request_id} is one too many: {len(self._pending)} of this stream are waiting")
+            raise Refused(f"request {request_id} is one too many: {len(jobs)} of this stream are waiting")
 
     def _more(self, request_id: int, body: memoryview, now_s: float, landed: Landed) -> list[bytes | Job]:
         job = self._open

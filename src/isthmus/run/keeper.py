@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
 from isthmus.link.probe import MIN_SPAN_S
 from isthmus.run.connection import Connection, Heard, Ticket
-from isthmus.run.frame import CHUNK_BYTES, Kind, read_header
+from isthmus.run.frame import CHUNK_BYTES, Kind
 from isthmus.run.health import Health
-from isthmus.run.replies import Came, rate_of
-from isthmus.run.split_pb2 import Arrival
+from isthmus.run.replies import Came, arrival_in, rate_of
 
 _log = logging.getLogger(__name__)
 
@@ -129,15 +128,13 @@ class Keeper:
         if self._missed and not any(self._under_way.values()):
             self._wake.set()
 
-    def served(self, arrival: Arrival | Came) -> float | None:
+    def served(self, arrival: Came) -> float | None:
         """A request was answered in time; the uplink's rate in bit/s if it showed one."""
         self._health.served()
         return self.learn(arrival)
 
-    def learn(self, arrival: Arrival | Came) -> float | None:
+    def learn(self, arrival: Came) -> float | None:
         """Bits per second from receiver dispersion, None where too little came to tell."""
-        if not arrival.seconds < math.inf:
-            return None
         rate = rate_of(arrival)
         if rate is None and arrival.seconds < MIN_SPAN_S and arrival.bytes_after_first >= CHUNK_BYTES:
             # Too quick to tell how fast it was; so fast at the least, which is enough for the size of frames: without a
@@ -161,25 +158,25 @@ class Keeper:
         self._wake.set()
 
     def close(self) -> None:
-        """Stops for good."""
+        """Stops for good. The connection goes first: the keeper's thread may be waiting on it."""
         self._closed = True
+        self._drop()
         self._wake.set()
         self._thread.join(5.0)
-        self._drop()
-        for connection in self._leaving:
+        for connection in list(self._leaving):
             connection.close()
 
     def _run(self) -> None:
         while not self._closed:
-            now = self._clock()
+            now, connection = self._clock(), self._connection
             self._see_off()
             try:
-                if self._connection is None or self._connection.lost is not None:
+                if connection is None or connection.lost is not None:
                     self._reach(now)
                 elif not self._health.alive:
-                    self._revive(now)
+                    self._revive(connection, now)
                 else:
-                    self._idle(now)
+                    self._idle(connection, now)
             except IsthmusError as e:
                 self._failed(e if isinstance(e, Remote) else Refused(str(e)))
             except Exception as e:  # noqa: BLE001 - a thread that nobody watches
@@ -206,23 +203,33 @@ class Keeper:
             self._leaving.append(connection)
         if self._health.may_try(now):
             try:
-                connection = self._connection = self._connect()
-                self._ping(connection)
-                self._up(connection)
+                connection = self._connect()
+                if self._attached(connection):
+                    self._ping(connection)
+                    self._up(connection)
             finally:
                 self._tried.set()
 
-    def _revive(self, now: float) -> None:
-        """The connection stands, but a request on it came to grief."""
-        if self._health.may_try(now) and self._connection is not None:
-            self._ping(self._connection)
-            self._up(self._connection)
+    def _attached(self, connection: Connection) -> bool:
+        """Takes a new connection; False, and it is closed, where `close` did not wait for it."""
+        with self._lock:
+            if not self._closed:
+                self._connection = connection
+                return True
+        connection.close()
+        return False
 
-    def _idle(self, now: float) -> None:
-        connection, again = self._connection, self._again
+    def _revive(self, connection: Connection, now: float) -> None:
+        """The connection stands, but a request on it came to grief."""
+        if self._health.may_try(now):
+            self._ping(connection)
+            self._up(connection)
+
+    def _idle(self, connection: Connection, now: float) -> None:
+        again = self._again
         busy = self._under_way[True] > 0 and not again and now < self._looked_s + COMPUTING_S
         self._missed, self._again = self._under_way[False] > 0 or busy, False
-        if connection is None or self._missed:
+        if self._missed:
             return
         if not again:
             self._looked_s = now
@@ -244,10 +251,9 @@ class Keeper:
         ticket = connection.probe(size_bytes, self.rate_bps)
         # Even a very slow link gets its bytes through some day: a probe's size bounds how long that can take.
         heard: Heard = ticket.wait(PING_WAIT_S + size_bytes * 8 / 1e4)
-        arrival = read_header(Arrival, heard.frame)
         if heard.frame.kind is not Kind.PROBED:
             raise Refused(f"{connection.address} answered a probe with {heard.frame.kind.name}")
-        rate = self.learn(arrival)
+        rate = self.learn(arrival_in(heard.frame))
         self._wake.set()  # what it told may make another one wanted: that is looked up at once
         self._probed(Probed(started, heard.at_s, size_bytes, rate, self.rtt_s))
 

@@ -20,7 +20,7 @@ from isthmus.run.codecs import RAW, raw_heads
 from isthmus.run.desk import Desk, Done
 from isthmus.run.heads import Head
 from isthmus.run.places import Place, place_of
-from isthmus.run.tensors import DATATYPES, described, parameter, typed_bytes
+from isthmus.run.tensors import DATATYPES, described, parameter, typed_bytes, typed_size
 from isthmus.version import __version__
 
 SERVICE = "inference.GRPCInferenceService"
@@ -105,11 +105,11 @@ class OipService:
         contents = list(ask.raw_input_contents)  # every access to the field copies it
         if contents and len(contents) != len(ask.inputs):
             raise BadFrame(f"{len(ask.inputs)} inputs came with {len(contents)} raw contents")
-        parts = contents or [typed_bytes(t) for t in ask.inputs]
+        sizes = [len(part) for part in contents] if contents else [typed_size(t) for t in ask.inputs]
         codec = parameter(ask.parameters, "codec") or RAW
         heads = {
-            t.name: (described(t, len(part), parameter(t.parameters, "codec") or codec), part)
-            for t, part in zip(ask.inputs, parts, strict=True)
+            t.name: (described(t, size, parameter(t.parameters, "codec") or codec), at)
+            for at, (t, size) in enumerate(zip(ask.inputs, sizes, strict=True))
         }
         if not heads or len(heads) != len(ask.inputs):
             raise Refused(f"{len(ask.inputs)} inputs came, {len(heads)} of them of different names")
@@ -118,8 +118,9 @@ class OipService:
         picked = [heads[name] for name in order if name in heads]
         if len(picked) != len(heads):
             raise Refused(f"this cut takes the tensors {', '.join(order)}, not {', '.join(heads)[:200]}")
-        self._desk.check(place, batch, [h for h, _ in picked], sum(len(p) for _, p in picked))
-        return [h for h, _ in picked], picked[0][1] if len(picked) == 1 else b"".join(p for _, p in picked)
+        self._desk.check(place, batch, [h for h, _ in picked], sum(h.payload_bytes for h, _ in picked))
+        parts = [contents[at] if contents else typed_bytes(ask.inputs[at]) for _, at in picked]
+        return [h for h, _ in picked], parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _response(self, ask: oip.ModelInferRequest, done: Done, wanted: list[str]) -> oip.ModelInferResponse:
         made, queue_s, decode_s, compute_s, _ = done

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from isthmus.errors import BadInput, Late
 from isthmus.run.connection import Connection
-from isthmus.run.frame import read_header
-from isthmus.run.replies import rate_of
-from isthmus.run.split_pb2 import Arrival, Hello
+from isthmus.run.replies import arrival_in, rate_of
+from isthmus.run.split_pb2 import Hello
 from isthmus.run.types import PROTOCOL
 from isthmus.run.way import Way
 
@@ -82,7 +81,7 @@ def _once(connection: Connection, size_bytes: int, timeout_s: float) -> ProbeRow
     rtt_s = connection.ping(timeout_s)
     ticket = connection.probe(size_bytes, None)
     try:
-        arrival = read_header(Arrival, ticket.wait(timeout_s).frame)
+        arrival = arrival_in(ticket.wait(timeout_s).frame)
     except Late:
         connection.give_up(ticket)
         raise

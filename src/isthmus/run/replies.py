@@ -6,7 +6,6 @@ tells of the outputs follows and stays the same, so that both sides remember it.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,8 +19,9 @@ from isthmus.codec.raw import lies_as_sent
 from isthmus.errors import BadFrame
 from isthmus.graph import Tensor
 from isthmus.link import dispersion_bps
+from isthmus.record.journal import MAX_SECONDS
 from isthmus.run.codecs import RAW, Codecs, Written, raw_told
-from isthmus.run.frame import PREAMBLE, Frame, Kind, Parts
+from isthmus.run.frame import PREAMBLE, Frame, Kind, Parts, read_header
 from isthmus.run.heads import LONGEST_KEPT, Head, output_heads
 from isthmus.run.split_pb2 import Arrival
 from isthmus.run.types import Array, Arrays
@@ -34,6 +34,9 @@ _START = struct.Struct(PREAMBLE.format + _NUMBERS.format.removeprefix("<"))
 _REPLY = Kind.REPLY
 """Looking a member up takes a dozen steps each time."""
 _RAW = make_codec(RAW)
+_MOST_BYTES = 1 << 48
+"""Of one payload: nobody has memory for more."""
+_IMPOSSIBLE = "the server reports {} bytes, {} of them in {} s after the first: that cannot be"
 Alone = tuple[str, np.dtype[Any], tuple[int, ...], int]
 """Name, layout, shape and size of an output."""
 Numbers = tuple[float, float, float, float, float, int, int]
@@ -58,7 +61,7 @@ class Said(NamedTuple):
     arrival: Came
 
 
-def rate_of(arrival: Came | Arrival) -> float | None:
+def rate_of(arrival: Came) -> float | None:
     """Bit/s by how a payload came in; None where it does not show."""
     after = arrival.bytes_after_first
     return dispersion_bps((0.0, arrival.seconds), (max(0, arrival.bytes - after), after))
@@ -104,10 +107,21 @@ def said_in(frame: Frame) -> Said:
         raise BadFrame(f"the header of an answer has {len(frame.header)} bytes; its numbers take {_NUMBERS.size}")
     queue_s, decode_s, compute_s, residence_s, seconds, after, total = _NUMBERS.unpack_from(frame.header)
     least = queue_s >= 0 and decode_s >= 0 and compute_s >= 0 and residence_s >= 0 and seconds >= 0
-    if not (least and queue_s + decode_s + compute_s + residence_s + seconds < math.inf):
+    if not (least and queue_s + decode_s + compute_s + residence_s + seconds <= MAX_SECONDS):
         times = (queue_s, decode_s, compute_s, residence_s, seconds)
         raise BadFrame(f"the server reports times that cannot be: {times}")
+    if not after <= total <= _MOST_BYTES:
+        raise BadFrame(_IMPOSSIBLE.format(total, after, seconds))
     return Said(queue_s, decode_s, compute_s, residence_s, Came(after, seconds, total))
+
+
+def arrival_in(frame: Frame) -> Came:
+    """How a payload came in, as a server says that sends no answer. Raises BadFrame for what cannot be."""
+    told = read_header(Arrival, frame)
+    after, seconds, total = told.bytes_after_first, told.seconds, told.bytes
+    if not (0 <= seconds <= MAX_SECONDS and after <= total <= _MOST_BYTES):
+        raise BadFrame(_IMPOSSIBLE.format(total, after, seconds))
+    return Came(after, seconds, total)
 
 
 def outputs_of(frame: Frame, wanted: Sequence[str], *, some: bool = False) -> dict[str, Array]:

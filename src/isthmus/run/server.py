@@ -84,6 +84,7 @@ class Server:
 
     def stop(self, grace_s: float = 1.0) -> None:
         """Takes no new requests, answers what it has for up to `grace_s`, and frees the port. Twice does no harm."""
+        end = time.monotonic() + grace_s
         self._stopped.set()
         if self._door is not None:
             self._door.close()
@@ -91,7 +92,7 @@ class Server:
         if self._grpc is not None:
             self._grpc.stop(grace_s).wait()
         if self._door is not None:
-            self._door.clear(grace_s)
+            self._door.clear(max(0.0, end - time.monotonic()))
 
     def __enter__(self) -> Self:
         return self

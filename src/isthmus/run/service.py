@@ -49,12 +49,13 @@ class SplitService:
                 self._open.discard(conversation)
 
     def end(self) -> None:
-        """No new clients; every conversation ends once what it has received is answered."""
+        """No new clients; every conversation ends once what it has received is answered. Waits for none: a client that
+        does not read hears of it late or never."""
         with self._lock:
             self._closing = True
             conversations = list(self._open)
         for conversation in conversations:
-            conversation.end()
+            threading.Thread(target=conversation.end, daemon=True, name="isthmus-bye").start()
 
     def _over_grpc(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

@@ -32,6 +32,8 @@ class Trip:
     down_bytes: int = 0
     ended_s: float = 0.0
     trouble: str = ""
+    unsendable: bool = False
+    """Whether the codec could not write what was to cross, NaN for example: the caller's own, no trouble on the way."""
     said: Said | None = None
     """What the server said, when it answered in time."""
     spread: Came | None = None

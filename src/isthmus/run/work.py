@@ -80,7 +80,9 @@ class Plain:
         return self._crossing
 
     def took(self, frame: Frame) -> None:
-        self._outputs |= outputs_of(frame, self.halves.output_names(self.cut))
+        outputs = outputs_of(frame, self.halves.output_names(self.cut))
+        self.halves.check(outputs, self.batch)
+        self._outputs |= outputs
 
     def finish(self, left_s: Callable[[], float] | None = None) -> None:
         if not self._given:
