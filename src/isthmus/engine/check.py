@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.codec.lengths import dtype_name
+from isthmus.codec.lengths import native_name
 from isthmus.codec.types import Array
 from isthmus.errors import BadInput
 from isthmus.graph.from_onnx import graph_of
@@ -60,9 +60,9 @@ class Shapes:
         batch: int | None = None
         for name in wanted:
             array = given[name]
-            if not isinstance(array, np.ndarray):
-                raise BadInput(f"{what}: {name} must be a numpy array, not {type(array).__name__}")
-            if (found := dtype_name(array.dtype)) != self.dtypes[name]:
+            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):  # nothing reads a mask
+                raise BadInput(f"{what}: {name} must be a plain numpy array, not {type(array).__name__}")
+            if (found := native_name(array.dtype)) != self.dtypes[name]:
                 raise BadInput(f"{what}: {name} must be {self.dtypes[name]}, not {found}")
             batch = self._batch(what, name, array.shape, batch)
         return batch
