@@ -74,6 +74,12 @@ def test_no_cache_is_nothing_to_tidy(tmp_path: Path) -> None:
     assert kept(tmp_path / "none") == [] == prune(tmp_path / "none", 1e12)
 
 
+def test_a_cache_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for look in (kept, lambda root: prune(root, 1e12)):
+        with pytest.raises(BadInput, match=r"the cache folder .* cannot be read .* set ISTHMUS_CACHE"):
+            look(tmp_path / ("x" * 300))
+
+
 def test_the_doctor_counts_and_prunes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., tuple[int, str, str]]
 ) -> None:

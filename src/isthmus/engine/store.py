@@ -14,7 +14,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -101,16 +101,22 @@ class Kept:
 
 
 def kept(root: Path) -> list[Kept]:
-    """What stands in a cache folder, the longest unopened first. What vanishes while this looks is left out."""
-    found = []
+    """What stands in a cache folder, the longest unopened first. What vanishes while this looks is left out. Raises
+    BadInput when it cannot be read."""
+    try:
+        return sorted(_kept(root), key=lambda one: one.opened_s)
+    except OSError as error:
+        raise BadInput(f"the cache folder {root} cannot be read ({error}); set ISTHMUS_CACHE") from error
+
+
+def _kept(root: Path) -> Iterator[Kept]:
     for place in root.iterdir() if root.is_dir() else ():
         if not (place.is_dir() and _OURS.fullmatch(place.name)):
             continue
         with suppress(FileNotFoundError):
             size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
             note = place / _NOTE
-            found.append(Kept(place, size, (note if note.exists() else place).stat().st_mtime))
-    return sorted(found, key=lambda one: one.opened_s)
+            yield Kept(place, size, (note if note.exists() else place).stat().st_mtime)
 
 
 def prune(root: Path, before_s: float) -> list[Kept]:
