@@ -114,6 +114,7 @@ def test_a_missing_or_truncated_file_is_found(copy: Path, name: str) -> None:
         lambda m: m.pop("fingerprint"),
         lambda m: m["files"].update({"../../etc/passwd": {"bytes": 1, "sha256": "0" * 64}}),
         lambda m: m["files"].update({"manifest.json": {"bytes": 1, "sha256": "0" * 64}}),
+        lambda m: m["files"].update({"x" * 300: {"bytes": 1, "sha256": "0" * 64}}),
         lambda m: m["files"].pop("plan.json"),
         lambda m: m["files"]["plan.json"].update(bytes=-1),
         lambda m: m["link"].update(up_bps=0),
@@ -169,6 +170,18 @@ def test_a_link_to_a_bundle_is_followed_and_stays_one(
         assert link.is_symlink()
         assert open_bundle(tmp_path / "v1").manifest.packed == packed
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "v1"]
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    model: Model, engine: Engine, contents: Contents, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file" / "bundle", tmp_path / ("x" * 300), Path("/proc/bundle")):
+        with pytest.raises(BadInput, match=r"cannot write .*: \w+") as caught:
+            pack(model, engine, contents, out, packed="2026")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(BadBundle, match="is no bundle"):
+        open_bundle(tmp_path / ("x" * 300))
 
 
 def test_halves_that_do_not_make_the_whole_are_not_packed(engine: Engine) -> None:

@@ -95,6 +95,8 @@ good = np.zeros((2, 3, 12, 12), np.float32)
         ({"x": good[:, :2]}, "x must be 2×3×12×12, not 2×2×12×12"),
         ({"x": good[:0]}, "x must be 1×3×12×12, not 0×3×12×12"),
         ({"x": good.tolist()}, "x must be a numpy array, not list"),
+        ({"x": np.ma.array(good)}, "x must not be masked"),
+        ({"x": good.astype(">f4")}, "x must be float32, not byte-swapped float32"),
     ],
 )
 def test_wrong_inputs_are_refused_in_one_sentence(inputs: dict[str, Any], says: str, exits: Engine) -> None:
@@ -110,6 +112,7 @@ def test_wrong_inputs_are_refused_in_one_sentence(inputs: dict[str, Any], says: 
         ({"r1": np.zeros((1, 16, 12, 12), np.float32)}, "takes r0; it was given no r0"),
         ({"r0": np.zeros((1, 16, 12, 11), np.float32)}, "r0 must be 1×16×12×12"),
         ({"r0": np.zeros((1, 16, 12, 12), np.int8)}, "r0 must be float32, not int8"),
+        ({"r0": np.zeros((1, 16, 12, 12), ">f4")}, "r0 must be float32, not byte-swapped float32"),
     ],
 )
 def test_wrong_crossing_tensors_are_refused(tensors: dict[str, Any], says: str, exits: Engine) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engine_nets import convolutions
 
 from isthmus.engine import Engine
 from isthmus.engine.store import entry, kept, prune
+from isthmus.errors import BadInput
 from isthmus.model import load_model
 
 DAY_S = 86_400.0
@@ -60,8 +62,22 @@ def test_an_open_network_goes_on(tmp_path: Path) -> None:
     assert kept(tmp_path) == []
 
 
+def test_what_an_open_network_never_made_is_said_to_be_gone(tmp_path: Path) -> None:
+    engine = Engine.open(convolutions(), cache_dir=tmp_path, cuts="none")
+    assert prune(tmp_path, 1e12)
+    for cut_id in (min(engine.safe), "c1"):
+        with pytest.raises(BadInput, match=r"was deleted while it was in use; start again"):
+            engine.head(cut_id, engine.model.random_inputs())
+
+
 def test_no_cache_is_nothing_to_tidy(tmp_path: Path) -> None:
     assert kept(tmp_path / "none") == [] == prune(tmp_path / "none", 1e12)
+
+
+def test_a_cache_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for look in (kept, lambda root: prune(root, 1e12)):
+        with pytest.raises(BadInput, match=r"the cache folder .* cannot be read .* set ISTHMUS_CACHE"):
+            look(tmp_path / ("x" * 300))
 
 
 def test_the_doctor_counts_and_prunes(

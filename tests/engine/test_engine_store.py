@@ -64,6 +64,19 @@ def test_changed_source_weights_are_noticed_before_they_are_used(tmp_path: Path)
         engine.head("c1", engine.model.random_inputs())
 
 
+@pytest.mark.parametrize("notes", [{}, {"safe": None}, {"safe": ["c0"]}, {"safe": "nonsense"}, None])
+@pytest.mark.parametrize("hashed", [True, False], ids=["another hash", "no hash"])
+def test_notes_that_are_not_what_was_written_are_made_again(notes: Any, hashed: bool, tmp_path: Path) -> None:
+    before, _ = opened(tmp_path)
+    path = next(tmp_path.glob("*/entry.json"))
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in said.items() if hashed or k != "sha256"} | {"notes": notes}))
+    after, made = opened(tmp_path)
+    assert made
+    assert after.cuts == before.cuts
+    assert not opened(tmp_path)[1]
+
+
 def test_weights_begin_on_pages(tmp_path: Path) -> None:
     opened(tmp_path)
     found = 0

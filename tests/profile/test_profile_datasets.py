@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput, Missing
-from isthmus.profile.datasets import Part, apart, load_dataset
+from isthmus.profile.datasets import Part, apart, is_listed_set, judged_pictures, load_dataset
 from isthmus.profile.datasets.idx import read_idx
 from isthmus.profile.datasets.rows import cifar_rows, mnist_rows
 
@@ -173,6 +173,10 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
 def test_data_that_is_absent(tmp_path: Path) -> None:
     with pytest.raises(Missing, match=r"there is no folder .*nowhere; give a folder"):
         load_dataset(tmp_path / "nowhere")
+    for look in (load_dataset, judged_pictures):
+        with pytest.raises(Missing, match=r"there is no folder x+;"):
+            look("x" * 300)
+    assert not is_listed_set("x" * 300)
     with pytest.raises(Missing, match=r"mnist is not here \(in .*\); give the folder that holds it, or digits"):
         load_dataset("mnist", data_folder=tmp_path)
     with pytest.raises(Missing, match=r"ISTHMUS_DATA names no folder"):

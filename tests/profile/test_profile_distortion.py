@@ -116,6 +116,7 @@ def test_progress_counts_to_its_end(model_of: Load) -> None:
     [
         (lambda x: x[:, :, :4], r"takes .* the samples hold"),
         (lambda x: x.astype(np.float64), r"the samples hold .* float64"),
+        (lambda x: x.astype(">f4"), r"the samples hold .* >f4"),
         (lambda x: np.where(x > 5, np.nan, x), r"not finite"),
         (lambda x: np.repeat(x[:1], len(x), axis=0), r"all 40 samples of .* are the same"),
         (lambda x: np.random.default_rng(0).normal(size=x.shape).astype(np.float32), r"no more than by chance: values"),

@@ -232,8 +232,15 @@ def test_samples_from_a_file_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "s.npz"
     np.savez(path, **{name: x, "labels": np.arange(4)})  # type: ignore[arg-type]
     assert len(load_samples(path, model)) == 4
-    for wrong in ({name: x[:, :, :4]}, {name: x.astype(np.float64)}, {"y": x}, {name: x, "labels": np.zeros(3, int)}):
-        np.savez(path, **wrong)
+    wrongs: list[dict[str, np.ndarray]] = [
+        {name: x[:, :, :4]},
+        {name: x.astype(np.float64)},
+        {name: x.astype(">f4")},
+        {"y": x},
+        {name: x, "labels": np.zeros(3, int)},
+    ]
+    for wrong in wrongs:
+        np.savez(path, **wrong)  # type: ignore[arg-type]
         with pytest.raises(BadInput):
             load_samples(path, model)
     np.savez(path, **{name: np.array([object()])}, allow_pickle=True)

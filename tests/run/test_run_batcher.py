@@ -97,6 +97,18 @@ def test_a_full_batch_leaves_at_once_and_everyone_gets_their_own(machine: Machin
     assert answers[0].result().wait_s >= answers[2].result().wait_s >= 0
 
 
+def test_what_was_submitted_may_be_changed_at_once(machine: Machine) -> None:
+    asked = [machine.engine.model.random_inputs(2, seed) for seed in range(2)]
+    given = {name: array.copy() for name, array in asked[0].items()}
+    with batcher_of(machine) as batcher:
+        first = batcher.submit(given)
+        for array in given.values():
+            array[:] = 0
+        second = batcher.submit(asked[1])  # the batch leaves with this one
+        for inputs, future in zip(asked, (first, second), strict=True):
+            same(future.result(10), machine.engine, inputs)
+
+
 def test_a_delay_sends_what_is_there(machine: Machine) -> None:
     with batcher_of(machine, delay_s=0.02) as batcher:
         answer = batcher.infer(machine.engine.model.random_inputs(1))

@@ -123,6 +123,12 @@ def test_typed_contents_are_not_expanded_for_what_is_refused(
     assert not expanded
 
 
+def test_our_client_sends_either_byte_order(engine: Engine, server: Server) -> None:
+    inputs = engine.model.random_inputs()
+    swapped = {name: array.astype(array.dtype.newbyteorder()) for name, array in inputs.items()}
+    assert_close(infer_remote(server.address, engine.model.name, swapped), engine.whole(inputs))
+
+
 def assert_close(found: Arrays, expected: Arrays) -> None:
     assert set(found) == set(expected)
     for name, array in expected.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -87,10 +88,15 @@ class Bundle:
         return made
 
 
+def is_bundle(path: str | Path) -> bool:
+    """Whether a bundle stands there, rather than anything else or nothing."""
+    return os.path.isfile(Path(path, MANIFEST_FILE))  # noqa: PTH113 - False for a name that no folder can have
+
+
 def open_bundle(path: str | Path) -> Bundle:
     """Open a bundle folder. Raises BadBundle, in one sentence, for anything that is not as it was packed."""
     path = Path(path)
-    if not (path / MANIFEST_FILE).is_file():
+    if not is_bundle(path):
         raise BadBundle(f"{path} is no bundle: it has no {MANIFEST_FILE}; make one with isthmus pack")
     try:
         manifest = read_json(path / MANIFEST_FILE, Manifest)
@@ -108,6 +114,8 @@ def open_bundle(path: str | Path) -> Bundle:
         raise
     except BadInput as error:
         raise BadBundle(str(error)) from error
+    except OSError as error:
+        raise BadBundle(f"{path} cannot be read: {error.strerror or error}") from error
     parts: dict[str, Profile | Plan | ExitTable | None] = {
         "device profile": bundle.device,
         "server profile": bundle.server,

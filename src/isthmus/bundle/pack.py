@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from isthmus.bundle.few_bits import FewBits
-from isthmus.bundle.folder import Bundle, open_bundle
+from isthmus.bundle.folder import Bundle, is_bundle, open_bundle
 from isthmus.bundle.types import (
     CLIPS_FILE,
     DEVICE_FILE,
@@ -83,25 +83,30 @@ def pack(
     """Write the bundle folder `out` and open it again. `engine` runs `model` here.
 
     Every ready cut is run in two halves and compared with the whole model first; BadBundle when one differs. The
-    folder appears whole or not at all; `packed` is its date. Raises BadInput when `out` exists (without `force`).
+    folder appears whole or not at all; `packed` is its date. Raises BadInput when `out` exists (without `force`) or
+    cannot be written.
     """
-    if out.exists() and not force:
+    there = os.path.exists(out)  # noqa: PTH110 - False for a name that no folder can have
+    if there and not force:
         raise BadInput(f"{out} exists; give another --out or --force")
-    if out.exists() and not (out / MANIFEST_FILE).is_file():
+    if there and not is_bundle(out):
         raise BadInput(f"{out} exists and is no bundle; it is not replaced")
     out = Path(os.path.realpath(out))  # a link to a bundle stays one
     _check_exits(engine, contents.exits)
     few = contents.few_bits
     kept = [c.id for c in engine.cuts] if few is None else few.cuts
     checks = check_halves(engine, [c for c in kept if c not in (INPUT, OUTPUT)], progress)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        _write(made, model, engine, contents, checks, packed)
-        made.chmod(0o755)
-        _swap(made, out)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        try:
+            _write(made, model, engine, contents, checks, packed)
+            made.chmod(0o755)
+            _swap(made, out)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    except OSError as error:
+        raise BadInput(f"cannot write {out}: {error.strerror or error}") from error
     return open_bundle(out)
 
 

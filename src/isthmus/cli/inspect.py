@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from isthmus.bundle.folder import is_bundle
 from isthmus.cli.common import BatchOption, Json, ModelArg, emit, out, progress_bar
-from isthmus.cli.inspect_bundle import inspect_bundle, is_bundle
+from isthmus.cli.inspect_bundle import inspect_bundle
 from isthmus.cli.planning import codecs_of
 from isthmus.graph import Description, Tensor, describe, graph_of
 from isthmus.model import Model, load_model

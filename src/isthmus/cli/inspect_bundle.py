@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
 from isthmus.bundle import Bundle, PartRow, open_bundle
-from isthmus.bundle.types import MANIFEST_FILE, MODEL_FILE
+from isthmus.bundle.types import MODEL_FILE
 from isthmus.cli.common import emit, out
 from isthmus.cli.pack_bits import show_parts
 from isthmus.graph import fused_graph, graph_of
@@ -65,11 +65,6 @@ class InspectedBundle(_Row):
     memory_of: str
     wire: dict[str, str]
     parts: tuple[PartWidths, ...]
-
-
-def is_bundle(name: str) -> bool:
-    """Is this a bundle's folder rather than a model?"""
-    return (Path(name) / MANIFEST_FILE).is_file()
 
 
 def inspect_bundle(path: Path, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.bundle import open_bundle
-from isthmus.bundle.types import MANIFEST_FILE
+from isthmus.bundle.folder import is_bundle
 from isthmus.cli.computing import computed
 from isthmus.cli.machines import read_profile, slowed
 from isthmus.cli.planning import codecs_of, features_only
@@ -82,7 +82,7 @@ def subject_of(
     server_first: bool = False,
 ) -> Subject:
     """A bundle's own tables, or those of a model with the profiles given; `server_first`: in that order."""
-    if Path(what, MANIFEST_FILE).exists():
+    if is_bundle(what):
         bundle = open_bundle(Path(what))
         for machine in (device, server):
             if machine.profile is not None or machine.name is not None:

@@ -28,6 +28,11 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     return _NAMES.get(dtype) or str(dtype.name)
 
 
+def native_name(dtype: np.dtype[Any]) -> str:
+    """The same for what is going to be computed with as it lies in memory: another byte order is another thing."""
+    return dtype_name(dtype) if dtype.isnative else f"byte-swapped {dtype.name}"
+
+
 def elements(shape: tuple[int, ...]) -> int:
     """Number of elements of a shape from outside. Raises BadFrame when it is not one."""
     count, extent = 1, 1

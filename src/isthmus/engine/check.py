@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.codec.lengths import dtype_name
+from isthmus.codec.lengths import native_name
 from isthmus.codec.types import Array
 from isthmus.errors import BadInput
 from isthmus.graph.from_onnx import graph_of
@@ -59,13 +59,9 @@ class Shapes:
         batch: int | None = None
         for name in wanted:
             array = given[name]
-            if not isinstance(array, np.ndarray):
-                raise BadInput(f"{what}: {name} must be a numpy array, not {type(array).__name__}")
-            if isinstance(array, np.ma.MaskedArray):
-                raise BadInput(
-                    f"{what}: {name} must not be masked, for a network knows no mask; give {name}.filled(value)"
-                )
-            if (found := dtype_name(array.dtype)) != self.dtypes[name]:
+            if type(array) is not np.ndarray:
+                _vet_kind(what, name, array)
+            if (found := native_name(array.dtype)) != self.dtypes[name]:
                 raise BadInput(f"{what}: {name} must be {self.dtypes[name]}, not {found}")
             batch = self._batch(what, name, array.shape, batch)
         return batch
@@ -99,3 +95,11 @@ def shapes_of(model: Model, graph: Graph) -> Shapes:
 
 def _shown(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape)) or "a scalar"
+
+
+def _vet_kind(what: str, name: str, array: object) -> None:
+    """Raise BadInput for what is no array, or one with a mask, which nothing here reads."""
+    if not isinstance(array, np.ndarray):
+        raise BadInput(f"{what}: {name} must be a numpy array, not {type(array).__name__}")
+    if isinstance(array, np.ma.MaskedArray):
+        raise BadInput(f"{what}: {name} must not be masked, for a network knows no mask; give {name}.filled(value)")

@@ -28,7 +28,8 @@ Finish = Literal["on", "anew", "never"]
 """How a machine ends a request that the server did not answer: it goes on from what was to cross, begins with the input
 anew, or cannot."""
 _KEPT_ON_DEMAND = 4
-"""Pairs of halves built on demand that stay in memory: each holds the weights once more."""
+"""Pairs of halves built on demand that stay in memory: each holds the weights once more, or maps them where there is no
+room for that."""
 _KEPT_PREPACKED = 2
 """The same for pairs from a core whose kernels need repacked weights (quantised networks)."""
 
@@ -158,7 +159,8 @@ class Engine:
 
     def at_exit(self, output: str) -> Engine:
         """This engine for the part of the network that one output (an early exit) needs: same weights in memory, its
-        own cuts. Right-sizing: nothing else of the network is run. Raises BadInput for an output that is none."""
+        own cuts, their pairs made when they are first used. Right-sizing: nothing else of the network is run. Raises
+        BadInput for an output that is none."""
         return self.at_exits((output,))
 
     def at_exits(self, outputs: Sequence[str]) -> Engine:
@@ -169,8 +171,7 @@ class Engine:
                 return self
             if wanted not in self._exits or len(wanted) != len(outputs):
                 prepared = self._prepared.at_exits(outputs)
-                made = Engine(prepared, threads=self.threads, slow=self._slow, ready=[c.id for c in prepared.cuts])
-                self._exits[wanted] = made
+                self._exits[wanted] = Engine(prepared, threads=self.threads, slow=self._slow, ready=())
             return self._exits[wanted]
 
     def middle(self, start: Cut, end: Cut, tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -201,19 +202,23 @@ class Engine:
         if found is not None:
             return found
         with self._lock:
-            if cut_id in self._ready and self._prepared.core.packing != "own":
+            if cut_id in self._pairs:  # another thread was quicker
+                return self._pairs[cut_id]
+            if cut_id in self._ready and self._prepared.core.packing != "own" and self._maker.room():
+                self._rare.pop(cut_id, None)
                 return self._pairs.setdefault(cut_id, self._maker.ready(self._ready[cut_id]))
             return self._rarely(cut_id)
 
     def _rarely(self, cut_id: str) -> Halves:
-        """A pair that holds weights of its own: the last few stay."""
+        """A pair that cannot be kept for good: the last few stay."""
         if cut_id in self._rare:
             self._rare.move_to_end(cut_id)
             return self._rare[cut_id]
         ready = self._ready.get(cut_id)
         made = self._maker.ready(ready) if ready is not None else self._maker.on_demand(cut_at(self.graph, cut_id))
         self._rare[cut_id] = made
-        while len(self._rare) > (_KEPT_PREPACKED if ready is not None else _KEPT_ON_DEMAND):
+        own = ready is not None and self._prepared.core.packing == "own"
+        while len(self._rare) > (_KEPT_PREPACKED if own else _KEPT_ON_DEMAND):
             self._rare.popitem(last=False)
         return made
 
@@ -222,4 +227,6 @@ class Engine:
         ids = [i for i in wanted if i not in (INPUT, OUTPUT)]
         most = self._maker.in_advance()
         for cut_id in ids[: min(most, _KEPT_PREPACKED) if self._prepared.core.packing == "own" else most]:
+            if not self._maker.room():
+                break
             self.halves(cut_id)

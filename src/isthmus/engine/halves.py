@@ -10,6 +10,7 @@ from pathlib import Path
 from onnx import helper
 
 from isthmus.codec.types import Array
+from isthmus.engine import mappings
 from isthmus.engine.ends import Ends
 from isthmus.engine.prepare import SOURCE_WEIGHTS, Prepared
 from isthmus.engine.sessions import Part, finished_session, plain_session
@@ -17,8 +18,8 @@ from isthmus.engine.store import check_file
 from isthmus.errors import BadInput
 from isthmus.graph.types import Cut
 
-_MAPPINGS = 20_000
-"""Each pair maps every large weight; Linux allows a process 65,530 mappings."""
+_IN_ADVANCE = 20_000
+"""Mappings that an engine takes when it is opened: each pair maps every large weight."""
 _REPACKED_BYTES = 1 << 28
 """Where sessions repack their weights, each pair does so with all of them: a second or so for a gigabyte."""
 
@@ -40,6 +41,7 @@ class Maker:
         self._threads = threads
         self._source_checked = False
         self._inputs = tuple(prepared.graph.inputs)
+        self._files = [t for t in prepared.core.proto.graph.initializer if t.external_data]
 
     def whole(self) -> Part:
         """The whole network, from the optimised core."""
@@ -76,10 +78,13 @@ class Maker:
 
     def in_advance(self) -> int:
         """How many pairs may be made in advance: until mappings, or time spent on repacking weights, run out."""
-        files = [t for t in self._prepared.core.proto.graph.initializer if t.external_data]
         if self._prepared.core.packing == "none":
-            return _MAPPINGS // max(1, len(files))
-        return _REPACKED_BYTES // max(1, sum(4 * math.prod(t.dims) for t in files))
+            return _IN_ADVANCE // max(1, len(self._files))
+        return _REPACKED_BYTES // max(1, sum(4 * math.prod(t.dims) for t in self._files))
+
+    def room(self) -> bool:
+        """Whether this process can map the weights once more and keep them so."""
+        return mappings.room() >= len(self._files)
 
     def from_core(self, takes: Sequence[str], gives: Sequence[str], profile: Path | None = None) -> Part:
         """A piece of the optimised core, sharing its weights. Raises BadInput where the core has no such piece."""
@@ -88,7 +93,9 @@ class Maker:
         prepack = at.core.packing != "none"
         model = proto.SerializeToString()
         session = finished_session(model, at.folder, self._threads, prepack=prepack, profile=profile)
-        return Part(tuple(takes), tuple(gives), session)
+        part = Part(tuple(takes), tuple(gives), session)
+        mappings.hold(part, sum(1 for t in proto.graph.initializer if t.external_data))
+        return part
 
     def from_source(self, takes: Sequence[str], gives: Sequence[str]) -> Part:
         """A piece of the model as it was given, optimised by itself. Raises BadInput where `takes` do not suffice."""

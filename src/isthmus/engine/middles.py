@@ -41,7 +41,7 @@ class Middles:
         except BadInput:
             part, kept, most = self._maker.from_source(takes, gives), self._own, _KEPT_ON_DEMAND
         kept[key] = part
-        while len(kept) > most:
+        while len(kept) > most or (len(kept) > _KEPT_ON_DEMAND and not self._maker.room()):
             kept.popitem(last=False)
         return part
 

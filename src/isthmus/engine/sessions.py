@@ -131,6 +131,8 @@ def _made(model: bytes, folder: Path, options: ort.SessionOptions, *, one_region
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # see Part.run
+        if not folder.is_dir():
+            raise BadInput(f"{folder} was deleted while it was in use; start again") from error
         raise BadModel(f"onnxruntime cannot take this network: {_first_line(error)}") from error
 
 

@@ -2,7 +2,7 @@
 
 An entry is a folder whose name is the hash of everything it depends on. It is written beside its place and renamed
 into it, so two processes that open the same model at once both find a whole entry; every file's size and hash stand
-in its `entry.json`, and an entry that does not match is made again.
+in its `entry.json`, with a hash of what is said there, and an entry that does not match is made again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +26,8 @@ from isthmus.errors import BadInput
 FORMAT = 3
 """Part of every key: raise it when what is stored changes."""
 _NOTE = "entry.json"
+_NONSENSE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What comes of reading a note that is none."""
 _OURS = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{8}-.+|\.(broken|optimising|old)-.+")
 """Names this module gives: an entry, one that is being made or making way. Nothing else is looked at, or deleted."""
 
@@ -99,16 +101,22 @@ class Kept:
 
 
 def kept(root: Path) -> list[Kept]:
-    """What stands in a cache folder, the longest unopened first. What vanishes while this looks is left out."""
-    found = []
+    """What stands in a cache folder, the longest unopened first. What vanishes while this looks is left out. Raises
+    BadInput when it cannot be read."""
+    try:
+        return sorted(_kept(root), key=lambda one: one.opened_s)
+    except OSError as error:
+        raise BadInput(f"the cache folder {root} cannot be read ({error}); set ISTHMUS_CACHE") from error
+
+
+def _kept(root: Path) -> Iterator[Kept]:
     for place in root.iterdir() if root.is_dir() else ():
         if not (place.is_dir() and _OURS.fullmatch(place.name)):
             continue
         with suppress(FileNotFoundError):
             size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
             note = place / _NOTE
-            found.append(Kept(place, size, (note if note.exists() else place).stat().st_mtime))
-    return sorted(found, key=lambda one: one.opened_s)
+            yield Kept(place, size, (note if note.exists() else place).stat().st_mtime)
 
 
 def prune(root: Path, before_s: float) -> list[Kept]:
@@ -131,9 +139,14 @@ def prune(root: Path, before_s: float) -> list[Kept]:
 
 
 def check_file(place: Path, name: str) -> None:
-    """Raise BadInput when a file of an entry is not what was written."""
-    said = json.loads((place / _NOTE).read_text())["files"][name]
-    if _hash(place / name) != said["sha256"]:
+    """Raise BadInput when a file of an entry is not what was written, or is gone."""
+    try:
+        whole = _hash(place / name) == _stored(place)["files"][name]["sha256"]
+    except FileNotFoundError as error:
+        raise BadInput(f"{place} was deleted while it was in use; start again") from error
+    except (OSError, *_NONSENSE):
+        whole = False
+    if not whole:
         raise BadInput(f"{place / name} is damaged; delete {place} and start again")
 
 
@@ -156,20 +169,33 @@ def _move_into(fresh: Path, place: Path, later: Collection[str]) -> None:
 
 def _write_note(folder: Path, notes: Mapping[str, Any]) -> None:
     files = {p.name: {"bytes": p.stat().st_size, "sha256": _hash(p)} for p in sorted(folder.iterdir())}
-    (folder / _NOTE).write_text(json.dumps({"files": files, "notes": notes}))
+    (folder / _NOTE).write_text(json.dumps({"files": files, "notes": notes, "sha256": _said(files, notes)}))
+
+
+def _said(files: Any, notes: Any) -> str:
+    """Hash of what an entry says of itself."""
+    return hashlib.sha256(json.dumps([files, notes], sort_keys=True).encode()).hexdigest()
+
+
+def _stored(place: Path) -> dict[str, Any]:
+    """What an entry says of itself. Raises OSError or one of _NONSENSE."""
+    stored = json.loads((place / _NOTE).read_text())
+    if stored["sha256"] != _said(stored["files"], stored["notes"]):
+        raise ValueError(f"{place} does not say what was written")
+    return dict(stored)
 
 
 def _read(place: Path, later: Collection[str]) -> dict[str, Any] | None:
     """The notes of a whole entry, None for one that is absent or damaged."""
     try:
-        stored = json.loads((place / _NOTE).read_text())
+        stored = _stored(place)
         for name, said in stored["files"].items():
             if (place / name).stat().st_size != said["bytes"]:
                 return None
             if name not in later and _hash(place / name) != said["sha256"]:
                 return None
         notes = stored["notes"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, *_NONSENSE):
         return None
     return notes if isinstance(notes, dict) else None
 

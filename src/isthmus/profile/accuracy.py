@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from isthmus.codec import Array, Codec, length_varies
+from isthmus.codec.lengths import native_name
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.graph import cut_at
@@ -68,7 +69,7 @@ def load_samples(path: Path, model: Model) -> Samples:
         raise BadInput(f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; {model.name} takes {', '.join(wanted)}")
     for name, value in arrays.items():
         shape = wanted[name].at(len(value)) if value.ndim else ()
-        if value.dtype.name != wanted[name].dtype or value.shape[1:] != shape[1:]:
+        if native_name(value.dtype) != wanted[name].dtype or value.shape[1:] != shape[1:]:
             takes = ", ".join(map(str, ("N", *shape[1:])))
             raise BadInput(f"{path}: {name} is {value.dtype} {value.shape}, not {wanted[name].dtype} ({takes})")
     if labels is not None and labels.dtype.kind not in "iu":

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.codec import Array, PictureScale
+from isthmus.codec.lengths import native_name
 from isthmus.engine import Taps, tapped
 from isthmus.errors import BadInput
 from isthmus.graph import Graph, Node, fused_graph, graph_of
@@ -242,7 +243,7 @@ def _vet(net: Model, samples: Samples) -> None:
     """Refuse samples that the network does not take or that say nothing of it."""
     for name, value in samples.inputs.items():
         wanted = next((s for s in net.inputs if s.name == name), None)
-        if wanted is None or value.dtype.name != wanted.dtype or value.shape[1:] != wanted.at(1)[1:]:
+        if wanted is None or native_name(value.dtype) != wanted.dtype or value.shape[1:] != wanted.at(1)[1:]:
             takes = ", ".join(f"{s.name} {s.dtype} {s.at(1)[1:]}" for s in net.inputs)
             raise BadInput(f"{net.name} takes {takes}; the samples hold {name} {value.dtype} {value.shape[1:]}")
         if not np.isfinite(value).all():

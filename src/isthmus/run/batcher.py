@@ -64,26 +64,17 @@ class Batcher:
     def submit(self, inputs: Mapping[str, Array]) -> Future[Answer]:
         """The answer to come for these inputs, of one sample or several; `Answer.wait_s` says how long it was gathered.
 
+        The inputs are copied (602 kB: 0.05 ms, or 1 ms into memory that is touched for the first time) and may be
+        changed at once.
         What the batch raises, each of its callers gets. Raises BadInput for inputs the model does not take or of more
         than `max_batch` samples, Busy when `most_waiting` samples wait already or the batcher is closed.
         """
-        samples = self._halves.batch_of(inputs)
-        if samples > self.rule.max_batch:
-            raise BadInput(f"{samples} samples are more than the greatest batch of {self.rule.max_batch}; raise it")
-        with self._changed:
-            if self._closed:
-                raise Busy(_CLOSED)
-            if self._samples + samples > self._most_waiting:
-                raise Busy(f"{self._samples} samples wait already, of {self._most_waiting} that may; ask less often")
-            one = Waiting(dict(inputs), samples, self._clock())
-            self._waiting.append(one)
-            self._samples += samples
-            self._changed.notify()
-        return one.answer
+        samples = self._samples_of(inputs)
+        return self._queued({name: array.copy() for name, array in inputs.items()}, samples)
 
     def infer(self, inputs: Mapping[str, Array]) -> Answer:
-        """The same, waiting for the answer."""
-        return self.submit(inputs).result()
+        """The same, waiting for the answer; nothing is copied."""
+        return self._queued(dict(inputs), self._samples_of(inputs)).result()
 
     def close(self) -> None:
         """Runs what waits, then ends; nothing more is taken. The session stays open."""
@@ -97,6 +88,24 @@ class Batcher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+    def _samples_of(self, inputs: Arrays) -> int:
+        samples = self._halves.batch_of(inputs)
+        if samples > self.rule.max_batch:
+            raise BadInput(f"{samples} samples are more than the greatest batch of {self.rule.max_batch}; raise it")
+        return samples
+
+    def _queued(self, inputs: Arrays, samples: int) -> Future[Answer]:
+        with self._changed:
+            if self._closed:
+                raise Busy(_CLOSED)
+            if self._samples + samples > self._most_waiting:
+                raise Busy(f"{self._samples} samples wait already, of {self._most_waiting} that may; ask less often")
+            one = Waiting(inputs, samples, self._clock())
+            self._waiting.append(one)
+            self._samples += samples
+            self._changed.notify()
+        return one.answer
 
     def _run(self) -> None:
         while group := self._gathered():

@@ -38,6 +38,8 @@ class Desk:
         """What must come for this place: a cut, maybe with an exit. Raises Refused where it cannot be served at all."""
         if not 1 <= batch <= self.bounds.batch:
             raise Refused(f"a batch of {batch} is outside the 1 to {self.bounds.batch} this server takes")
+        if output := self.places.unforeseen(place):
+            self._count_unready(f"the exit {output[:80]}")
         try:
             return self.places.expected(place, batch)
         except IsthmusError as e:
@@ -123,9 +125,11 @@ class Desk:
 
     def _admit(self, place: str) -> None:
         """Cuts that are not ready cost memory for good: only so many may be asked for."""
-        if self.places.is_ready(place):
-            return
+        if not self.places.is_ready(place):
+            self._count_unready(place)
+
+    def _count_unready(self, what: str) -> None:
         with self._counting:
-            if place not in self._unready and len(self._unready) >= self.bounds.unready_cuts:
-                raise Refused(f"{place[:80]} is not ready here, and {len(self._unready)} others were built already")
-            self._unready.add(place)
+            if what not in self._unready and len(self._unready) >= self.bounds.unready_cuts:
+                raise Refused(f"{what[:90]} is not ready here, and {len(self._unready)} others were built already")
+            self._unready.add(what)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import grpc
-import numpy as np
 
+from isthmus.codec.raw import Raw
 from isthmus.errors import BadFrame, BadInput
 from isthmus.run import oip_pb2 as oip
 from isthmus.run.oip_service import SERVICE
@@ -76,7 +76,7 @@ def request(
         if array.dtype.name not in DATATYPES:
             raise BadInput(f"{name} is {array.dtype.name}, which the Open Inference Protocol does not know")
         made.inputs.add(name=name, datatype=DATATYPES[array.dtype.name], shape=array.shape)
-        made.raw_input_contents.append(np.ascontiguousarray(array).tobytes())
+        made.raw_input_contents.append(bytes(Raw().dump(array)))
     for key, value in parameters.items():
         if isinstance(value, bool):
             made.parameters[key].bool_param = value

@@ -56,6 +56,14 @@ class Places:
         self.halves, self._early = halves, early
         self.ready = frozenset(halves.ready)
 
+    def unforeseen(self, place: str) -> str:
+        """The exit that a place runs to, where no table of exits names it: being able to run it costs memory for good.
+        Empty for all other places. Raises Refused for a place that is none, and makes nothing ready."""
+        _, output, early, _ = self._read(place)
+        outputs = self.halves.engine.graph.outputs
+        named = self._early is not None and any(row.output == output for row in self._early.table.rows)
+        return "" if early or named or output not in outputs or len(outputs) == 1 else output
+
     def expected(self, place: str, batch: int) -> tuple[Tensor, ...]:
         """What must come. Raises BadInput or Refused for a place that is none."""
         halves, cut, _, back = self._found(place)
@@ -107,11 +115,7 @@ class Places:
 
     def _found(self, text: str) -> tuple[Halves, str, Early | None, str]:
         """(the network, the cut, the table of exits if inputs may leave early, the codec of what goes back)"""
-        place = Place(text) if text in self.ready else place_of(text)
-        if place.cut == OUTPUT:
-            raise Refused("nothing is left to compute after the last node; @output runs on the device")
-        if place.cut == INPUT and place.back:
-            raise Refused("nothing lies before the first node; at @input the server runs everything and sends answers")
+        place = self._read(text)
         if not place.exit:
             return self.halves, place.cut, None, place.back
         if not place.early:
@@ -119,3 +123,11 @@ class Places:
         if self._early is None:
             raise Refused("no table of exits is held here, so nobody can leave early; serve a bundle that has one")
         return self._early.to(place.exit).halves, place.cut, self._early, place.back
+
+    def _read(self, text: str) -> Place:
+        place = Place(text) if text in self.ready else place_of(text)
+        if place.cut == OUTPUT:
+            raise Refused("nothing is left to compute after the last node; @output runs on the device")
+        if place.cut == INPUT and place.back:
+            raise Refused("nothing lies before the first node; at @input the server runs everything and sends answers")
+        return place
