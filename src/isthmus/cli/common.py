@@ -14,13 +14,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
+from isthmus.cli.terminal import Terminal
 from isthmus.errors import BadInput, IsthmusError
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 ModelArg = Annotated[str, typer.Argument(help="zoo:NAME, a path to an ONNX file, or torchvision:/timm: NAME.")]
@@ -43,7 +44,7 @@ def emit(value: Any, *, as_json: bool, show: Callable[[], None]) -> None:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Show]:
     """A bar on stderr (nothing where stderr is no terminal); call it with (done, of, what)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, of, what: bar.update(task, completed=done, total=of, description=f"{title}: {what[:40]}")
@@ -113,11 +114,7 @@ def run_app(app: typer.Typer) -> NoReturn:
 
 
 def _complain(sentence: str) -> None:
-    err.print(f"[bold red]isthmus:[/] {_escaped(sentence)}", highlight=False, soft_wrap=True)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+    err.print(Text.assemble(("isthmus:", "bold red"), f" {sentence}"), soft_wrap=True)
 
 
 def _leave(code: int) -> NoReturn:

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.cli.common import err, out, progress_bar
 from isthmus.codec import PictureScale
@@ -134,7 +135,7 @@ def show_accuracy(found: Accuracy, to: Path) -> None:
     table.add_row("right", f"{found.score:.2%} ± {found.give_or_take:.2%} ({found.right} of {found.samples})")
     if found.within_5 is not None:
         table.add_row("among five", f"{found.within_5:.2%}")
-    out.print(f"[bold]{found.model}[/] on {found.data}, {found.classes} classes")
+    out.print(Text.assemble((found.model, "bold"), f" on {found.data}, {found.classes} classes"))
     out.print(table)
     out.print(f"written to {to}")
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
@@ -171,10 +172,11 @@ def _show(bundle: Bundle) -> None:
     manifest = bundle.manifest
     worst = max((c.error for c in manifest.checks), default=0.0)
     size = sum(f.bytes for f in manifest.files.values())
-    out.print(f"[bold]{bundle.path}[/]: {manifest.name}, {len(manifest.cuts)} cuts ready, {show_bytes(size)}")
+    ready = f": {manifest.name}, {len(manifest.cuts)} cuts ready, {show_bytes(size)}"
+    out.print(Text.assemble((str(bundle.path), "bold"), ready))
     out.print(f"every pair of halves gives the whole model's answer (greatest relative difference {worst:.1e})")
     if not manifest.accuracy and manifest.few_bits is None:
-        out.print("[yellow]what the codecs cost in accuracy was not measured: no --data was given[/]")
+        out.print("what the codecs cost in accuracy was not measured: no --data was given", style="yellow")
     table = Table("", "device", "server")
     for batch in sorted({*bundle.device.batches, *bundle.server.batches}):
         table.add_row(f"whole model, batch {batch}", *(_whole(p, batch) for p in (bundle.device, bundle.server)))
@@ -184,7 +186,7 @@ def _show(bundle: Bundle) -> None:
         out.print(f"inputs may leave at {', '.join(r.output for r in rows)}: isthmus run --early, or --exit NAME")
     if manifest.few_bits is not None:
         show_parts(manifest.few_bits)
-    out.print(bundle.plan.why, markup=False)
+    out.print(bundle.plan.why)
 
 
 def _whole(profile: Profile, batch: int) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.cli.common import Json, ModelArg, batches_of, emit, out, progress_bar, today
 from isthmus.cli.computing import Bits, DeviceName, computed
@@ -154,7 +155,7 @@ def _show(found: Profile, to: Path) -> None:
     measured = machine.kind == "measured"
     slow = f", declared {machine.slowdown:g}× slower" if machine.slowdown != 1 else ""
     where = f"{machine.cpu}, {machine.runtime}, {machine.threads} thread" if measured else machine.cpu
-    out.print(f"[bold]{found.model}[/] on {machine.name} ({where}{slow})")
+    out.print(Text.assemble((found.model, "bold"), f" on {machine.name} ({where}{slow})"))
     if not measured:
         out.print(f"computed by the {machine.runtime}, not measured")
     table = Table("batch", "whole", "median", "parts", "fit error heads / tails")

@@ -266,7 +266,7 @@ def send(session: Session, inputs: Iterator[Mapping[str, Array]], requests: int,
             try:
                 step = session.infer(next(inputs)).step
             except Remote as error:
-                err.print(f"request {number}: {error}", markup=False)
+                err.print(f"request {number}: {error}")
                 continue
             progress(number + 1, requests, f"{step.cut} {show_seconds(step.seconds.total)}")
     return asked
@@ -291,7 +291,7 @@ def show_summary(summary: Summary) -> None:
     out.print(table)
     for use in summary.exits:
         shown = f"{use.samples} ({use.share:.1%}) at {use.exit}, p50 {show_seconds(use.p50_s)}"
-        out.print(f"left early: {shown}" if len(summary.exits) > 1 else f"answered: {shown}", markup=False)
+        out.print(f"left early: {shown}" if len(summary.exits) > 1 else f"answered: {shown}")
     checked = f", {summary.wrong} wrong of {summary.verified} verified" if summary.verified else ""
     out.print(
         f"{summary.answered} of {summary.requests} answered, {summary.lost} lost{checked}; p50 "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from isthmus.bundle import open_bundle
 from isthmus.cli.common import Json, emit, err, interruptible, out, progress_bar
@@ -62,6 +63,6 @@ def _announce(name: str, address: str, cuts: int, *, as_json: bool) -> None:
     """One line, at once: whoever started the server waits for it."""
 
     def show() -> None:
-        out.print(f"serving [bold]{name}[/] on {address}, {cuts} cuts ready; Ctrl-C stops")
+        out.print(Text.assemble("serving ", (name, "bold"), f" on {address}, {cuts} cuts ready; Ctrl-C stops"))
 
     emit({"model": name, "address": address, "cuts": cuts}, as_json=as_json, show=show)
