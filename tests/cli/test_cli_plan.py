@@ -78,7 +78,7 @@ def test_private_until_leaves_what_comes_later(call: Call) -> None:
         (("--load", "0"), "load is a number above zero, not 0"),
         (("--load", "nan"), "load is a number above zero, not nan"),
         (("--batches", "1,x"), "no list of batch sizes"),
-        (("--batches", "0"), "at least 1 sample, not 0"),
+        (("--batches", "0"), "1 to 65536 samples, not 0"),
         (("--private-until", "conv_850"), "no node 'conv_850'; did you mean conv_85"),
         (("--codecs", "jpeg:0"), "1 to 100"),
     ],

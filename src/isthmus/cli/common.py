@@ -19,13 +19,15 @@ from rich.text import Text
 
 from isthmus.cli.terminal import Terminal
 from isthmus.errors import BadInput, IsthmusError
+from isthmus.units import MOST_BATCH, MOST_THREADS
 
 out = Terminal()
 err = Terminal(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 ModelArg = Annotated[str, typer.Argument(help="zoo:NAME, a path to an ONNX file, or torchvision:/timm: NAME.")]
-BatchOption = Annotated[int, typer.Option("--batch", min=1, max=65536, help="Inputs per request.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, max=MOST_BATCH, help="Inputs per request.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads of one run.")]
 Show = Callable[[int, int, str], None]
 
 INTERRUPTED = 130
@@ -77,8 +79,9 @@ def batches_of(text: str) -> tuple[int, ...]:
         found = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise BadInput(f"'{text}' is no list of batch sizes such as 1,4,16") from None
-    if min(found) < 1:
-        raise BadInput(f"a batch holds at least 1 sample, not {min(found)}")
+    for size in found:
+        if not 1 <= size <= MOST_BATCH:
+            raise BadInput(f"a batch holds 1 to {MOST_BATCH} samples, not {size}")
     return found
 
 

@@ -45,7 +45,10 @@ SamplesOption = Annotated[
     int | None, typer.Option("--samples", min=1, help="So many of the pictures, evenly spread; all of them without.")
 ]
 FirstClass = Annotated[
-    int, typer.Option("--first-class", min=0, help="Output of the first class: 1 where output 0 is a background.")
+    int,
+    typer.Option(
+        "--first-class", min=0, max=1_000_000, help="Output of the first class: 1 where output 0 is a background."
+    ),
 ]
 
 

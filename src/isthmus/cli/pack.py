@@ -15,7 +15,7 @@ from isthmus.bundle.pack import Contents
 from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.accuracy import Judged, judge
 from isthmus.cli.bits import DistortionTables, LossErrors, LossFile, MaxLoss, bit_options
-from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
+from isthmus.cli.common import BatchOption, Json, ModelArg, Threads, batches_of, emit, out, progress_bar, today
 from isthmus.cli.edgent import ServerFirst
 from isthmus.cli.labelled import FirstClass, given_samples, scale_of
 from isthmus.cli.machines import (
@@ -25,7 +25,6 @@ from isthmus.cli.machines import (
     Runs,
     ServerProfile,
     Slowdown,
-    Threads,
     machines_of,
 )
 from isthmus.cli.pack_bits import GivenPlan, PackNarrow, bits_asked, given_plan, parts_of, show_parts, with_parts

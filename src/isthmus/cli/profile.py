@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from isthmus.cli.common import Json, ModelArg, batches_of, emit, out, progress_bar, today
+from isthmus.cli.common import Json, ModelArg, Threads, batches_of, emit, out, progress_bar, today
 from isthmus.cli.computing import Bits, DeviceName, computed
 from isthmus.cli.exits import LossOption, RuleOption, judge_exits, show_exits
 from isthmus.cli.labelled import DataOption, FirstClass, SamplesOption, ScaleOption, judge_whole, show_accuracy
@@ -33,7 +33,7 @@ def profile(
     to: Annotated[Path, typer.Option("--out", help="The profile file to write.")] = _PROFILE,
     batches: Annotated[str, typer.Option(help="Batch sizes, as 1,4,16.")] = "1",
     runs: Annotated[int, typer.Option(min=1, help="Runs of every part.")] = 8,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    threads: Threads = 1,
     slowdown: Annotated[float, typer.Option(help="Declare the machine this many times slower than measured.")] = 1.0,
     machine: Annotated[str, typer.Option(help="A name for this machine.")] = "",
     rest: Annotated[

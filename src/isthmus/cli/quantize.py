@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from isthmus.cli.common import Json, ModelArg, emit, out, progress_bar
+from isthmus.cli.common import Json, ModelArg, Threads, emit, out, progress_bar
 from isthmus.cli.labelled import DataOption, FirstClass, ScaleOption, labelled_samples, scale_of
 from isthmus.codec import PictureScale
 from isthmus.errors import BadInput
@@ -40,7 +40,7 @@ def quantize(
     to: Annotated[Path, typer.Option("--out", help="The file of distortion tables to write.")] = Path(
         "distortions.json"
     ),
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    threads: Threads = 1,
     json: Json = False,
 ) -> None:
     """Measure what each layer's weights and each tensor lose at a few bits (distortion tables, for plan --planner

@@ -32,7 +32,7 @@ from isthmus.simulate import (
     read_load,
     usable,
 )
-from isthmus.units import seconds, show_seconds
+from isthmus.units import MOST_BATCH, seconds, show_seconds
 
 BELIEVED_BPS = 20e6
 """What is believed of a link before anything is known, where no bundle says it."""
@@ -63,7 +63,9 @@ def simulate(
     private: Private = False,
     private_until: PrivateUntil = None,
     batches: Annotated[str, typer.Option("--batch", "--batches", help="Samples a request; 1,4,16 in turn.")] = "1",
-    max_batch: Annotated[int, typer.Option(min=1, help="Gather single samples up to so many (with --every).")] = 1,
+    max_batch: Annotated[
+        int, typer.Option(min=1, max=MOST_BATCH, help="Gather single samples up to so many (with --every).")
+    ] = 1,
     max_delay: Annotated[str, typer.Option(help="How long the first of a batch waits for others.")] = "10ms",
     every: Annotated[str, typer.Option(help="Time from one start to the next; 0: each as the last ends.")] = "0",
     requests: Annotated[int | None, typer.Option(help="How many; without: for as long as the trace lasts.")] = None,
