@@ -71,12 +71,12 @@ def test_private_until_leaves_what_comes_later(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--up", "0"), "must be finite and above zero"),
+        (("--up", "0"), "must be 1 bit/s to 10000 Gbit/s"),
         (("--up=-3Mbit",), "'-3Mbit' is not a rate"),
         (("--up", "nan"), "'nan' is not a rate"),
-        (("--down", "0Mbit"), "must be finite and above zero"),
-        (("--load", "0"), "load is a number above zero, not 0"),
-        (("--load", "nan"), "load is a number above zero, not nan"),
+        (("--down", "0Mbit"), "must be 1 bit/s to 10000 Gbit/s"),
+        (("--load", "0"), "load is a number from 1e-06 to 1000000, not 0"),
+        (("--load", "nan"), "load is a number from 1e-06 to 1000000, not nan"),
         (("--batches", "1,x"), "no list of batch sizes"),
         (("--batches", "0"), "1 to 65536 samples, not 0"),
         (("--private-until", "conv_850"), "no node 'conv_850'; did you mean conv_85"),
