@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from isthmus.errors import BadInput
+from isthmus.errors import BadInput, IsthmusError
 
 
 def function_called(name: str) -> Callable[..., Any]:
@@ -20,6 +20,16 @@ def function_called(name: str) -> Callable[..., Any]:
     if not callable(found):
         raise BadInput(f"{place} has no function '{function}'")
     return found  # type: ignore[no-any-return]
+
+
+def made_by(name: str, function: Callable[..., Any], *given: Any, wanted: str) -> Any:
+    """What a function called so makes of this. Raises BadInput where it fails; `wanted` says what it must be."""
+    try:
+        return function(*given)
+    except IsthmusError:
+        raise
+    except Exception as error:  # somebody else's code: it may raise anything
+        raise BadInput(f"{name} raised {type(error).__name__}: {error}; it must be {wanted}") from error
 
 
 def _module(place: str) -> ModuleType:

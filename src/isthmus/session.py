@@ -49,11 +49,10 @@ def ready(bundle: str | Path | Bundle, *, threads: int = 1, slowdown: float | No
     """Open a bundle and make its model run here.
 
     `slowdown` is the declared slow-down of this machine; the default is the one the device profile declares (1 for a
-    profile that was measured on the device itself).
+    profile that was measured on the device itself). Raises BadBundle, and BadInput for a slow-down below 1.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    factor = opened.device.machine.slowdown if slowdown is None else slowdown
-    slow = max(1.0, factor)
+    slow = max(1.0, opened.device.machine.slowdown) if slowdown is None else slowdown
     if opened.manifest.few_bits is not None:
         return Ready(opened, _few_bits(opened, threads, slow))
     return Ready(opened, Engine.open(opened.model(), threads=threads, slowdown=slow))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 from isthmus.errors import BadInput
 
+LEAST_BPS, MOST_BPS = 1.0, 1e13
+LONGEST_S = 31_536_000.0
+"""A year."""
+MOST_BYTES = 2.0**60
+MOST_SLOWER = 1e6
+MOST_THREADS = 1024
+MOST_BATCH = 65_536
+"""Samples of a request. What lies beyond any of these is a mistake."""
 _NUMBER = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z/]*)\s*$")
 _RATE = {
     "": 1.0, "bit": 1.0, "bit/s": 1.0, "bps": 1.0,
@@ -23,32 +30,40 @@ _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, 
 
 
 def rate_bps(text: str | float) -> float:
-    """Bits per second from `"20Mbit"`, `"2.5 Mbit/s"`, `"1MB/s"` or a number of bits per second.
+    """Bits per second from `"20Mbit"`, `"2.5 Mbit/s"`, `"1MB/s"` or a number of bits per second. Raises BadInput for
+    anything else, and for less than LEAST_BPS or more than MOST_BPS.
 
     >>> rate_bps("20Mbit")
     20000000.0
     >>> rate_bps("1MB/s")
     8000000.0
     """
-    return _parse(text, _RATE, "a rate such as 20Mbit or 1MB/s", positive=True)
+    return _parse(text, _RATE, "a rate such as 20Mbit or 1MB/s", (LEAST_BPS, MOST_BPS), "1 bit/s to 10000 Gbit/s")
 
 
 def size_bytes(text: str | float) -> int:
-    """Bytes from `"4MiB"`, `"300kB"` or a number of bytes.
+    """Bytes from `"4MiB"`, `"300kB"` or a number of bytes. Raises BadInput, also for more than MOST_BYTES.
 
     >>> size_bytes("4MiB")
     4194304
     """
-    return int(_parse(text, _BYTES, "a size such as 4MiB or 300kB", positive=False))
+    return int(_parse(text, _BYTES, "a size such as 4MiB or 300kB", (0.0, MOST_BYTES), "0 to 2^60 bytes"))
 
 
 def seconds(text: str | float) -> float:
-    """Seconds from `"200ms"`, `"1.5s"` or a number of seconds.
+    """Seconds from `"200ms"`, `"1.5s"` or a number of seconds. Raises BadInput, also for more than LONGEST_S.
 
     >>> seconds("200ms")
     0.2
     """
-    return _parse(text, _SECONDS, "a duration such as 200ms or 1.5s", positive=False)
+    return _parse(text, _SECONDS, "a duration such as 200ms or 1.5s", (0.0, LONGEST_S), "0 to a year")
+
+
+def slow_down(factor: float, least: float = 1 / MOST_SLOWER) -> float:
+    """How many times as slow a machine is declared to be, checked. Raises BadInput outside `least` to MOST_SLOWER."""
+    if not least <= factor <= MOST_SLOWER:
+        raise BadInput(f"a slow-down is a number from {least:g} to {MOST_SLOWER:.0f}, not {factor}")
+    return factor
 
 
 def show_rate(bps: float) -> str:
@@ -68,7 +83,7 @@ def show_seconds(value: float) -> str:
     return f"{_three(value * 1e3)} ms" if value >= 1e-3 else f"{_three(value * 1e6)} µs"
 
 
-def _parse(text: str | float, table: dict[str, float], wanted: str, *, positive: bool) -> float:
+def _parse(text: str | float, table: dict[str, float], wanted: str, bounds: tuple[float, float], range_: str) -> float:
     if isinstance(text, (int, float)):
         value = float(text)
     else:
@@ -77,8 +92,8 @@ def _parse(text: str | float, table: dict[str, float], wanted: str, *, positive:
         if match is None or unit not in table:
             raise BadInput(f"'{text}' is not {wanted}")
         value = float(match.group(1)) * table[unit]
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        raise BadInput(f"'{text}' is not {wanted}: it must be finite and {'above' if positive else 'at least'} zero")
+    if not bounds[0] <= value <= bounds[1]:
+        raise BadInput(f"'{text}' is not {wanted}: it must be {range_}")
     return value
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from isthmus.adapt import is_own, own_chooser
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
+from isthmus.plan import Problem, planner_called
 from isthmus.run import Server, connect_engine
 
 MINE = """
@@ -90,3 +92,10 @@ def test_bad_names_are_one_sentence(words: tuple[str, ...], says: str, mine: Pat
     code, _, said = call("run", tmp_path / "bundle", "--to", "127.0.0.1:9", "--requests", 1, *named)
     assert code not in (0, 70)
     assert says in " ".join(said.split())
+
+
+def test_code_that_fails_is_told_what_it_must_be(mine: Path) -> None:
+    with pytest.raises(BadInput, match=r"os:getcwd raised TypeError: .*; it must be a function that makes a chooser"):
+        own_chooser("os:getcwd", {}, None)
+    with pytest.raises(BadInput, match=r"os:getcwd raised TypeError: .*; it must be a function that makes a Plan"):
+        planner_called("os:getcwd")(cast(Problem, None))

@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,23 +21,11 @@ from conftest import Call
 from onnx import helper
 
 from isthmus.adapt import TableChooser
+from isthmus.cli.app import VERBS
 from isthmus.errors import BadInput, Unreachable
+from isthmus.files import write_json
+from isthmus.profile import Profile
 from isthmus.record import Journal, Step, read_journal
-
-VERBS = [
-    "inspect",
-    "train-exits",
-    "profile",
-    "probe",
-    "plan",
-    "pack",
-    "serve",
-    "run",
-    "simulate",
-    "report",
-    "demo",
-    "doctor",
-]
 
 
 @pytest.fixture(scope="module")
@@ -323,3 +313,38 @@ def test_too_little_memory_is_no_bug(call: Call, monkeypatch: pytest.MonkeyPatch
     code, _, said = call("inspect", "zoo:tiny")
     assert code == 2
     assert "has not the memory" in said
+
+
+def test_a_run_that_is_cut_short_says_so_and_by_its_code(
+    call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Soon(threading.Event):
+        looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.looks += 1
+            return self.looks > 3
+
+    monkeypatch.setattr("isthmus.cli.run.interruptible", lambda: nullcontext(Soon()))
+    code, out, err = call("run", bundle, "--mode", "only_on_device", "--requests", 9, "--json")
+    assert (code, json.loads(out)["answered"]) == (130, 3)
+    assert "interrupted" in err
+
+
+def test_a_profile_that_is_cut_short_is_kept_and_gone_on_with(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, words = [], ("profile", "zoo:tiny", "--runs", 1, "--out", tmp_path / "tiny.json")
+
+    def stop(path: Path, found: Profile) -> None:
+        write_json(path, found)
+        kept.append(found)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("isthmus.cli.profile.write_json", stop)
+    code, _, err = call(*words)
+    assert code == 130
+    assert not kept[0].complete
+    assert f"{tmp_path / 'tiny.json'} keeps what was measured so far; go on with --resume" in "".join(err.splitlines())
+    monkeypatch.undo()
+    assert call(*words, "--resume")[0] == 0

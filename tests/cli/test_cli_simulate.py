@@ -245,7 +245,7 @@ def test_a_gap_is_told(simulate: Call, tmp_path: Path) -> None:
         (("--trace", "20Mbit:5s", "--scale", "0"), "factor must be finite and above zero"),
         (("--trace", "20Mbit:5s", "--down-ratio", "-1"), "factor must be finite and above zero"),
         (("--trace", "20Mbit:5s", "--deadline", "0"), "a deadline must be finite and above zero"),
-        (("--trace", "20Mbit:5s", "--batch", "0"), "a batch holds at least 1 sample, not 0"),
+        (("--trace", "20Mbit:5s", "--batch", "0"), "a batch holds 1 to 65536 samples, not 0"),
         (("--trace", "20Mbit:5s", "--requests", "0"), "a simulation runs 1 to 10000000 requests, not 0"),
         (("--trace", "20Mbit:5s", "--others", "x:1s"), "'x' in --others is no number"),
         (("--trace", "20Mbit:5s", "--others", "5:1s"), "never end"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from isthmus.errors import BadInput
 from isthmus.graph import Graph, Node, Tensor, cut_at
@@ -15,6 +16,18 @@ from isthmus.profile.fit import fit_parts
 
 def timing(seconds: float) -> Timing:
     return Timing(low_s=seconds, median_s=seconds, high_s=seconds, runs=3)
+
+
+@pytest.mark.parametrize("field", ["low_s", "median_s", "high_s"])
+@pytest.mark.parametrize("seconds", [1e308, float("inf"), float("nan"), -1.0])
+def test_a_time_nobody_can_have_measured_is_refused(field: str, seconds: float) -> None:
+    plain = timing(0.1).model_dump() | {field: seconds}
+    with pytest.raises(ValidationError, match=field):
+        Timing.model_validate(plain)
+    with pytest.raises(ValidationError, match="nodes"):
+        BatchProfile(whole=timing(0.1), nodes={"n": seconds})
+    with pytest.raises(ValidationError, match="slowdown"):
+        Machine(name="m", cpu="c", system="s", runtime="r", threads=1, slowdown=seconds)
 
 
 def chain(batch: int = 1, size: int = 6) -> Graph:

@@ -64,7 +64,7 @@ def test_a_delay_of_zero_takes_whatever_is_there() -> None:
 
 
 def test_what_cannot_be_meant_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"at least 1 sample, not 0"):
+    with pytest.raises(BadInput, match=r"1 to 65536 samples, not 0"):
         Batching(0)
     for delay in (-1.0, float("nan"), float("inf")):
         with pytest.raises(BadInput, match=r"between 0 and 3600 s"):

@@ -332,7 +332,7 @@ def test_a_chooser_that_wants_the_unknown_is_told() -> None:
         ({}, r"requests without end"),
         ({"count": 0}, r"1 to 10000000 requests, not 0"),
         ({"until_s": 0.0}, r"for a time above zero, not 0\.0 s"),
-        ({"count": 1, "every_s": -1.0}, r"at least zero, not -1\.0 s"),
+        ({"count": 1, "every_s": -1.0}, r"takes 0 to 3600 s, not -1\.0 s"),
         ({"count": 1, "from_s": -1.0}, r"from 0 on, not at -1\.0 s"),
         ({"count": 1, "batches": ()}, r"at least one sample, not 0"),
         ({"count": 1, "batches": (4, 0)}, r"at least one sample, not 0"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from isthmus.errors import BadInput
-from isthmus.own import function_called
+from isthmus.own import function_called, made_by
 from isthmus.plan.cost import CostTable
 from isthmus.record.types import Chooser
 
@@ -20,10 +20,11 @@ def is_own(name: str) -> bool:
 def own_chooser(name: str, tables: Mapping[int, CostTable], deadline_s: float | None) -> Chooser:
     """What `file.py:function` makes of a cost table a batch size and the latency wanted (s, None: none).
 
-    `isthmus.adapt.Unlearning` is a base for those that learn nothing. Raises BadInput where there is no such function,
-    or for what it makes if that is no `Chooser`.
+    `isthmus.adapt.Unlearning` is a base for those that learn nothing. Raises BadInput where there is no such function
+    or it fails, and for what it makes if that is no `Chooser`.
     """
-    made = function_called(name)(tables, deadline_s)
+    wanted = "a function that makes a chooser of (cost tables by batch size, deadline in seconds or None)"
+    made = made_by(name, function_called(name), tables, deadline_s, wanted=wanted)
     lacking = [what for what in _MUST if not hasattr(made, what)]
     if lacking:
         raise BadInput(f"{name} made a {type(made).__name__}, which is no chooser: it has no {', '.join(lacking)}")

@@ -111,7 +111,7 @@ def send_batched(
             future.add_done_callback(partial(count.done, asked_s, room))
             progress(number + 1, requests, "asked")
     for trouble in dict.fromkeys(count.troubles):
-        err.print(trouble, markup=False)
+        err.print(trouble)
     return count.summed_up(asked)
 
 

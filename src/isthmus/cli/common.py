@@ -13,17 +13,19 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from isthmus.cli.terminal import Terminal
 from isthmus.errors import BadInput
+from isthmus.units import MOST_BATCH, MOST_THREADS
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 ModelArg = Annotated[str, typer.Argument(help="zoo:NAME, a path to an ONNX file, or torchvision:/timm: NAME.")]
-BatchOption = Annotated[int, typer.Option("--batch", min=1, max=65536, help="Inputs per request.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, max=MOST_BATCH, help="Inputs per request.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads of one run.")]
 Show = Callable[[int, int, str], None]
 
 
@@ -40,7 +42,7 @@ def emit(value: Any, *, as_json: bool, show: Callable[[], None]) -> None:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Show]:
     """A bar on stderr (nothing where stderr is no terminal); call it with (done, of, what)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, of, what: bar.update(task, completed=done, total=of, description=f"{title}: {what[:40]}")
@@ -73,8 +75,9 @@ def batches_of(text: str) -> tuple[int, ...]:
         found = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise BadInput(f"'{text}' is no list of batch sizes such as 1,4,16") from None
-    if min(found) < 1:
-        raise BadInput(f"a batch holds at least 1 sample, not {min(found)}")
+    for size in found:
+        if not 1 <= size <= MOST_BATCH:
+            raise BadInput(f"a batch holds 1 to {MOST_BATCH} samples, not {size}")
     return found
 
 

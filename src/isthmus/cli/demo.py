@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
@@ -33,9 +34,9 @@ from isthmus.units import show_bytes, show_rate, show_seconds
 
 
 class Say(Protocol):
-    """Prints a line with rich markup."""
+    """Prints a line."""
 
-    def __call__(self, text: str, /) -> None: ...
+    def __call__(self, text: str | Text, /) -> None: ...
 
 
 _RTT_S = 0.010
@@ -61,20 +62,20 @@ def demo(
     """
     say: Say = (err if json else out).print
     _clear(to)
-    say(f"[bold]1/5[/] {model}: measuring it here; the device is declared {slowdown:g}× slower than the server")
+    say(_act(1, f"{model}: measuring it here; the device is declared {slowdown:g}× slower than the server"))
     bundle = _packed(model, to / "bundle", slowdown, codecs)
     table = table_of(bundle)
     scene = scene_for(table, _LINK, seconds=seconds)
     say(_story(bundle, scene))
-    say("[bold]2/5[/] starting the server and the link; the server will be killed (-9) once and started again")
+    say(_act(2, "starting the server and the link; the server will be killed (-9) once and started again"))
     here = ready(bundle)
     use_core(0)
     steps, summary, returned_s = _perform(here, scene, to / "journal.jsonl", say)
-    say("[bold]3/5[/] what the network answered")
+    say(_act(3, "what the network answered"))
     compared = compare([s for s in steps if s.kind == "request"], table, _LINK, scene.trace.rate_at)
-    say("[bold]4/5[/] real accuracy: the trained digits network, cut, with fewer and fewer bits on the wire")
+    say(_act(4, "real accuracy: the trained digits network, cut, with fewer and fewer bits on the wire"))
     digits = digits_rows()
-    say("[bold]5/5[/] the report")
+    say(_act(5, "the report"))
     report(to / "journal.jsonl", to / "report.html", bundle.path / "plan.json")
     row = _row(summary, scene, returned_s, compared, digits, steps)
     write_whole(to / "summary.json", (json_text(row) + "\n").encode())
@@ -174,20 +175,25 @@ def _perform(here: Ready, scene: Scene, journal: Path, say: Say) -> tuple[list[S
 def _kill_and_restart(server: ServerProcess, scene: Scene, start: float, say: Say, returned: list[float]) -> None:
     time.sleep(max(0.0, start + scene.killed_s - time.monotonic()))
     server.kill()
-    say("    [red]the server was killed (-9)[/]")
+    say(Text("    the server was killed (-9)", "red"))
     time.sleep(max(0.0, start + scene.restarted_s - time.monotonic()))
     server.start()
     returned.append(time.monotonic() - start)
-    say("    [green]the server is back[/]")
+    say(Text("    the server is back", "green"))
 
 
-def _line(step: Step, scene: Scene) -> str:
+def _act(number: int, what: str) -> Text:
+    return Text.assemble((f"{number}/5", "bold"), f" {what}")
+
+
+def _line(step: Step, scene: Scene) -> Text:
     colour = {"device": "blue", "split": "green", "server": "magenta"}[step.ran]
     believed = "?" if step.estimate_bps is None else show_rate(step.estimate_bps)
-    trouble = "  [red]fell back[/]" if step.trouble else ""
-    return (
-        f"  {step.t_s:4.0f} s {show_rate(scene.trace.rate_at(step.t_s)):>11} (believed {believed:>11})  "
-        f"[{colour}]{step.ran:6} {step.cut:12.12}[/] {show_seconds(step.seconds.total):>7}{trouble}"
+    return Text.assemble(
+        f"  {step.t_s:4.0f} s {show_rate(scene.trace.rate_at(step.t_s)):>11} (believed {believed:>11})  ",
+        (f"{step.ran:6} {step.cut:12.12}", colour),
+        f" {show_seconds(step.seconds.total):>7}",
+        ("  fell back" if step.trouble else "", "red"),
     )
 
 
@@ -225,4 +231,5 @@ def _show(summary: Summary, compared: Compared | None, digits: tuple[DigitsRow, 
     for d in digits:
         table.add_row(d.codec, str(d.bytes), f"{d.accuracy:.1%}", f"{d.loss:+.1%}")
     out.print(table)
-    out.print(f"open [bold]{to / 'report.html'}[/]; numbers in {to / 'summary.json'}")
+    page, numbers = str(to / "report.html"), to / "summary.json"
+    out.print(Text.assemble("open ", (page, "bold"), f"; numbers in {numbers}"))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from pydantic import BaseModel
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.cli.common import Json, emit, out
 from isthmus.errors import IsthmusError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from isthmus.engine.store import Kept
 
 Verdict = Literal["good", "advice", "bad"]
-_MARKS = {"good": "[green]good[/]", "advice": "[yellow]advice[/]", "bad": "[red]bad[/]"}
+_COLOURS = {"good": "green", "advice": "yellow", "bad": "red"}
 
 
 class Finding(BaseModel):
@@ -160,5 +161,5 @@ def _read(path: str) -> str:
 def _show(found: list[Finding]) -> None:
     table = Table("what", "verdict", "")
     for f in found:
-        table.add_row(f.what, _MARKS[f.verdict], f.says)
+        table.add_row(f.what, Text(f.verdict, _COLOURS[f.verdict]), f.says)
     out.print(table)

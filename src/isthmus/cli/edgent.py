@@ -86,7 +86,7 @@ def past_of(traces: list[Path] | None) -> Past:
 def say_unmet(config: ConfigMap) -> None:
     """On stderr: that no state has a strategy in time, and which comes nearest."""
     if sentence := unmet(config):
-        err.print(sentence, highlight=False, markup=False)
+        err.print(sentence, highlight=False)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.cli.common import out, progress_bar
 from isthmus.cli.labelled import labelled_samples
@@ -58,7 +59,9 @@ def show_exits(table: ExitTable, to: Path) -> None:
             "" if row.leaving_accuracy is None else f"{row.leaving_accuracy:.2%}",
             f"{row.macs / 1e6:.2f}",
         )
-    out.print(f"[bold]{table.model}[/] on {table.samples} samples of {table.data}, leaving by {table.rule}")
+    out.print(
+        Text.assemble((table.model, "bold"), f" on {table.samples} samples of {table.data}, leaving by {table.rule}")
+    )
     out.print(shown)
     whole = table.rows[-1]
     work = f", {table.mean_macs / whole.macs:.0%} of its work" if whole.macs else ""

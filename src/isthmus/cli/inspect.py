@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.bundle.folder import is_bundle
 from isthmus.cli.common import BatchOption, Json, ModelArg, emit, out, progress_bar
@@ -63,9 +64,12 @@ def _written(codec: str, tensor: Tensor) -> int | None:
 
 def _show(found: Description) -> None:
     out.print(
-        f"[bold]{found.model}[/]  {found.nodes} nodes, {found.parameters / 1e6:.2f} M parameters, "
-        f"{found.macs / 1e9:.2f} GMACs, input {show_bytes(found.input_bytes)}{_other_inputs(found)}, "
-        f"output {show_bytes(found.output_bytes)}"
+        Text.assemble(
+            (found.model, "bold"),
+            f"  {found.nodes} nodes, {found.parameters / 1e6:.2f} M parameters, "
+            f"{found.macs / 1e9:.2f} GMACs, input {show_bytes(found.input_bytes)}{_other_inputs(found)}, "
+            f"output {show_bytes(found.output_bytes)}",
+        )
     )
     out.print(_table(found))
     if not found.natural_count:

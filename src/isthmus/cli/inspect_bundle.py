@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.bundle import Bundle, PartRow, open_bundle
 from isthmus.bundle.types import MODEL_FILE
@@ -125,8 +126,9 @@ def _part(bundle: Bundle, part: PartRow) -> PartWidths:
 def _show(bundle: Bundle, found: InspectedBundle) -> None:
     size = sum(found.files.values())
     copy = ", a device's copy without the model" if found.device_copy else ""
-    out.print(f"[bold]{found.model}[/], packed {found.packed}: {len(found.cuts)} cuts ready, {show_bytes(size)}{copy}")
-    out.print(bundle.plan.why, markup=False)
+    packed = f", packed {found.packed}: {len(found.cuts)} cuts ready, {show_bytes(size)}{copy}"
+    out.print(Text.assemble((found.model, "bold"), packed))
+    out.print(bundle.plan.why)
     if bundle.manifest.few_bits is None:
         return
     show_parts(bundle.manifest.few_bits)

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.cli.common import err, out, progress_bar
 from isthmus.codec import PictureScale
@@ -44,7 +45,10 @@ SamplesOption = Annotated[
     int | None, typer.Option("--samples", min=1, help="So many of the pictures, evenly spread; all of them without.")
 ]
 FirstClass = Annotated[
-    int, typer.Option("--first-class", min=0, help="Output of the first class: 1 where output 0 is a background.")
+    int,
+    typer.Option(
+        "--first-class", min=0, max=1_000_000, help="Output of the first class: 1 where output 0 is a background."
+    ),
 ]
 
 
@@ -134,7 +138,7 @@ def show_accuracy(found: Accuracy, to: Path) -> None:
     table.add_row("right", f"{found.score:.2%} ± {found.give_or_take:.2%} ({found.right} of {found.samples})")
     if found.within_5 is not None:
         table.add_row("among five", f"{found.within_5:.2%}")
-    out.print(f"[bold]{found.model}[/] on {found.data}, {found.classes} classes")
+    out.print(Text.assemble((found.model, "bold"), f" on {found.data}, {found.classes} classes"))
     out.print(table)
     out.print(f"written to {to}")
 

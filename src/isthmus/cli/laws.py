@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.cli.common import emit, out, progress_bar, today
 from isthmus.errors import BadInput
@@ -60,7 +61,7 @@ def _timed(how: LayerMeasuring, kept: Path, *, resume: bool) -> LayerTimes:
 
 
 def _show(found: Regression, to: Path) -> None:
-    out.print(f"[bold]{found.machine.name}[/] ({found.machine.cpu}): {found.source}")
+    out.print(Text.assemble((found.machine.name, "bold"), f" ({found.machine.cpu}): {found.source}"))
     table = Table("layer type", "shapes", "paper: R²", "error", "extended: R²", "error")
     for kind, laws in found.layers.items():
         cells = [c for which in ("paper", "extended") for c in _quality(laws.law(which)[0])]

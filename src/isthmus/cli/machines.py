@@ -21,6 +21,7 @@ from isthmus.plan import Limits
 from isthmus.profile import Profile
 from isthmus.profile.measure import CODECS, Measuring, measure
 from isthmus.quant import need_quantisable
+from isthmus.units import slow_down
 
 DEFAULT_SLOWDOWN = 4.0
 """How much slower than this machine the device is declared to be when nobody gives its profile."""
@@ -33,7 +34,6 @@ Slowdown = Annotated[
     typer.Option(help=f"The device is this many times slower than its profile says; {DEFAULT_SLOWDOWN:g} without one."),
 ]
 Runs = Annotated[int, typer.Option(min=1, help="Runs of every part where a profile is measured here.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of one run.")]
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,8 @@ def read_profile(which: str, path: Path, model: Model) -> Profile:
 
 
 def slowed(profile: Profile, factor: float) -> Profile:
-    """The profile of a machine `factor` times slower. Raises BadInput for a factor that is not a number above zero."""
-    if not 0 < factor < float("inf"):
-        raise BadInput(f"a slow-down is a number above zero, not {factor}")
-    machine = profile.machine.model_copy(update={"slowdown": profile.machine.slowdown * factor})
+    """The profile of a machine `factor` times slower. Raises BadInput for a factor that is no slow-down."""
+    machine = profile.machine.model_copy(update={"slowdown": slow_down(profile.machine.slowdown * slow_down(factor))})
     return profile.model_copy(update={"machine": machine})
 
 

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.bundle import Bundle
 from isthmus.bundle.pack import Contents
 from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.accuracy import Judged, judge
 from isthmus.cli.bits import DistortionTables, LossErrors, LossFile, MaxLoss, bit_options
-from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar, today
+from isthmus.cli.common import BatchOption, Json, ModelArg, Threads, batches_of, emit, out, progress_bar, today
 from isthmus.cli.edgent import ServerFirst
 from isthmus.cli.labelled import FirstClass, given_samples, scale_of
 from isthmus.cli.machines import (
@@ -24,7 +25,6 @@ from isthmus.cli.machines import (
     Runs,
     ServerProfile,
     Slowdown,
-    Threads,
     machines_of,
 )
 from isthmus.cli.pack_bits import GivenPlan, PackNarrow, bits_asked, given_plan, parts_of, show_parts, with_parts
@@ -171,10 +171,11 @@ def _show(bundle: Bundle) -> None:
     manifest = bundle.manifest
     worst = max((c.error for c in manifest.checks), default=0.0)
     size = sum(f.bytes for f in manifest.files.values())
-    out.print(f"[bold]{bundle.path}[/]: {manifest.name}, {len(manifest.cuts)} cuts ready, {show_bytes(size)}")
+    ready = f": {manifest.name}, {len(manifest.cuts)} cuts ready, {show_bytes(size)}"
+    out.print(Text.assemble((str(bundle.path), "bold"), ready))
     out.print(f"every pair of halves gives the whole model's answer (greatest relative difference {worst:.1e})")
     if not manifest.accuracy and manifest.few_bits is None:
-        out.print("[yellow]what the codecs cost in accuracy was not measured: no --data was given[/]")
+        out.print("what the codecs cost in accuracy was not measured: no --data was given", style="yellow")
     table = Table("", "device", "server")
     for batch in sorted({*bundle.device.batches, *bundle.server.batches}):
         table.add_row(f"whole model, batch {batch}", *(_whole(p, batch) for p in (bundle.device, bundle.server)))
@@ -184,7 +185,7 @@ def _show(bundle: Bundle) -> None:
         out.print(f"inputs may leave at {', '.join(r.output for r in rows)}: isthmus run --early, or --exit NAME")
     if manifest.few_bits is not None:
         show_parts(manifest.few_bits)
-    out.print(bundle.plan.why, markup=False)
+    out.print(bundle.plan.why)
 
 
 def _whole(profile: Profile, batch: int) -> str:

@@ -136,12 +136,13 @@ def codecs_at(plan: Plan, names: Sequence[str], *, pictures: bool) -> dict[str, 
 def show_parts(row: FewBitsRow) -> None:
     """What the device has, a line a part, and what becomes of requests when the server is away."""
     for part in row.parts:
-        out.print(_line(part), markup=False)
+        out.print(_line(part))
     if row.whole is None:
         limit = "" if row.memory_bytes is None else f" of {show_bytes(row.memory_bytes)}"
         out.print(
-            f"[yellow]the device's memory{limit} holds no whole network worth having: while the server is away "
-            "requests wait for it until their deadline, and are then lost[/]"
+            f"the device's memory{limit} holds no whole network worth having: while the server is away "
+            "requests wait for it until their deadline, and are then lost",
+            style="yellow",
         )
     elif not row.together:
         out.print("the device's memory holds one of its parts at a time: each makes way for the other")

@@ -19,11 +19,11 @@ from isthmus.cli.bits import (
     Narrow,
     bit_options,
 )
-from isthmus.cli.common import BatchOption, Json, ModelArg, batches_of, emit, out, progress_bar
+from isthmus.cli.common import BatchOption, Json, ModelArg, Threads, batches_of, emit, out, progress_bar
 from isthmus.cli.computing import DeviceName, ServerName
 from isthmus.cli.edgent import CHOOSES_EXIT, Exits, ServerFirst, States, exits_for, past_of
 from isthmus.cli.labelled import FirstClass, SamplesOption, ScaleOption
-from isthmus.cli.machines import DeviceProfile, MachinesAsked, Runs, ServerProfile, Slowdown, Threads, machines_of
+from isthmus.cli.machines import DeviceProfile, MachinesAsked, Runs, ServerProfile, Slowdown, machines_of
 from isthmus.cli.measuring import Measuring, PlanData
 from isthmus.cli.planning import (
     CHOOSE_BITS,
@@ -55,6 +55,7 @@ from isthmus.files import write_json
 from isthmus.graph import graph_of
 from isthmus.plan import plan_json, retime, show_plan
 from isthmus.plan.types import USUAL_ERRORS
+from isthmus.units import MOST_SLOWER
 
 
 def plan(
@@ -135,8 +136,8 @@ def plan(
     limits = bits.limits(limits_of(private, deadline, memory, private_until, sure, memory_of))
     need_widths(limits, chosen=bits.tables is not None and planner in CHOOSE_BITS)
     sizes = batches_of(batches) if batches else ()
-    if not 0 < load < float("inf"):
-        raise BadInput(f"a server's load is a number above zero, not {load:g}")
+    if not 1 / MOST_SLOWER <= load <= MOST_SLOWER:
+        raise BadInput(f"a server's load is a number from {1 / MOST_SLOWER:g} to {MOST_SLOWER:.0f}, not {load:g}")
     asked = MachinesAsked(
         model, batch, device_profile, server_profile, slowdown, runs, threads, sizes, device=device, server=server
     )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from isthmus.cli.common import Json, emit, out
 from isthmus.units import seconds, show_rate, show_seconds, size_bytes
@@ -32,7 +33,7 @@ def probe(
             table.add_row(
                 str(number), show_rate(one.up_bps) if one.up_bps else "too fast to tell", show_seconds(one.rtt_s)
             )
-        out.print(f"{to} serves [bold]{found.model}[/], {found.cuts} cuts ready")
+        out.print(Text.assemble(f"{to} serves ", (found.model, "bold"), f", {found.cuts} cuts ready"))
         out.print(table)
         rate = show_rate(found.up_bps) if found.up_bps else "faster than such probes can tell"
         out.print(f"uplink {rate} (median), round trip {show_seconds(found.rtt_s)} (least)")

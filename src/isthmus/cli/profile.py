@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from isthmus.cli.common import Json, ModelArg, batches_of, emit, out, progress_bar, today
+from isthmus.cli.common import Json, ModelArg, Threads, batches_of, emit, err, out, progress_bar, today
 from isthmus.cli.computing import Bits, DeviceName, computed
 from isthmus.cli.exits import LossOption, RuleOption, judge_exits, show_exits
 from isthmus.cli.labelled import DataOption, FirstClass, SamplesOption, ScaleOption, judge_whole, show_accuracy
@@ -32,7 +33,7 @@ def profile(
     to: Annotated[Path, typer.Option("--out", help="The profile file to write.")] = _PROFILE,
     batches: Annotated[str, typer.Option(help="Batch sizes, as 1,4,16.")] = "1",
     runs: Annotated[int, typer.Option(min=1, help="Runs of every part.")] = 8,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    threads: Threads = 1,
     slowdown: Annotated[float, typer.Option(help="Declare the machine this many times slower than measured.")] = 1.0,
     machine: Annotated[str, typer.Option(help="A name for this machine.")] = "",
     rest: Annotated[
@@ -129,16 +130,28 @@ def _judged(batches: tuple[int, ...]) -> int:
 def _measured(model: Model, how: Measuring, threads: int, to: Path, before: Profile | None) -> Profile:
     with progress_bar("preparing") as progress:
         engine = Engine.open(model, threads=threads, progress=progress)
-    with progress_bar("profiling") as progress:
-        return measure(
-            engine,
-            how,
-            taken=today(),
-            clock=profile_clock(how.slowdown, threads),
-            progress=progress,
-            resume=before,
-            checkpoint=lambda so_far: write_json(to, so_far),
-        )
+    kept = False
+
+    def keep(so_far: Profile) -> None:
+        nonlocal kept
+        kept = True
+        write_json(to, so_far)
+
+    try:
+        with progress_bar("profiling") as progress:
+            return measure(
+                engine,
+                how,
+                taken=today(),
+                clock=profile_clock(how.slowdown, threads),
+                progress=progress,
+                resume=before,
+                checkpoint=keep,
+            )
+    except KeyboardInterrupt:
+        if kept and to.exists():
+            err.print(f"{to} keeps what was measured so far; go on with --resume")
+        raise
 
 
 def with_memory(found: Profile) -> Profile:
@@ -154,7 +167,7 @@ def _show(found: Profile, to: Path) -> None:
     measured = machine.kind == "measured"
     slow = f", declared {machine.slowdown:g}× slower" if machine.slowdown != 1 else ""
     where = f"{machine.cpu}, {machine.runtime}, {machine.threads} thread" if measured else machine.cpu
-    out.print(f"[bold]{found.model}[/] on {machine.name} ({where}{slow})")
+    out.print(Text.assemble((found.model, "bold"), f" on {machine.name} ({where}{slow})"))
     if not measured:
         out.print(f"computed by the {machine.runtime}, not measured")
     table = Table("batch", "whole", "median", "parts", "fit error heads / tails")

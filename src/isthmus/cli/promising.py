@@ -33,7 +33,7 @@ def lateness_of(journal: Path | None, late: float = 0.0) -> Lateness | None:
     found = late_of(steps)
     told = (("exchanges", found.link), ("the device", found.device), ("the server", found.server))
     said = [f"{who} {'not told' if share is None else f'{share:.0%}'}" for who, share in told]
-    err.print(f"by {journal}, one in ten takes longer by: {', '.join(said)}", highlight=False, markup=False)
+    err.print(f"by {journal}, one in ten takes longer by: {', '.join(said)}", highlight=False)
     return found
 
 

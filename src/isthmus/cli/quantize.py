@@ -9,8 +9,9 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from isthmus.cli.common import Json, ModelArg, emit, out, progress_bar
+from isthmus.cli.common import Json, ModelArg, Threads, emit, out, progress_bar
 from isthmus.cli.labelled import DataOption, FirstClass, ScaleOption, labelled_samples, scale_of
 from isthmus.codec import PictureScale
 from isthmus.errors import BadInput
@@ -39,7 +40,7 @@ def quantize(
     to: Annotated[Path, typer.Option("--out", help="The file of distortion tables to write.")] = Path(
         "distortions.json"
     ),
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    threads: Threads = 1,
     json: Json = False,
 ) -> None:
     """Measure what each layer's weights and each tensor lose at a few bits (distortion tables, for plan --planner
@@ -90,8 +91,11 @@ def _bits(text: str) -> tuple[int, ...]:
 
 def _show(tables: Distortions, to: Path) -> None:
     out.print(
-        f"[bold]{tables.model}[/] on {tables.samples} samples of {tables.source}, ranges by {tables.range}; "
-        "decibels that weights (W) and activations (A) stand above the noise of their quantisation"
+        Text.assemble(
+            (tables.model, "bold"),
+            f" on {tables.samples} samples of {tables.source}, ranges by {tables.range}; "
+            "decibels that weights (W) and activations (A) stand above the noise of their quantisation",
+        )
     )
     shown = Table("layer", "weights", *(f"W{b}" for b in tables.bits), "output", *(f"A{b}" for b in tables.bits))
     for layer in tables.layers[:_SHOWN]:

@@ -15,17 +15,20 @@ from rich.table import Table
 
 from isthmus.adapt import Fixed, is_own, own_chooser
 from isthmus.cli.batched import Callers, send_batched, show_callers
-from isthmus.cli.common import BatchOption, Json, emit, err, interruptible, out, progress_bar, today
+from isthmus.cli.common import BatchOption, Json, Threads, emit, err, interruptible, out, progress_bar, today
 from isthmus.cli.edgent import States, past_of, say_unmet
+from isthmus.cli.entry import INTERRUPTED
 from isthmus.cli.planning import PrivateUntil
 from isthmus.cli.promising import LateFrom, lateness_of
-from isthmus.codec import Array
+from isthmus.codec import Array, make_codec
 from isthmus.errors import BadInput, Remote
+from isthmus.graph import at_exit, cut_at, graph_of
 from isthmus.model import Model
 from isthmus.plan.map_types import RewardName
 from isthmus.profile.accuracy import load_samples
 from isthmus.record import Batching, Choice, Chooser, Header, Journal, Step, Summary, summarise
 from isthmus.run import Session
+from isthmus.run.way import place_of
 from isthmus.session import (
     Ready,
     connect,
@@ -35,7 +38,7 @@ from isthmus.session import (
     right_sized_choice,
     tables_of,
 )
-from isthmus.units import seconds, show_bytes, show_seconds
+from isthmus.units import LONGEST_S, MOST_BATCH, seconds, show_bytes, show_seconds
 
 _DIFFERENT_INPUTS = 8
 _DECIDES = ("dynamic", "edgent", "edgent_each", "edgent_map", "edgent_map_accuracy")
@@ -65,15 +68,24 @@ def _known(planner: str) -> str:
     return planner
 
 
+def _address(to: str) -> str:
+    """Refused before anything is opened, where it can never be one."""
+    place_of(to)
+    return to
+
+
 def run(
     bundle: Annotated[Path, typer.Argument(help="The bundle folder.")],
-    to: Annotated[str, typer.Option(help="The server, as HOST:PORT.")] = "127.0.0.1:8001",
+    to: Annotated[str, typer.Option(callback=_address, help="The server, as HOST:PORT.")] = "127.0.0.1:8001",
     requests: Annotated[int, typer.Option(min=1, help="How many requests.")] = 100,
     every: Annotated[str, typer.Option(help="Time from one request's start to the next, as 50ms; 0: at once.")] = "0",
     rate: Annotated[str, typer.Option(help="Requests a second, as 20/s, instead of --every.")] = "",
     batch: BatchOption = 1,
     max_batch: Annotated[
-        int, typer.Option(min=0, help="Gather requests into batches of up to so many samples; 0: each on its own.")
+        int,
+        typer.Option(
+            min=0, max=MOST_BATCH, help="Gather requests into batches of up to so many samples; 0: each on its own."
+        ),
     ] = 0,
     max_delay: Annotated[str, typer.Option(help="Longest wait of a request for others, as 10ms.")] = "10ms",
     mode: Annotated[ModeName, typer.Option(help="Where requests may run.")] = "auto",
@@ -111,14 +123,14 @@ def run(
     data: Annotated[Path | None, typer.Option(help="Inputs (.npz, one array an input); seeded noise without.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Recompute every answer here and compare.")] = False,
     journal: Annotated[Path | None, typer.Option(help="Write a line a request to this new file.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    threads: Threads = 1,
     slowdown: Annotated[
         float | None, typer.Option(help="Declared slow-down of this machine; the device profile's without it.")
     ] = None,
     json: Json = False,
 ) -> None:
     """Run requests across this machine and a server; the cut moves with the link. Exits with 1 if an answer was lost
-    or wrong, with 2 if the journal could not be written to its end.
+    or wrong, with 2 if the journal could not be written to its end, with 130 if Ctrl-C cut it short.
 
     Example: isthmus run bundle --to 192.0.2.7:8001 --requests 1000 --journal run.jsonl
 
@@ -163,10 +175,14 @@ def run(
         asked = None if callers else send(session, inputs, requests, every_s)
     summary = summarise(steps.all, requests=asked)
     _say(summary, callers, as_json=json)
+    if session.unreached:
+        err.print(f"the server at {to} was never reached")
     if (unwritten := session.unwritten) is not None:
         raise unwritten
     if summary.lost or summary.wrong or (callers and callers.lost):
         raise typer.Exit(1)
+    if (callers.asked if callers else asked) != requests:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _chooser(
@@ -182,13 +198,15 @@ def _chooser(
     back: bool,
 ) -> Chooser | None:
     """Whoever decides, where it is not the session's own. `back`: the server runs the part before the cut."""
+    if codec != "float32" and not cut:
+        raise BadInput(f"--codec {codec} is the codec for --cut: give both, or neither")
     seen = lateness_of(late_from)
     if seen is not None and not planner.startswith("edgent"):
         raise BadInput(f"--late-from is for planners that promise a deadline, as edgent and edgent_map, not {planner}")
     if planner == "dynamic":
         if states:
             raise BadInput("--states are for --planner edgent_map")
-        return Fixed(Choice(cut=cut, codec=codec, first="server" if back else "device")) if cut else None
+        return _fixed(here, cut, codec, exit_at, back) if cut else None
     if is_own(planner):
         if cut or states:
             raise BadInput(f"{planner} decides by itself: leave --cut and --states out")
@@ -220,8 +238,17 @@ def _chooser(
     return chooser
 
 
+def _fixed(here: Ready, cut: str, codec: str, exit_at: str, back: bool) -> Chooser:
+    """Always this. Raises BadInput where the network, or as much of it as one exit needs, has no such cut, and for an
+    unknown codec."""
+    make_codec(codec)
+    graph = graph_of(here.engine.model)
+    cut_at(at_exit(graph, exit_at) if exit_at else graph, cut)
+    return Fixed(Choice(cut=cut, codec=codec, first="server" if back else "device"))
+
+
 def pace_of(every: str, rate: str) -> float:
-    """Seconds from one request to the next. Raises BadInput for both options at once, or a rate of nothing."""
+    """Seconds from one request to the next. Raises BadInput for both options at once, or less than one a year."""
     if not rate:
         return seconds(every)
     if seconds(every):
@@ -230,8 +257,8 @@ def pace_of(every: str, rate: str) -> float:
         per_s = float(rate.strip().removesuffix("/s"))
     except ValueError:
         per_s = math.nan
-    if not 0 < per_s < math.inf:
-        raise BadInput(f"'{rate}' is no rate of requests such as 20/s")
+    if not 1 / LONGEST_S <= per_s < math.inf:
+        raise BadInput(f"'{rate}' is no rate of requests such as 20/s, at least one a year")
     return 1 / per_s
 
 
@@ -268,7 +295,7 @@ def send(session: Session, inputs: Iterator[Mapping[str, Array]], requests: int,
             try:
                 step = session.infer(next(inputs)).step
             except Remote as error:
-                err.print(f"request {number}: {error}", markup=False)
+                err.print(f"request {number}: {error}")
                 continue
             progress(number + 1, requests, f"{step.cut} {show_seconds(step.seconds.total)}")
     return asked
@@ -293,7 +320,7 @@ def show_summary(summary: Summary) -> None:
     out.print(table)
     for use in summary.exits:
         shown = f"{use.samples} ({use.share:.1%}) at {use.exit}, p50 {show_seconds(use.p50_s)}"
-        out.print(f"left early: {shown}" if len(summary.exits) > 1 else f"answered: {shown}", markup=False)
+        out.print(f"left early: {shown}" if len(summary.exits) > 1 else f"answered: {shown}")
     checked = f", {summary.wrong} wrong of {summary.verified} verified" if summary.verified else ""
     out.print(
         f"{summary.answered} of {summary.requests} answered, {summary.lost} lost{checked}; p50 "

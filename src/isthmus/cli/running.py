@@ -9,6 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Any, NoReturn, TextIO, cast
 
 import typer
+from rich.text import Text
 
 from isthmus.cli.common import err
 from isthmus.cli.entry import INTERRUPTED
@@ -100,8 +101,4 @@ def _let_go(stream: _Watched, code: int) -> int:
 def _complain(sentence: str) -> None:
     if not sys.stderr.closed:
         with suppress(OSError):
-            err.print(f"[bold red]isthmus:[/] {_escaped(sentence)}", highlight=False, soft_wrap=True)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+            err.print(Text.assemble(("isthmus:", "bold red"), f" {sentence}"), soft_wrap=True)

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from isthmus.bundle import open_bundle
-from isthmus.cli.common import Json, emit, err, interruptible, out, progress_bar
+from isthmus.cli.common import Json, Threads, emit, err, interruptible, out, progress_bar
 
 
 def serve(
     bundle: Annotated[Path, typer.Argument(help="The bundle folder.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one and says which.")] = 8001,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one run.")] = 1,
+    threads: Threads = 1,
     slowdown: Annotated[float, typer.Option(min=1.0, help="Declare this server so many times slower.")] = 1.0,
     awake: Annotated[
         bool,
@@ -62,6 +63,6 @@ def _announce(name: str, address: str, cuts: int, *, as_json: bool) -> None:
     """One line, at once: whoever started the server waits for it."""
 
     def show() -> None:
-        out.print(f"serving [bold]{name}[/] on {address}, {cuts} cuts ready; Ctrl-C stops")
+        out.print(Text.assemble("serving ", (name, "bold"), f" on {address}, {cuts} cuts ready; Ctrl-C stops"))
 
     emit({"model": name, "address": address, "cuts": cuts}, as_json=as_json, show=show)

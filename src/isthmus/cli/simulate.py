@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Column, Table
 
 from isthmus.cli.common import Json, batches_of, emit, err, out, progress_bar, today
@@ -33,7 +32,7 @@ from isthmus.simulate import (
     read_load,
     usable,
 )
-from isthmus.units import seconds, show_seconds
+from isthmus.units import MOST_BATCH, seconds, show_seconds
 
 BELIEVED_BPS = 20e6
 """What is believed of a link before anything is known, where no bundle says it."""
@@ -64,7 +63,9 @@ def simulate(
     private: Private = False,
     private_until: PrivateUntil = None,
     batches: Annotated[str, typer.Option("--batch", "--batches", help="Samples a request; 1,4,16 in turn.")] = "1",
-    max_batch: Annotated[int, typer.Option(min=1, help="Gather single samples up to so many (with --every).")] = 1,
+    max_batch: Annotated[
+        int, typer.Option(min=1, max=MOST_BATCH, help="Gather single samples up to so many (with --every).")
+    ] = 1,
     max_delay: Annotated[str, typer.Option(help="How long the first of a batch waits for others.")] = "10ms",
     every: Annotated[str, typer.Option(help="Time from one start to the next; 0: each as the last ends.")] = "0",
     requests: Annotated[int | None, typer.Option(help="How many; without: for as long as the trace lasts.")] = None,
@@ -209,7 +210,7 @@ def _plain(subject: Subject, up: Trace, notes: list[str], reference: str, rows: 
 
 def _show(subject: Subject, up: Trace, reference: str, rows: list[Row]) -> None:
     """Latencies and gains, then where requests ran: two tables that fit a terminal."""
-    out.print(f"{subject.model} over {up}", highlight=False, markup=False)
+    out.print(f"{subject.model} over {up}", highlight=False)
     out.print(_latencies(reference, rows))
     if any(row.served for row in rows):
         out.print(_served(rows))
@@ -230,7 +231,7 @@ def _latencies(reference: str, rows: list[Row]) -> Table:
         times = [show_seconds(t) if t is not None else "-" for t in (row.mean_s, row.p50_s, row.p99_s)]
         gains = (None, None) if row.gain is None else (row.gain.mean_of_savings, row.gain.ratio_of_sums)
         cells = [row.policy, *times, *_kept(show_seconds(row.wait_s), waited), *map(_percent, gains)]
-        table.add_row(*map(escape, (*cells, *_kept(_percent(row.regret), regretted))))
+        table.add_row(*cells, *_kept(_percent(row.regret), regretted))
     return table
 
 
@@ -245,7 +246,7 @@ def _served(rows: list[Row]) -> Table:
         changed = "-" if one.state_changes is None else str(one.state_changes)
         used = ", ".join(f"{name} {_percent(share)}" for name, share in row.shares.exits.items()) or "the last"
         cells = (_percent(one.met), f"{one.reward:.2f}", _percent(one.accuracy), f"{one.throughput_per_s:.2f}", changed)
-        table.add_row(escape(row.policy), *cells, escape(used))
+        table.add_row(row.policy, *cells, used)
     return table
 
 
@@ -256,7 +257,7 @@ def _places(rows: list[Row]) -> Table:
     table.add_column("ran", overflow="fold")
     for row in rows:
         counts = (row.requests, row.lost, row.fallbacks, row.switches, row.probes)
-        table.add_row(escape(row.policy), *map(str, counts), escape(_ran(row)))
+        table.add_row(row.policy, *map(str, counts), _ran(row))
     return table
 
 

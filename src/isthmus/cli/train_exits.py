@@ -22,6 +22,7 @@ from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import Dataset, Part, apart
 from isthmus.profile.exit_measure import measure_exits, run_exits
 from isthmus.profile.exits import Rule
+from isthmus.units import MOST_BATCH, MOST_THREADS
 
 if TYPE_CHECKING:
     from isthmus.model.exits.branches import Branched
@@ -65,7 +66,7 @@ def train_exits(
     data: TrainingOption = "digits",
     to: Annotated[Path, typer.Option("--out", help="The folder for checkpoint, ONNX and table.")] = Path("exits"),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures at most.")] = 30,
-    batch: Annotated[int, typer.Option(min=2, help="Pictures of one step.")] = 64,
+    batch: Annotated[int, typer.Option(min=2, max=MOST_BATCH, help="Pictures of one step.")] = 64,
     rate: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 4e-3,
     optimiser: Annotated[Literal["adam", "sgd"], typer.Option(help="How to step.")] = "adam",
     weights: Annotated[str, typer.Option(help="Weight of each exit's loss, as 1,0.5; else 0.3 and the last 1.")] = "",
@@ -81,7 +82,7 @@ def train_exits(
     loss: LossOption = 0.005,
     side: Annotated[int | None, typer.Option(min=8, help="Bring pictures of class folders to this side.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn by chance.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="Threads of torch.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from isthmus.errors import BadInput
+from isthmus.units import slow_down
 
 _SPIN_S = 2e-4
 _FINE_S = 1e-6
@@ -42,15 +42,16 @@ def profile_clock(slowdown: float, threads: int) -> Callable[[], float]:
 
 @dataclass(frozen=True)
 class SlowDown:
-    """`factor` ≥ 1; 1 is this machine as it is. `clock` and `wait` are arguments so that a test needs no time."""
+    """`factor` ≥ 1; 1 is this machine as it is. `clock` and `wait` are arguments so that a test needs no time.
+
+    Raises BadInput for a factor below 1 or above MOST_SLOWER."""
 
     factor: float = 1.0
     wait: Callable[[float], None] = wait_s
     clock: Callable[[], float] = time.perf_counter
 
     def __post_init__(self) -> None:
-        if not 1.0 <= self.factor < float("inf"):
-            raise BadInput(f"a slow-down of {self.factor} is not possible: it must be at least 1 and finite")
+        slow_down(self.factor, least=1.0)
 
     def run(self, compute: Callable[[], T]) -> T:
         """What `compute` returns, `factor` times as late."""

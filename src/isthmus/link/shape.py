@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from isthmus.errors import BadInput, IsthmusError
+from isthmus.link.address import host_and_port
 from isthmus.link.generate import constant
 from isthmus.link.pipe import RateSchedule
 from isthmus.link.trace import Trace
@@ -45,7 +46,7 @@ class ShapedLink:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        up_trace, address = _trace(up), _address(target)
+        up_trace, address = _trace(up), host_and_port(target)
         self.delay_s = delay_s
         self.started_s = time.monotonic()
         """when the traces began, on `time.monotonic()`"""
@@ -151,10 +152,3 @@ def _start() -> subprocess.Popen[bytes]:
 
 def _trace(rate: Rate) -> Trace:
     return rate if isinstance(rate, Trace) else constant(rate)
-
-
-def _address(target: str) -> tuple[str, int]:
-    host, _, port = target.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadInput(f"'{target}' is no address; write host:port, as in 127.0.0.1:8001")
-    return host.strip("[]"), int(port)

@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
-from isthmus.units import show_rate, show_seconds
+from isthmus.units import MOST_BPS, show_rate, show_seconds
 
 MAX_SAMPLES = 5_000_000
-MAX_BPS = 1e13
-"""10 Tbit/s: anything faster is a wrong unit, not a link."""
 
 Floats = NDArray[np.float64]
 
@@ -114,7 +112,8 @@ class Trace:
 
     def scaled(self, factor: float) -> Trace:
         """Every rate times `factor`."""
-        return replace(self, rates_bps=self.rates_bps * _positive(factor, "factor"))
+        with np.errstate(over="ignore"):  # what is too fast is refused by its rate
+            return replace(self, rates_bps=self.rates_bps * _positive(factor, "factor"))
 
     def clipped(self, low_bps: float = 0.0, high_bps: float = math.inf) -> Trace:
         """Every rate forced into [low, high]; `clipped(1e5)` turns outages into 100 kbit/s."""
@@ -237,10 +236,10 @@ def _check(times: Floats, rates: Floats) -> None:
     if (np.diff(times) <= 0).any():
         at = int(np.argmax(np.diff(times) <= 0)) + 1
         raise BadInput(f"a trace's time must increase, but sample {at} is at {times[at]:g} s after {times[at - 1]:g} s")
-    bad = ~((rates >= 0) & (rates <= MAX_BPS))
+    bad = ~((rates >= 0) & (rates <= MOST_BPS))
     if bad.any():
         at = int(np.argmax(bad))
-        raise BadInput(f"a trace's rates must lie in 0…{MAX_BPS:g} bit/s, but sample {at} is {rates[at]:g}")
+        raise BadInput(f"a trace's rates must lie in 0…{MOST_BPS:g} bit/s, but sample {at} is {rates[at]:g}")
 
 
 def _positive(value: float, name: str) -> float:

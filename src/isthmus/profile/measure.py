@@ -26,6 +26,7 @@ from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, at_exit, cut_at, graph_of
 from isthmus.profile.fit import fit_parts
 from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, RawTimes, RuntimeMemory, Timing
+from isthmus.units import MOST_BATCH, slow_down
 
 Clock = Callable[[], float]
 Rest = Callable[[], None]
@@ -58,12 +59,11 @@ class Measuring:
     exits: bool = False
 
     def __post_init__(self) -> None:
-        if not self.batches or min(self.batches) < 1:
-            raise BadInput(f"batch sizes must be at least 1, not {self.batches}")
+        if not self.batches or min(self.batches) < 1 or max(self.batches) > MOST_BATCH:
+            raise BadInput(f"batch sizes must be 1 to {MOST_BATCH}, not {self.batches}")
         if self.runs < 1:
             raise BadInput(f"a profile needs at least one run, not {self.runs}")
-        if not 0 < self.slowdown < float("inf"):
-            raise BadInput(f"a slow-down is a number above zero, not {self.slowdown}")
+        slow_down(self.slowdown)
         if not 0 <= self.rest_s <= 60:
             raise BadInput(f"a rest before each part takes 0 to 60 s, not {self.rest_s}")
 

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from isthmus.units import LONGEST_S, MOST_SLOWER
+
+Duration = Annotated[float, Field(ge=0, le=LONGEST_S)]
+_Weight = Annotated[float, Field(ge=-LONGEST_S, le=LONGEST_S)]
 
 
 class _Strict(BaseModel):
@@ -20,9 +25,9 @@ class _Strict(BaseModel):
 class Timing(_Strict):
     """Seconds over `runs` runs: the low quantile is what calibration trusts, the spread says how noisy it was."""
 
-    low_s: NonNegativeFloat
-    median_s: NonNegativeFloat
-    high_s: NonNegativeFloat
+    low_s: Duration
+    median_s: Duration
+    high_s: Duration
     """one run in ten took at least so long"""
     runs: PositiveInt
 
@@ -46,9 +51,9 @@ def lateness(share: float) -> float:
 class Fit(_Strict):
     """`a·node_s + b·cut_MB + c`, and the median relative error it left on the measured parts."""
 
-    a: FiniteFloat = 1.0
-    b: FiniteFloat = 0.0
-    c: FiniteFloat = 0.0
+    a: _Weight = 1.0
+    b: _Weight = 0.0
+    c: _Weight = 0.0
     error: NonNegativeFloat = 0.0
 
 
@@ -66,7 +71,7 @@ class BatchProfile(_Strict):
     whole: Timing
     heads: dict[str, Timing] = Field(default_factory=dict)
     tails: dict[str, Timing] = Field(default_factory=dict)
-    nodes: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    nodes: dict[str, Duration] = Field(default_factory=dict)
     head_fit: Fit = Fit()
     tail_fit: Fit = Fit()
     raw: RawTimes | None = None
@@ -76,9 +81,9 @@ class BatchProfile(_Strict):
 class CodecTiming(_Strict):
     """Encode and decode: `fixed_s + s_per_element · elements`."""
 
-    fixed_s: NonNegativeFloat = 0.0
-    encode_s_per_element: NonNegativeFloat = 0.0
-    decode_s_per_element: NonNegativeFloat = 0.0
+    fixed_s: Duration = 0.0
+    encode_s_per_element: Duration = 0.0
+    decode_s_per_element: Duration = 0.0
 
 
 MachineKind = Literal["measured", "simulated", "roofline", "regression"]
@@ -93,7 +98,7 @@ class Machine(_Strict):
     system: str
     runtime: str
     threads: PositiveInt
-    slowdown: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    slowdown: float = Field(default=1.0, ge=1 / MOST_SLOWER, le=MOST_SLOWER)
     kind: MachineKind = "measured"
 
 
@@ -126,7 +131,7 @@ class Profile(_Strict):
     """the same for the part of the network that one early exit needs, by the name of that output"""
     codecs: dict[str, CodecTiming] = Field(default_factory=dict)
     complete: bool = True
-    rest_s: NonNegativeFloat = 0.0
+    rest_s: Duration = 0.0
     """the machine rested so long before every measured part; 0: one part after the other"""
     memory: RuntimeMemory | None = None
     """where it was measured too; plans take the usual figures without"""

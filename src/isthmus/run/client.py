@@ -110,6 +110,11 @@ class Session:
         """Whether a request would be sent now if the choice were to send it."""
         return self._keeper is not None and self._keeper.line() is not None
 
+    @property
+    def unreached(self) -> bool:
+        """Whether the server was wanted and never there."""
+        return self._keeper is not None and not self._keeper.reached
+
     def wait_connected(self, timeout_s: float) -> bool:
         """Until requests can be sent; False when the time was up first."""
         if self._keeper is None:

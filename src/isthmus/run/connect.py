@@ -51,15 +51,23 @@ def connect_engine(
     answers of `original` where that is another network than the one that answers (few bits). `written`: for a codec,
     the codecs of single tensors. `true_bps(t)` is the link's real rate where the run knows it; `pace(bytes)` may sleep
     before each frame, to make the link slow on purpose.
-    Raises Refused when the server holds another model, version, clips or table, BadInput for a mode that needs a whole
-    network here where there is none, and, in the mode `only_on_server`, Unreachable; otherwise an absent server is no
-    error: the device works until it comes.
+    Raises Refused when the server holds another model, version, clips or table, BadInput for an address that can never
+    be one and for a mode that needs a whole network here where there is none, and, in the mode `only_on_server`,
+    Unreachable; otherwise an absent server is no error: the device works until it comes.
     """
     if not 0 < deadline_s < threading.TIMEOUT_MAX:
         raise BadInput(f"a deadline of {deadline_s} s cannot be kept; give seconds above zero")
     if engine.finishes == "never" and mode in ("only_on_device", "prefer_on_device"):
         raise BadInput(f"the mode {mode} needs a whole network on this device, and its memory holds none; take auto")
     halves, codecs = Halves(engine), Codecs(clips, pictures, written, slowdown=engine.slowdown)
+    hello = Hello(
+        protocol=PROTOCOL,
+        model=engine.model.name,
+        fingerprint=engine.model.fingerprint,
+        clips=codecs.digest,
+        exits=digest_of(exits),
+    )
+    way = Way(address, hello, clock=clock, pace=pace)
     early = None if exits is None else Early(halves, exits)
     if early is not None:
         early.to(None).warm_up(clock)
@@ -77,14 +85,6 @@ def connect_engine(
     )
     if mode == "only_on_device":
         return session
-    hello = Hello(
-        protocol=PROTOCOL,
-        model=engine.model.name,
-        fingerprint=engine.model.fingerprint,
-        clips=codecs.digest,
-        exits=digest_of(exits),
-    )
-    way = Way(address, hello, clock=clock, pace=pace)
     keeper = session.attach(way.connect)
     keeper.wait_tried(2 * GREETING_S)
     if not session.connected and (isinstance(keeper.trouble, Refused) or mode == "only_on_server"):

@@ -69,6 +69,8 @@ class Keeper:
         """Whether a probe has just come back, and one more look is free."""
         self._wake, self._tried, self._usable = threading.Event(), threading.Event(), threading.Event()
         self._closed = False
+        self.reached = False
+        """whether the server was ever there"""
         self.rate_bps: float | None = None
         """What the link last showed, for the size of frames; at least so much, where it was too quick to tell."""
         self._thread = threading.Thread(target=self._run, daemon=True, name="isthmus-keeper")
@@ -204,6 +206,7 @@ class Keeper:
         if self._health.may_try(now):
             try:
                 connection = self._connect()
+                self.reached = True
                 if self._attached(connection):
                     self._ping(connection)
                     self._up(connection)

@@ -27,7 +27,7 @@ from isthmus.run.oip_service import OipService
 from isthmus.run.options import server_options
 from isthmus.run.places import Places
 from isthmus.run.service import SplitService
-from isthmus.run.sockets import unpace
+from isthmus.run.sockets import addresses_of, unpace
 from isthmus.run.types import Bounds, Runner
 
 _UNARY_THREADS = 16
@@ -143,7 +143,7 @@ def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise BadInput(f"port {port} is none: ports go from 0 (any free one) to 65535")
     try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, place = addresses_of(host, port)[0]
         listening = socket.create_server((str(place[0]), port), family=family, backlog=128)
     except OSError as e:
         reason = (e.strerror or str(e)).lower()

@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -64,10 +64,18 @@ def unpace(fresh: socket.socket) -> None:
             fresh.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _CONGESTION)
 
 
+def addresses_of(host: str, port: int) -> list[tuple[Any, ...]]:
+    """What the system's resolver says. Raises OSError, also for a name that it cannot even ask for."""
+    try:
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except ValueError as error:  # an empty label, one that is too long, a zero byte
+        raise OSError(f"{host!r} is no name of a host") from error
+
+
 def connected(host: str, port: int, timeout_s: float) -> socket.socket:
     """A connection, from then on without a timeout. Raises OSError."""
     trouble = OSError(f"{host} has no address")
-    for family, kind, proto, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, proto, _, address in addresses_of(host, port):
         peer = socket.socket(family, kind, proto)
         try:
             unpace(peer)

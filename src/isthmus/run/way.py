@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from isthmus.errors import Late, Unreachable
+from isthmus.link.address import host_and_port
 from isthmus.run.connection import Connection, Heard
 from isthmus.run.split_pb2 import Hello
 from isthmus.run.transport import GrpcTransport, TcpTransport, Transport
@@ -13,22 +14,29 @@ from isthmus.run.types import Bounds
 GREETING_S = 2.0
 
 
+def place_of(address: str) -> tuple[str, int] | None:
+    """Host and port to connect to; None for a target that only gRPC understands, as `dns:///host:port`. Raises BadInput
+    for what is neither."""
+    return None if "/" in address else host_and_port(address)
+
+
 class Way:
-    """Makes greeted connections to one server. `pace` is handed to each of them."""
+    """Makes greeted connections to one server. `pace` is handed to each of them. Raises BadInput for an address that
+    can never be one."""
 
     def __init__(
         self, address: str, hello: Hello, *, clock: Callable[[], float], pace: Callable[[int], None] | None = None
     ) -> None:
         self._address, self._hello, self._clock, self._pace = address, hello, clock, pace
+        self._place = place_of(address)
         self._message_bytes = Bounds().message_bytes
         self._grpc_only = False
 
     def connect(self, on_late: Callable[[Heard], None]) -> Connection:
         """A connection that is ready for requests. Raises Refused, Unreachable or Late."""
-        host, _, port = self._address.rpartition(":")
-        if self._grpc_only or not host or not port.isdigit() or "/" in host:
+        if self._grpc_only or self._place is None:
             return self._greeted(GrpcTransport(self._address, self._message_bytes), on_late)
-        bare = TcpTransport(host.strip("[]"), int(port), self._message_bytes, GREETING_S)
+        bare = TcpTransport(*self._place, self._message_bytes, GREETING_S)
         try:
             return self._greeted(bare, on_late)
         except (Unreachable, Late) as e:

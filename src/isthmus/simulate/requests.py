@@ -12,6 +12,8 @@ from isthmus.record import Batching
 
 MOST = 10_000_000
 """More requests than this are a mistake in a unit."""
+LONGEST_PACE_S = 3600.0
+"""And more than this from one to the next: idle time is played too, look by look."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Requests:
             raise BadInput(f"requests must be made for a time above zero, not {self.until_s} s")
         if not 0 <= self.from_s < math.inf:
             raise BadInput(f"the first request must come at a finite time from 0 on, not at {self.from_s} s")
-        if not 0 <= self.every_s < math.inf:
-            raise BadInput(f"the time from request to request must be finite and at least zero, not {self.every_s} s")
+        if not 0 <= self.every_s <= LONGEST_PACE_S:
+            raise BadInput(f"from request to request it takes 0 to {LONGEST_PACE_S:.0f} s, not {self.every_s} s")
         if not self.batches or min(self.batches) < 1:
             raise BadInput(f"every request holds at least one sample, not {min(self.batches, default=0)}")
         _check_moments(self.moments_s)

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 
 from isthmus.errors import BadInput
-from isthmus.own import function_called
+from isthmus.own import function_called, made_by
 from isthmus.plan.types import Plan, Problem
 
 Planner = Callable[[Problem], Plan]
@@ -15,7 +15,7 @@ Planner = Callable[[Problem], Plan]
 def called(name: str, table: Mapping[str, Planner]) -> Planner:
     """The planner of this name; `mine.py:nearest` is a function of your own (`isthmus.own`).
 
-    Raises BadInput where there is none, and, when it is called, for one that answers with anything but a Plan.
+    Raises BadInput where there is none, and, when it is called, for one that fails or answers with anything but a Plan.
     """
     if name in table:
         return table[name]
@@ -27,7 +27,7 @@ def called(name: str, table: Mapping[str, Planner]) -> Planner:
     own = function_called(name)
 
     def planner(problem: Problem) -> Plan:
-        plan = own(problem)
+        plan = made_by(name, own, problem, wanted="a function that makes a Plan of a Problem")
         if not isinstance(plan, Plan):
             raise BadInput(f"{name} answered with {type(plan).__name__}; a planner answers with a Plan")
         return plan
