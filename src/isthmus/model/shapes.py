@@ -30,6 +30,10 @@ FOREIGN = (
     OverflowError,
 )
 """What the onnx package raises on a model it cannot digest."""
+_FOLLOWED = frozenset(
+    {"Add", "Cast", "Concat", "Gather", "Mul", "Shape", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze"}
+)
+"""Operators whose values inference works out where it knows those they read."""
 
 
 def fix_inputs(graph: onnx.GraphProto, wanted: Mapping[str, Sequence[int | None]]) -> None:
@@ -73,10 +77,33 @@ def shapes_at(proto: onnx.ModelProto, batch: int) -> Shapes:
     for value in filled.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
-        inferred = shape_inference.infer_shapes(filled, check_type=True, strict_mode=True, data_prop=True)
+        return _collect(_inferred(filled, values=False), batch)
+    except _Unknown:
+        # A shape may be computed in the model itself. Inference keeps every value that it follows: not long lists.
+        if _followed(shape_inference.infer_shapes(filled).graph) > LIMITS.followed_elements:
+            raise
+    return _collect(_inferred(filled, values=True), batch)
+
+
+class _Unknown(BadModel):
+    """A shape does not follow from what was looked at."""
+
+
+def _inferred(proto: onnx.ModelProto, *, values: bool) -> onnx.GraphProto:
+    """With every shape that follows from the inputs'; with `values`, also from what the model computes of shapes."""
+    try:
+        return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=values).graph
     except FOREIGN as error:
-        raise BadModel(f"the model's shapes contradict each other: {first_line(error)}") from error
-    return _collect(inferred.graph, batch)
+        raise _Unknown(f"the model's shapes contradict each other: {first_line(error)}") from error
+
+
+def _followed(graph: onnx.GraphProto) -> int:
+    """How many elements the lists have that inference would follow, as far as their lengths are known."""
+    known = {v.name: v.type.tensor_type.shape.dim for v in (*graph.input, *graph.value_info, *graph.output)}
+    lengths = {name: dims[0].dim_value for name, dims in known.items() if len(dims) == 1}
+    lengths |= {t.name: t.dims[0] for t in graph.initializer if len(t.dims) == 1}
+    read = (name for node in graph.node if node.op_type in _FOLLOWED for name in (*node.input, *node.output))
+    return sum(lengths.get(name, 0) for name in read)
 
 
 def first_line(error: BaseException) -> str:
@@ -99,7 +126,7 @@ def _collect(graph: onnx.GraphProto, batch: int) -> Shapes:
     for node in graph.node:
         for name in node.output:
             if name and name not in found:
-                raise BadModel(
+                raise _Unknown(
                     f"the shape of {name!r} (made by {node.op_type}) does not follow from the inputs' shapes; "
                     "a network whose shapes depend on the data cannot be cut"
                 )
