@@ -147,15 +147,16 @@ class Halves:
         """Raises BadFrame where what a server says an output is has not the element type of the model's, or not the
         shape of this batch. What they are is remembered: a session asks for the same again and again."""
         for name, array in outputs.items():
-            due = self._due.get((name, batch))
-            if due is None:
-                due = np.dtype(self._engine.graph.tensors[name].dtype), self._shapes.at(name, batch)
-                if len(self._due) >= _KEPT:
-                    self._due.clear()
-                self._due[name, batch] = due
-            dtype, shape = due
-            if array.shape != shape or (array.dtype is not dtype and array.dtype != dtype):
-                raise BadFrame(f"the server's {name} is {array.dtype.name} {array.shape}, not {dtype.name} {shape}")
+            if self._due.get((name, batch)) != (array.dtype, array.shape):
+                self._check(name, array, batch)
+
+    def _check(self, name: str, array: Array, batch: int) -> None:
+        due = np.dtype(self._engine.graph.tensors[name].dtype), self._shapes.at(name, batch)
+        if due != (array.dtype, array.shape):
+            raise BadFrame(f"the server's {name} is {array.dtype.name} {array.shape}, not {due[0].name} {due[1]}")
+        if len(self._due) >= _KEPT:
+            self._due.clear()
+        self._due[name, batch] = due
 
     def in_order(self, outputs: Arrays) -> dict[str, Array]:
         """Outputs in the model's order. Raises KeyError when one is missing."""
