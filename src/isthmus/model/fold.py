@@ -22,21 +22,21 @@ FOLDABLE = frozenset(
     {"Add", "Cast", "Concat", "ConstantOfShape", "Div", "Gather", "Identity", "Mul", "Neg", "Reshape", "Slice"}
     | {"Squeeze", "Sub", "Transpose", "Unsqueeze"}
 )
-"""Operators whose result is never larger than what they read (ConstantOfShape is checked apart)."""
+"""Operators whose result is hardly larger than what they read (ConstantOfShape is checked apart)."""
 
 
 def fold_small(graph: onnx.GraphProto, opset: int) -> dict[str, onnx.TensorProto]:
-    """Results of the constant-derived nodes whose inputs are all small, by tensor name. Never allocates more than
-    `SMALL` elements a result, whatever the model says."""
-    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer if _has_small_values(t)}
+    """Results of the constant-derived nodes whose inputs are all small, by tensor name; none has more than `SMALL`
+    elements, whatever the model says."""
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer if has_small_values(t)}
     folded: dict[str, onnx.TensorProto] = {}
     for node in graph.node:
         if node.op_type == "Constant":
             for attribute in node.attribute:
-                if attribute.name == "value" and _has_small_values(attribute.t):
+                if attribute.name == "value" and has_small_values(attribute.t):
                     values[node.output[0]] = numpy_helper.to_array(attribute.t)
         elif node.op_type in FOLDABLE and all(i in values for i in node.input if i):
-            result = _run(node, values, opset)
+            result = run_small(node, values, opset)
             if result is not None:
                 values[node.output[0]] = result
                 folded[node.output[0]] = numpy_helper.from_array(result, node.output[0])
@@ -53,14 +53,17 @@ def fold_into(graph: onnx.GraphProto, opset: int) -> None:
         graph.initializer.extend(folded.values())
 
 
-def _has_small_values(tensor: onnx.TensorProto) -> bool:
+def has_small_values(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor holds values, and not more than `SMALL`."""
     if math.prod(tensor.dims) > SMALL or tensor.external_data:
         return False
     filled = tensor.raw_data or tensor.int64_data or tensor.int32_data or tensor.float_data or tensor.double_data
     return bool(filled) or math.prod(tensor.dims) == 0
 
 
-def _run(node: onnx.NodeProto, values: dict[str, NDArray[np.generic]], opset: int) -> NDArray[np.generic] | None:
+def run_small(node: onnx.NodeProto, values: dict[str, NDArray[np.generic]], opset: int) -> NDArray[np.generic] | None:
+    """A node's first output, worked out from what it reads; None where either has more than `SMALL` elements together,
+    or the node is odd."""
     read = {i: values[i] for i in node.input if i}
     if sum(v.size for v in read.values()) > SMALL:
         return None
@@ -74,6 +77,7 @@ def _run(node: onnx.NodeProto, values: dict[str, NDArray[np.generic]], opset: in
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     try:
-        return np.asarray(ReferenceEvaluator(model).run(None, read)[0])  # type: ignore[index]
+        result = np.asarray(ReferenceEvaluator(model).run(None, read)[0])  # type: ignore[index]
     except Exception:  # noqa: BLE001 - an odd chain is left to shape inference, which says what it cannot do
         return None
+    return result if result.size <= SMALL else None  # two inputs that stretch each other make more

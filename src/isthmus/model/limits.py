@@ -19,8 +19,6 @@ class Limits:
     rank: int = 16
     activation_bytes: int = 4_000_000_000
     """one activation at batch 1"""
-    followed_elements: int = 1_000_000
-    """in lists from which shapes are computed in the model"""
     window_work: float = 1e12
     """elements of one node's result times those of the window that each is made from: minutes of one core"""
     graph_bytes: int = 200_000_000

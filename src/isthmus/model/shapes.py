@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import checker, shape_inference, version_converter
 
 from isthmus.errors import BadModel
+from isthmus.model.computed import Types, computed_types, known_dims
 from isthmus.model.initializers import lightened, tensor_bytes
 from isthmus.model.limits import LIMITS
 
@@ -30,10 +31,6 @@ FOREIGN = (
     OverflowError,
 )
 """What the onnx package raises on a model it cannot digest."""
-_FOLLOWED = frozenset(
-    {"Add", "Cast", "Concat", "Gather", "Mul", "Shape", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze"}
-)
-"""Operators whose values inference works out where it knows those they read."""
 
 
 def fix_inputs(graph: onnx.GraphProto, wanted: Mapping[str, Sequence[int | None]]) -> None:
@@ -77,33 +74,13 @@ def shapes_at(proto: onnx.ModelProto, batch: int) -> Shapes:
     for value in filled.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
-        return _collect(_inferred(filled, values=False), batch)
-    except _Unknown:
-        # A shape may be computed in the model itself. Inference keeps every value that it follows: not long lists.
-        if _followed(shape_inference.infer_shapes(filled).graph) > LIMITS.followed_elements:
-            raise
-    return _collect(_inferred(filled, values=True), batch)
-
-
-class _Unknown(BadModel):
-    """A shape does not follow from what was looked at."""
-
-
-def _inferred(proto: onnx.ModelProto, *, values: bool) -> onnx.GraphProto:
-    """With every shape that follows from the inputs'; with `values`, also from what the model computes of shapes."""
-    try:
-        return shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=values).graph
+        graph = shape_inference.infer_shapes(filled, check_type=True, strict_mode=True).graph
+        types = {v.name: v.type for v in (*graph.input, *graph.value_info, *graph.output)}
+        if any(known_dims(types, name) is None for node in graph.node for name in node.output if name):
+            types = computed_types(filled)  # a shape may be computed in the model itself
     except FOREIGN as error:
-        raise _Unknown(f"the model's shapes contradict each other: {first_line(error)}") from error
-
-
-def _followed(graph: onnx.GraphProto) -> int:
-    """How many elements the lists have that inference would follow, as far as their lengths are known."""
-    known = {v.name: v.type.tensor_type.shape.dim for v in (*graph.input, *graph.value_info, *graph.output)}
-    lengths = {name: dims[0].dim_value for name, dims in known.items() if len(dims) == 1}
-    lengths |= {t.name: t.dims[0] for t in graph.initializer if len(t.dims) == 1}
-    read = (name for node in graph.node if node.op_type in _FOLLOWED for name in (*node.input, *node.output))
-    return sum(lengths.get(name, 0) for name in read)
+        raise BadModel(f"the model's shapes contradict each other: {first_line(error)}") from error
+    return _collect(filled.graph, types, batch)
 
 
 def first_line(error: BaseException) -> str:
@@ -113,20 +90,20 @@ def first_line(error: BaseException) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def _collect(graph: onnx.GraphProto, batch: int) -> Shapes:
+def _collect(graph: onnx.GraphProto, types: Types, batch: int) -> Shapes:
     found: Shapes = {t.name: (tuple(t.dims), t.data_type) for t in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        tensor = value.type.tensor_type
-        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
-            dims = tuple(d.dim_value for d in tensor.shape.dim)
-            size = tensor_bytes(dims, tensor.elem_type, f"tensor {value.name!r}")
+    for name in types:
+        dims = known_dims(types, name)
+        if dims is not None:
+            element = types[name].tensor_type.elem_type
+            size = tensor_bytes(dims, element, f"tensor {name!r}")
             if size > LIMITS.activation_bytes * batch:
-                raise BadModel(f"tensor {value.name!r} of shape {list(dims)} takes {size:,} bytes, more than fits")
-            found[value.name] = (dims, tensor.elem_type)
+                raise BadModel(f"tensor {name!r} of shape {list(dims)} takes {size:,} bytes, more than fits")
+            found[name] = (dims, element)
     for node in graph.node:
         for name in node.output:
             if name and name not in found:
-                raise _Unknown(
+                raise BadModel(
                     f"the shape of {name!r} (made by {node.op_type}) does not follow from the inputs' shapes; "
                     "a network whose shapes depend on the data cannot be cut"
                 )
