@@ -172,6 +172,14 @@ def test_pads_computed_from_constants(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answers(model, {"x": np.ones((1, 4), np.float32)})[0], [[0, 1, 1, 1, 1, 0, 0]])
 
 
+def test_constants_that_stretch_each_other_are_not_worked_out() -> None:
+    """Each is small; what they make is not, and a file may hold a hundred thousand such nodes."""
+    nodes = [helper.make_node("Add", ["row", "column"], ["table"]), helper.make_node("MatMul", ["x", "table"], ["y"])]
+    weights = [numpy_helper.from_array(np.ones(s, np.float32), n) for n, s in (("row", (1, 400)), ("column", (4, 1)))]
+    model = model_from_proto(proto_of(nodes, weights=weights), "m")
+    assert [n.op_type for n in model.proto.graph.node] == ["Add", "MatMul"]
+
+
 def test_a_batch_that_moves_is_refused() -> None:
     with pytest.raises(BadModel, match="dimension 1 of output 'y' is N"):
         model_from_proto(proto_of([helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])]), "m")

@@ -15,6 +15,7 @@ from isthmus.engine import Engine
 from isthmus.errors import BadModel
 from isthmus.model import IR_VERSION, OPSET, Model, fused, load_model, model_from_proto
 from isthmus.model.bench import Bench
+from isthmus.model.limits import Limits
 from isthmus.model.passes import Pass, in_order, run_passes
 
 RNG = np.random.default_rng(3)
@@ -198,6 +199,41 @@ def test_idle_nodes_go_and_outputs_keep_their_names(cache_dir: Path) -> None:
     found = fused(model)
     assert [(n.op_type, list(n.output)) for n in found.proto.graph.node] == [("Conv", ["c"]), ("Relu", ["y"])]
     same(model, found, cache_dir)
+
+
+def test_idle_nodes_in_a_row_and_side_by_side_go(cache_dir: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Identity", ["r"], ["a"]),
+        helper.make_node("Exp", ["r"], ["e"]),
+        helper.make_node("Identity", ["a"], ["y"]),  # the output's name goes back to the Relu, and to the Exp
+        helper.make_node("Identity", ["y"], ["b"]),
+        helper.make_node("Identity", ["a"], ["z"]),  # joins two outputs
+        helper.make_node("Add", ["b", "e"], ["s"]),
+        helper.make_node("Dropout", ["s"], ["t"]),
+    ]
+    model = net(nodes, {}, ("N", 4), outputs=("y", "z", "t"))
+    found = fused(model)
+    assert [(n.op_type, list(n.input), list(n.output)) for n in found.proto.graph.node] == [
+        ("Relu", ["x"], ["y"]),
+        ("Exp", ["y"], ["e"]),
+        ("Identity", ["y"], ["z"]),
+        ("Add", ["y", "e"], ["t"]),
+    ]
+    same(model, found, cache_dir)
+
+
+def test_constants_that_fill_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    scaled = [helper.make_node("Add", ["w", f"s{k}"], [f"w{k}"]) for k in range(4)]
+    chained = [helper.make_node("Add", [f"w{k - 1}" if k else "w", "s0"], [f"w{k}"]) for k in range(4)]
+    weights = {"w": normal(40, 40)} | {f"s{k}": normal(1) for k in range(4)}
+    monkeypatch.setattr("isthmus.model.constants.LIMITS", Limits(weight_bytes=3 * 6_400))
+    scaled.append(helper.make_node("Sum", [f"w{k}" for k in range(4)], ["v"]))
+    for nodes in (scaled, chained):
+        nodes.append(helper.make_node("MatMul", ["x", nodes[-1].output[0]], ["y"]))
+    assert ops(fused(net(chained, weights, ("N", 40)))) == Counter({"MatMul": 1})
+    with pytest.raises(BadModel, match="constants that net works out take more than 19,200 bytes"):
+        fused(net(scaled, weights, ("N", 40)))
 
 
 def test_an_input_handed_on_as_output_keeps_its_node() -> None:

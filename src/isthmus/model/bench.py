@@ -28,6 +28,7 @@ class Bench:
         self.inputs = {i.name for i in model.inputs}
         self.outputs = {o.name for o in model.outputs}
         self.changes = 0
+        self._names = self.weights.keys() | {o for n in self.nodes for o in n.output} | self.inputs
         self._shapes: Shapes | None = None
 
     @property
@@ -68,10 +69,10 @@ class Bench:
         """Keep a new constant under `name` or, where that is taken, one like it; the name it got. Without values it has
         only its size."""
         free, count = name, 0
-        taken = self.weights.keys() | {o for n in self.nodes for o in n.output} | self.inputs
-        while free in taken:
+        while free in self._names:
             count += 1
             free = f"{name}_{count}"
+        self._names.add(free)
         if values is None:
             self.weights[free] = onnx.TensorProto(name=free, data_type=kind, dims=dims)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import onnx
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from isthmus.errors import BadModel
 from isthmus.model.bench import Bench
 from isthmus.model.fold import FOLDABLE
+from isthmus.model.limits import LIMITS
 from isthmus.model.vetting import opset_of
 
 _PLAIN = FOLDABLE | {"Abs", "Exp", "Expand", "Flatten", "Max", "Min", "Pow", "Reciprocal", "Sqrt", "Tile"}
@@ -22,15 +25,28 @@ _GROWTH = 4
 
 
 def fold_constants(bench: Bench) -> None:
-    """Put constants in place of all nodes that only constants lead to."""
+    """Put constants in place of all nodes that only constants lead to. Raises BadModel where they take more memory
+    together than the weights of a model may."""
     gone: set[int] = set()
+    readers = Counter(name for node in bench.nodes for name in set(node.input))
+    held: dict[str, int] = {}
+    total = 0
     for node in bench.nodes:
         if not _foldable(bench, node):
             continue
         made = _constant_value(node) if node.op_type == "Constant" else _worked_out(bench, node)
-        if made is not None:
-            bench.weights[node.output[0]] = made
-            gone.add(id(node))
+        if made is None:
+            continue
+        bench.weights[node.output[0]] = made
+        held[node.output[0]] = len(made.raw_data)
+        total += len(made.raw_data)
+        if total > LIMITS.weight_bytes:
+            raise BadModel(f"the constants that {bench.name} works out take more than {LIMITS.weight_bytes:,} bytes")
+        gone.add(id(node))
+        readers.subtract(set(node.input))
+        for name in {n for n in node.input if n in held and not readers[n]}:
+            total -= held.pop(name)
+            del bench.weights[name]
     bench.drop(gone)
 
 

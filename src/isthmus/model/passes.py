@@ -7,7 +7,7 @@ activation fusion, which ONNX has no operator for, is done on the graph (`isthmu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -55,32 +55,45 @@ def run_passes(model: Model, passes: Sequence[Pass]) -> Model:
 
 def drop_idle(bench: Bench) -> None:
     """Remove nodes that hand on what they get. An output's name moves to the node that makes it."""
-    while (node := next_idle(bench)) is not None:
-        bench.drop({id(node)})
-        source, made = node.input[0], node.output[0]
-        _rename(bench, source, made) if made in bench.outputs else _rename(bench, made, source)
+    idle, names, gone = _idle_finder(bench), dict[str, str](), set[int]()
+    for node in bench.nodes:
+        _rename(node.input, names)
+        if idle(node):
+            source, made = node.input[0], node.output[0]
+            old, new = (source, made) if made in bench.outputs else (made, source)
+            names[old] = new
+            gone.add(id(node))
+    bench.drop(gone)
+    for node in bench.nodes:
+        _rename(node.input, names)
+        _rename(node.output, names)
+        node.name = node.output[0]
 
 
 def next_idle(bench: Bench) -> onnx.NodeProto | None:
-    """The first node that hands on what it gets and can go: not where it joins an input, a constant or another output
-    to an output."""
+    """The first node that hands on what it gets and can go."""
+    return next(filter(_idle_finder(bench), bench.nodes), None)
+
+
+def _idle_finder(bench: Bench) -> Callable[[onnx.NodeProto], bool]:
+    """Tells nodes that hand on what they get and can go: not where one joins an input, a constant or another output to
+    an output."""
     made = {o for n in bench.nodes for o in n.output}
     wanted = bench.outputs.union(*(n.input for n in bench.nodes))
-    for node in bench.nodes:
-        if node.op_type in _IDLE and wanted.isdisjoint(node.output[1:]) and not _drops(bench, node):
-            source = node.input[0]
-            if node.output[0] not in bench.outputs or (source in made and source not in bench.outputs):
-                return node
-    return None
+
+    def idle(node: onnx.NodeProto) -> bool:
+        if node.op_type not in _IDLE or not wanted.isdisjoint(node.output[1:]) or _drops(bench, node):
+            return False
+        source = node.input[0]
+        return node.output[0] not in bench.outputs or (source in made and source not in bench.outputs)
+
+    return idle
 
 
-def _rename(bench: Bench, old: str, new: str) -> None:
-    for node in bench.nodes:
-        for slots in (node.input, node.output):
-            for place, name in enumerate(slots):
-                if name == old:
-                    slots[place] = new
-        node.name = node.output[0]
+def _rename(slots: MutableSequence[str], names: Mapping[str, str]) -> None:
+    for place, name in enumerate(slots):
+        while name in names:
+            slots[place] = name = names[name]
 
 
 def in_order(bench: Bench) -> str | None:
