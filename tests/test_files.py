@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from isthmus.errors import BadInput
-from isthmus.files import read_json, read_within, write_whole
+from isthmus.files import read_json, read_within, scratch_folder, write_whole
 
 
 class Row(BaseModel):
@@ -89,3 +91,20 @@ def test_reading_stops_at_the_bound_whatever_size_is_claimed(
     assert read_within(tmp_path / "file", 5) == b"12345"
     with pytest.raises(BadInput, match="holds more than 4 bytes"):
         read_within(tmp_path / "file", 4)
+
+
+def test_a_temporary_folder_that_cannot_be_made_or_filled_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def fill() -> None:
+        with scratch_folder() as folder:
+            made.append(folder)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(BadInput, match="no temporary files can be written: No space left on device; TMPDIR"):
+        fill()
+    assert not made[0].exists()
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(BadInput, match="no temporary files can be written: No such file or directory"):
+        fill()
+    assert len(made) == 1

@@ -6,6 +6,8 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -81,6 +83,18 @@ def _replace(place: Path, content: bytes) -> None:
     except BaseException:
         made.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for the while, gone afterwards. Raises BadInput where the system lets none be made or filled."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise BadInput(
+            f"no temporary files can be written: {error.strerror or error}; TMPDIR names the place"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -5,7 +5,6 @@ Runs the engine; imported by its own name, as `isthmus.bundle.pack` is.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from isthmus.engine import FewBits as Device
 from isthmus.engine.footprint import held_bytes
 from isthmus.engine.instructions import has_vnni
 from isthmus.errors import BadBundle, BadInput
-from isthmus.files import write_whole
+from isthmus.files import scratch_folder, write_whole
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, cut_at, fused_graph, graph_of
 from isthmus.model import Model
 from isthmus.model.initializers import is_large
@@ -111,9 +110,9 @@ def few_bits(
     made = {name: _made(model, at, bits, wanted.tables) for name, (at, bits) in heads.items()}
     given = samples.inputs if samples is not None else model.random_inputs(4 if model.dynamic_batch else 1)
     rows: dict[str, PartRow] = {}
-    with tempfile.TemporaryDirectory(prefix="isthmus-parts-") as folder:
-        _written(made, model, Path(folder))
-        trial = _Trial(engine, model, wanted, Path(folder), given, clock, sleep, footprint)
+    with scratch_folder() as folder:
+        _written(made, model, folder)
+        trial = _Trial(engine, model, wanted, folder, given, clock, sleep, footprint)
         for done, (name, (at, bits)) in enumerate(heads.items()):
             row = trial.row(name, at, bits)
             if name == HEAD_FILE or _worth_having(row, wanted, judged=samples is not None):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from isthmus.codec.types import Array
 from isthmus.engine.core import LAYOUT_OPS, Core
 from isthmus.engine.sessions import Part
 from isthmus.errors import BadInput
+from isthmus.files import scratch_folder
 from isthmus.graph.types import Graph
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def kernel_times(engine: Engine, inputs: Mapping[str, Array], runs: int) -> dict
     if runs < 1:
         raise BadInput(f"{runs} runs measure nothing; give at least 1")
     engine.check_inputs(inputs)
-    with tempfile.TemporaryDirectory() as scratch:
-        part = engine.profiled(Path(scratch) / "run")
+    with scratch_folder() as scratch:
+        part = engine.profiled(scratch / "run")
         part.run(inputs)  # the first run finds cold memory; its events are left out below
         for _ in range(runs):
             part.run(inputs)

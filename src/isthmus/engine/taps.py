@@ -7,7 +7,6 @@ for them one by one would run it as often.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from isthmus.engine.prepare import element_type
 from isthmus.engine.sessions import Part, finished_session
 from isthmus.engine.weights import externalise
 from isthmus.errors import BadInput
+from isthmus.files import scratch_folder
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import Graph
 from isthmus.model.types import Model
@@ -69,9 +69,9 @@ def tapped(model: Model, tensors: Sequence[str], *, threads: int = 1) -> Iterato
     share = min(max(stored // 8, _LEAST_BYTES), _MOST_BYTES)
     pieces = _pieces(graph, frozenset(tensors), share)
     heaviest = max((sum(graph.tensors[t].bytes for t in gives) for _, gives in pieces), default=1)
-    with tempfile.TemporaryDirectory(prefix="isthmus-taps-") as folder:
-        core = Core(externalise(model.proto, Path(folder) / "weights.bin"))
-        parts = tuple(_part(core, graph, model, takes, gives, Path(folder), threads) for takes, gives in pieces)
+    with scratch_folder() as folder:
+        core = Core(externalise(model.proto, folder / "weights.bin"))
+        parts = tuple(_part(core, graph, model, takes, gives, folder, threads) for takes, gives in pieces)
         batch = min(_MOST_BATCH, max(1, share // max(1, heaviest))) if model.dynamic_batch else 1
         yield Taps(graph.inputs, frozenset(tensors), parts, batch)
 

@@ -8,7 +8,6 @@ Runs the engine; imported by its own name.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from isthmus.codec import Array, Codec, PictureScale, codec_for, length_varies
 from isthmus.engine import Engine, has_vnni
+from isthmus.files import scratch_folder
 from isthmus.graph import INPUT, OUTPUT, cut_at
 from isthmus.model import Model
 from isthmus.profile.accuracy import Samples, answers_of
@@ -124,9 +124,9 @@ class HeadJudge:
         self, cut: str, codec: str, bits: BitPlan | None, places: Places, *, sent: Sent | None = None
     ) -> Iterator[Outcome]:
         """Samples of these places through a head, batch by batch; otherwise as `loss`."""
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             sizes: list[int] = []
-            run = self._runner(cut, codec, bits, Path(folder), sent or partial(self._arrived, sizes))
+            run = self._runner(cut, codec, bits, folder, sent or partial(self._arrived, sizes))
             for some, part in self._parts(places):
                 right = run(part) == self._truth[some]
                 yield Outcome(some, right, _by_sample(sizes, len(some)))

@@ -8,7 +8,6 @@ Runs the engine, each chain in a process of its own; imported by its own name.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from isthmus.codec import write_head
@@ -16,6 +15,7 @@ from isthmus.engine.few_bits import ready_part
 from isthmus.engine.footprint import held_bytes
 from isthmus.engine.instructions import has_vnni
 from isthmus.engine.store import default_folder
+from isthmus.files import scratch_folder
 from isthmus.graph import fused_graph, graph_of
 from isthmus.model import Model, fused
 from isthmus.profile.regression.specimens import write_chain
@@ -30,9 +30,9 @@ _PRODUCT_BYTES, _OTHER_BYTES = 20_400, 5_000
 
 def measure_runtime_memory() -> RuntimeMemory | None:
     """Some ten seconds; None where the system does not tell how much memory a process holds."""
-    with tempfile.TemporaryDirectory(prefix="isthmus-chains-") as folder:
-        short, long = (_held(layers, 8, Path(folder)) for layers in (_SHORT, _LONG))
-        clamped = _held(_LONG, 4, Path(folder))
+    with scratch_folder() as folder:
+        short, long = (_held(layers, 8, folder) for layers in (_SHORT, _LONG))
+        clamped = _held(_LONG, 4, folder)
     if short is None or long is None or clamped is None:
         return None
     usual = RuntimeMemory()

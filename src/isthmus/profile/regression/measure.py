@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 from isthmus.engine import Engine, kernel_times, owners
 from isthmus.engine.core import LAYOUT_OPS
 from isthmus.errors import BadInput
+from isthmus.files import scratch_folder
 from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.model import Model
 from isthmus.profile.measure import Measuring, machine_here, measure_codecs, timing_of
@@ -144,9 +143,9 @@ def regression_of(times: LayerTimes, *, seed: int = 0) -> Regression:
 def measure_call(how: LayerMeasuring, clock: Clock) -> Call:
     """What a call costs, and a cut by its megabytes: the halves of a chain are the whole but for these."""
     rows, extra = [], []
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         for layers, channels, size in _CHAINS:
-            engine = Engine.open(write_chain(layers, channels, size), threads=how.threads, cache_dir=Path(scratch))
+            engine = Engine.open(write_chain(layers, channels, size), threads=how.threads, cache_dir=scratch)
             for moved, more_s in _cut_costs(engine, how.runs, clock):
                 rows.append((1.0, 2.0 * moved / _MB))
                 extra.append(more_s)
@@ -193,10 +192,10 @@ def _measure_group(
     specs: Sequence[Spec], how: LayerMeasuring, clock: Clock, *, large: bool
 ) -> tuple[list[Sample], tuple[float, float]]:
     model, made = write_specimens(specs, seed=how.seed)
-    with tempfile.TemporaryDirectory() as scratch:
-        engine = Engine.open(model, threads=how.threads, cuts="none", cache_dir=Path(scratch))
+    with scratch_folder() as scratch:
+        engine = Engine.open(model, threads=how.threads, cuts="none", cache_dir=scratch)
         start = clock()
-        Engine.open(model, threads=how.threads, cuts="none", cache_dir=Path(scratch))
+        Engine.open(model, threads=how.threads, cuts="none", cache_dir=scratch)
         loaded = clock() - start
         weight_bytes = sum(n.weight_bytes for n in engine.graph.nodes)
         samples = [
