@@ -92,9 +92,8 @@ def scratch_folder() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
             yield Path(folder)
     except OSError as error:
-        raise BadInput(
-            f"no temporary files can be written: {error.strerror or error}; TMPDIR names the place"
-        ) from error
+        why = error.strerror or error
+        raise BadInput(f"no temporary files can be written: {why}; TMPDIR can name another place") from error
 
 
 def sha256_of(path: Path) -> str:

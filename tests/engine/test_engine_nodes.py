@@ -56,6 +56,15 @@ def test_what_cannot_be_timed_is_refused(cache_dir: Path) -> None:
         node_times(engine, {"y": np.zeros((1, 3, 12, 12), np.float32)}, runs=1)
 
 
+def test_a_profile_that_found_no_room_on_the_disk_is_refused(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime writes what fits and says nothing."""
+    engine = Engine.open(convolutions(), cache_dir=cache_dir, cuts="none")
+    whole = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: whole(path, **how)[:-200])
+    with pytest.raises(BadInput, match="was cut short; is the disk full"):
+        node_times(engine, engine.model.random_inputs(), runs=1)
+
+
 def test_what_the_runtime_unfolds_an_operator_into_is_timed_too(cache_dir: Path) -> None:
     """Bernoulli becomes two operators without names."""
     nodes = [helper.make_node("Bernoulli", ["x"], ["t"], seed=1.0), helper.make_node("Cast", ["t"], ["y"], to=1)]

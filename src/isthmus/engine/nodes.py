@@ -124,8 +124,13 @@ def _neighbour(core: Core, node: onnx.NodeProto, owner: Mapping[str, str], defau
 
 
 def _kernel_seconds(part: Part, runs: int) -> dict[str, list[float]]:
-    """The last `runs` durations of each kernel, by node name, from the profile onnxruntime wrote."""
-    events = json.loads(Path(part.session.end_profiling()).read_text())
+    """The last `runs` durations of each kernel, by node name, from the profile onnxruntime wrote. Raises BadInput where
+    it could not: it says nothing of a full disk itself."""
+    written = Path(part.session.end_profiling())
+    try:
+        events = json.loads(written.read_text())
+    except ValueError as error:
+        raise BadInput(f"no temporary files can be written: {written} was cut short; is the disk full?") from error
     durations: dict[str, list[float]] = {}
     for event in events:
         name = event.get("name", "")
