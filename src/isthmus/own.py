@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -29,19 +30,33 @@ def made_by(name: str, function: Callable[..., Any], *given: Any, wanted: str) -
     except IsthmusError:
         raise
     except Exception as error:  # somebody else's code: it may raise anything
-        raise BadInput(f"{name} raised {type(error).__name__}: {error}; it must be {wanted}") from error
+        raise BadInput(f"{name} raised {_told(error)}; it must be {wanted}") from error
 
 
 def _module(place: str) -> ModuleType:
-    path = Path(place)
-    if path.suffix != ".py":
-        try:
-            return importlib.import_module(place)
-        except (ImportError, ValueError) as error:
-            raise BadInput(f"{place or 'a module without a name'} cannot be imported: {error}") from error
+    try:
+        return _file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except IsthmusError:
+        raise
+    except (ImportError, ValueError) as error:
+        raise BadInput(f"{place or 'a module without a name'} cannot be imported: {error}") from error
+    except Exception as error:
+        raise BadInput(f"{place} cannot be run: it raised {_told(error)}") from error
+
+
+def _file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise BadInput(f"there is no file {place}")
+        raise BadInput(f"there is no file {path}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _told(error: Exception) -> str:
+    """What somebody else's code raised, and where."""
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError):  # says where itself
+        return said
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{said} ({Path(last.filename).name}, line {last.lineno})"

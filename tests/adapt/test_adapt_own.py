@@ -13,6 +13,7 @@ from isthmus.adapt import is_own, own_chooser
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.plan import Problem, planner_called
+from isthmus.record import Step
 from isthmus.run import Server, connect_engine
 
 MINE = """
@@ -92,6 +93,42 @@ def test_bad_names_are_one_sentence(words: tuple[str, ...], says: str, mine: Pat
     code, _, said = call("run", tmp_path / "bundle", "--to", "127.0.0.1:9", "--requests", 1, *named)
     assert code not in (0, 70)
     assert says in " ".join(said.split())
+
+
+BROKEN = """
+class Broken:
+    beliefs = (None, None)
+    def __init__(self, tables, deadline_s):
+        pass
+    def choose(self, now_s, batch=1):
+        return 7 if batch > 1 else now_s / 0
+    def observe(self, step):
+        raise KeyError("seen")
+    def probe_bytes(self, now_s):
+        return [][0]
+"""
+
+
+def test_a_chooser_that_fails_is_told_as_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(BROKEN)
+    chooser = own_chooser(f"{path}:Broken", {}, None)
+    with pytest.raises(BadInput, match=r"choose of .*:Broken raised ZeroDivisionError: .* \(broken.py, line 7\)"):
+        chooser.choose(0.0)
+    with pytest.raises(BadInput, match=r"choose of .*:Broken answered with int; it must answer with a Choice"):
+        chooser.choose(0.0, 2)
+    with pytest.raises(BadInput, match=r"observe of .*:Broken raised KeyError: 'seen' \(broken.py, line 9\)"):
+        chooser.observe(cast(Step, None))
+    with pytest.raises(BadInput, match=r"probe_bytes of .*:Broken raised IndexError"):
+        chooser.probe_bytes(0.0)
+    assert chooser.beliefs == (None, None)
+
+
+@pytest.mark.parametrize(("text", "says"), [("x = 1 / 0", "ZeroDivisionError: .*line 1"), ("def f(:", "SyntaxError")])
+def test_a_file_that_cannot_be_run_is_one_sentence(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(BadInput, match=rf"broken.py cannot be run: it raised {says}"):
+        own_chooser(f"{tmp_path / 'broken.py'}:f", {}, None)
 
 
 def test_code_that_fails_is_told_what_it_must_be(mine: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 from isthmus.errors import BadInput
 from isthmus.own import function_called, made_by
 from isthmus.plan.cost import CostTable
-from isthmus.record.types import Chooser
+from isthmus.record.types import Choice, Chooser, Step
 
 _MUST = ("choose", "observe", "probe_bytes", "beliefs")
 
@@ -28,4 +29,28 @@ def own_chooser(name: str, tables: Mapping[int, CostTable], deadline_s: float | 
     lacking = [what for what in _MUST if not hasattr(made, what)]
     if lacking:
         raise BadInput(f"{name} made a {type(made).__name__}, which is no chooser: it has no {', '.join(lacking)}")
-    return made  # type: ignore[no-any-return]
+    return cast(Chooser, _Own(name, made))
+
+
+class _Own:
+    """A chooser of the user's own, otherwise as it is: where it fails, and what it answers with, is told as its own."""
+
+    def __init__(self, name: str, inner: Chooser) -> None:
+        self._name, self._inner = name, inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def choose(self, now_s: float, batch: int = 1) -> Choice:
+        wanted = "what makes a Choice of (seconds, batch size)"
+        made = made_by(f"choose of {self._name}", self._inner.choose, now_s, batch, wanted=wanted)
+        if not isinstance(made, Choice):
+            raise BadInput(f"choose of {self._name} answered with {type(made).__name__}; it must answer with a Choice")
+        return made
+
+    def observe(self, step: Step) -> None:
+        made_by(f"observe of {self._name}", self._inner.observe, step, wanted="what takes a Step")
+
+    def probe_bytes(self, now_s: float) -> int:
+        wanted = "what makes a number of bytes of seconds"
+        return int(made_by(f"probe_bytes of {self._name}", self._inner.probe_bytes, now_s, wanted=wanted))
