@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Set
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import combinations, pairwise
@@ -45,8 +46,8 @@ def graph_from(reads: list[list[int]], outputs: list[int] | None = None) -> Grap
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> Graph:
-    size = draw(st.integers(2, 7))
+def graphs(draw: st.DrawFn, most: int = 7) -> Graph:
+    size = draw(st.integers(2, most))
     reads = [draw(st.lists(st.integers(max(0, i - 3), i), min_size=1, max_size=2)) for i in range(size)]
     reads[0] = [0]
     return graph_from(reads)
@@ -97,12 +98,36 @@ def test_narrow_cuts_are_exactly_the_one_tensor_cuts(graph: Graph) -> None:
         assert all(a <= b for a, b in pairwise(heads))
 
 
+def with_exits(graph: Graph, exits: list[int]) -> Graph:
+    """With inner tensors as outputs too, before the others."""
+    others = [f"t{e}" for e in exits if e <= len(graph.nodes) and f"t{e}" not in graph.outputs]
+    return replace(graph, outputs=(*dict.fromkeys(others), *graph.outputs))
+
+
+@settings(max_examples=300, deadline=None)
+@given(graphs(9), st.lists(st.integers(1, 9), max_size=3), st.integers(0, 2))
+def test_narrow_cuts_are_those_that_are_found_by_their_tensor(graph: Graph, exits: list[int], idle: int) -> None:
+    """Also where inner tensors are outputs, and where nodes lead to none."""
+    graph = with_exits(graph, exits)
+    graph = replace(graph, outputs=graph.outputs[: max(2, len(graph.outputs) - idle)])
+    wanted = {}
+    for name in graph.producer:
+        with suppress(BadInput):
+            wanted[name] = cut_at(graph, name)
+    found = [c for c in narrow_cuts(graph) if c.id not in (INPUT, OUTPUT)]
+    assert {c.id: c for c in found} == wanted
+    heads = [c.head for c in narrow_cuts(graph)]
+    for a, b in pairwise(heads):
+        assert b - a == frozenset(b) - frozenset(a)
+        assert a - b == frozenset(a) - frozenset(b)
+        assert (a <= b, len(a)) == (frozenset(a) <= frozenset(b), len(frozenset(a)))
+
+
 @settings(max_examples=150, deadline=None)
 @given(graphs(), st.lists(st.integers(1, 7), max_size=2))
 def test_prefix_cuts_are_the_cuts_of_the_first_nodes(graph: Graph, exits: list[int]) -> None:
     """Each judged by itself, also where inner tensors are outputs; the first of those that have the same id."""
-    others = [f"t{e}" for e in exits if e <= len(graph.nodes) and f"t{e}" not in graph.outputs]
-    graph = replace(graph, outputs=(*dict.fromkeys(others), *graph.outputs))
+    graph = with_exits(graph, exits)
     wanted: dict[str, Cut] = {}
     for count in range(len(graph.nodes) + 1):
         cut = cut_of(graph, frozenset(range(count)))
@@ -112,9 +137,11 @@ def test_prefix_cuts_are_the_cuts_of_the_first_nodes(graph: Graph, exits: list[i
 
 @pytest.mark.parametrize("granularity", ["node", "narrow", "block"])
 @pytest.mark.parametrize("branches", [1, 2])
-def test_twice_the_nodes_are_twice_the_work(granularity: Granularity, branches: int) -> None:
+@pytest.mark.parametrize("exits", [[], [3, 50]])
+def test_twice_the_nodes_are_twice_the_work(granularity: Granularity, branches: int, exits: list[int]) -> None:
     """Counted in calls, so that no clock is asked."""
-    short, long = (calls(partial(describe, blocks_of(count, branches), granularity)) for count in (100, 200))
+    graphs = (with_exits(blocks_of(count, branches), exits) for count in (100, 200))
+    short, long = (calls(partial(describe, graph, granularity)) for graph in graphs)
     assert long < 2.2 * short
 
 

@@ -9,7 +9,10 @@ made in the tail unless the id says otherwise: "t!exit1" cuts at t and makes exi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from functools import reduce
+from operator import or_
 
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph, Prefix
@@ -63,7 +66,7 @@ def _inner(graph: Graph, head: Set[int], crossing: tuple[str, ...]) -> Cut:
 
 def narrow_cuts(graph: Graph) -> tuple[Cut, ...]:
     """INPUT, every cut where exactly one tensor crosses, OUTPUT, in running order (independent of how nodes stand)."""
-    found = _narrow_prefixes(graph) if len(graph.outputs) == 1 else (cut_of(graph, h) for h in _narrow_heads(graph))
+    found = _narrow_prefixes(graph) if len(graph.outputs) == 1 else _narrow_among_outputs(graph)
     cuts = {c.id: c for c in found}
     cuts.setdefault(INPUT, cut_at(graph, INPUT))
     cuts[OUTPUT] = cut_at(graph, OUTPUT)
@@ -73,17 +76,19 @@ def narrow_cuts(graph: Graph) -> tuple[Cut, ...]:
 def _narrow_prefixes(graph: Graph) -> Iterator[Cut]:
     """With one output, all that is not after a narrow tensor leads to it and so stands before it, whatever the running
     order: one sweep finds them all."""
-    for count, crossing in _sweep(graph):
+    for count, crossing in _sweep(graph, range(len(graph.nodes))):
         if len(crossing) == 1:
             yield _inner(graph, Prefix(count), tuple(crossing))
 
 
-def _sweep(graph: Graph) -> Iterator[tuple[int, dict[str, None]]]:
-    """(nodes before it, tensors that cross in running order) for every place between two nodes; the tensors in one dict
-    that goes along: each node adds what it makes and takes away what it is the last to read."""
-    left = {t: len(readers) for t, readers in graph.consumers.items()}
+def _sweep(graph: Graph, order: Sequence[int]) -> Iterator[tuple[int, dict[str, None]]]:
+    """(nodes before it, tensors that cross in running order) for every place between two of these nodes, which need
+    nothing of others; the tensors in one dict that goes along: each node adds what it makes and takes away what it is
+    the last to read."""
+    left = Counter(t for i in order for t in set(graph.nodes[i].inputs))
     crossing = {t: None for t in graph.inputs if left[t]}
-    for count, node in enumerate(graph.nodes[:-1], 1):
+    for count, i in enumerate(order[:-1], 1):
+        node = graph.nodes[i]
         for name in dict.fromkeys(node.inputs):
             left[name] -= 1
             if not left[name]:
@@ -92,20 +97,51 @@ def _sweep(graph: Graph) -> Iterator[tuple[int, dict[str, None]]]:
         yield count, crossing
 
 
-def _narrow_heads(graph: Graph) -> Iterator[frozenset[int]]:
-    """With several outputs, each tensor is tried."""
-    for node in graph.nodes:
-        for name in node.outputs:
-            if graph.consumers[name]:
-                head = _head(graph, {name}, set())
-                if head and len(head) < len(graph.nodes) and _enter_only_by(graph, head, name):
-                    yield head
+def _narrow_among_outputs(graph: Graph) -> Iterator[Cut]:
+    """With several outputs: what only one tensor leads to goes to the tail, but for outputs that share a node behind it
+    with one that is made in the head. What leads to one output is swept like a graph with one output."""
+    needs = {o: ancestors(graph, [o]) for o in graph.outputs}
+    behind: dict[str, list[str]] = {}
+    for output, found in needs.items():
+        for _, crossing in _sweep(graph, sorted(found)):
+            if len(crossing) == 1:
+                behind.setdefault(next(iter(crossing)), []).append(output)
+    masks = {o: _mask(found) for o, found in needs.items()}
+    idle = set(range(len(graph.nodes))).difference(*needs.values())
+    read_idly = _mask(ancestors(graph, [t for i in idle for t in graph.nodes[i].inputs]))
+    later: dict[tuple[str, ...], tuple[int, ...]] = {}
+    for name in (t for node in graph.nodes for t in node.outputs if t in behind):
+        count = graph.producer[name] + 1
+        tail = _unshared(behind[name], masks, count)
+        if tail and not any((masks[o] & read_idly) >> count for o in tail):
+            if tail not in later:
+                later[tail] = tuple(sorted(set(range(len(graph.nodes))).difference(*(needs[o] for o in tail))))
+            yield Cut(name, (name,), Prefix(count, later[tail]))
+
+
+def _unshared(outputs: Sequence[str], masks: Mapping[str, int], count: int) -> tuple[str, ...]:
+    """Those of `outputs` that need none of the nodes from the `count`-th on that others need."""
+    left = tuple(outputs)
+    while True:
+        elsewhere = reduce(or_, (mask for o, mask in masks.items() if o not in left), 0)
+        kept = tuple(o for o in left if not (masks[o] & elsewhere) >> count)
+        if kept == left:
+            return left
+        left = kept
+
+
+def _mask(nodes: Set[int]) -> int:
+    """A set of nodes as the bits of a number."""
+    held = bytearray(max(nodes, default=0) // 8 + 1)
+    for i in nodes:
+        held[i >> 3] |= 1 << (i & 7)
+    return int.from_bytes(held, "little")
 
 
 def prefix_cuts(graph: Graph) -> tuple[Cut, ...]:
     """Every cut between two neighbouring nodes of the running order, several tensors crossing, INPUT and OUTPUT too."""
     found = {INPUT: cut_at(graph, INPUT)}
-    for count, crossing in _sweep(graph):
+    for count, crossing in _sweep(graph, range(len(graph.nodes))):
         cut = _inner(graph, Prefix(count), tuple(crossing))
         found.setdefault(cut.id, cut)
     return (*found.values(), cut_at(graph, OUTPUT))
@@ -205,13 +241,3 @@ def _outputs_made_early(graph: Graph, head: Set[int], crossing: set[str]) -> lis
     """Outputs that the head makes although, from the crossing tensors alone, the tail could."""
     tail = _tail_walks(graph, crossing, set())
     return [o for o in graph.outputs if o in tail and graph.producer.get(o, -1) in head]
-
-
-def _enter_only_by(graph: Graph, head: frozenset[int], name: str) -> bool:
-    """Is the tensor `name` all that goes from the head to the rest, and does nothing come back?"""
-    for i, node in enumerate(graph.nodes):
-        for read in node.inputs:
-            made_before = graph.producer[read] in head if read in graph.producer else True
-            if made_before != (i in head) and (i in head or read != name):
-                return False
-    return True

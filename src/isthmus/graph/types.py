@@ -6,10 +6,12 @@ are not here: they belong to whichever side needs them and never cross a link.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from itertools import chain
+from typing import TypeGuard, TypeVar
 
 from isthmus.errors import BadModel
 
@@ -88,34 +90,49 @@ class Node:
 
 
 class Prefix(Set[int]):
-    """The first `count` nodes of the running order: a set like any other in a few bytes, for a chain has as many heads
-    as nodes."""
+    """The first `count` nodes of the running order, and `later` ones (in running order): a set like any other in a few
+    bytes, for a chain has as many heads as nodes and all that end in the same outputs share what is later."""
 
-    __slots__ = ("_nodes",)
+    __slots__ = ("_first", "_later")
 
-    def __init__(self, count: int) -> None:
-        self._nodes = range(count)
+    def __init__(self, count: int, later: tuple[int, ...] = ()) -> None:
+        self._first, self._later = range(count), later
 
     def __contains__(self, node: object) -> bool:
-        return node in self._nodes
+        if node in self._first or not isinstance(node, int):
+            return node in self._first
+        place = bisect_left(self._later, node)
+        return self._later[place : place + 1] == (node,)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._nodes)
+        return chain(self._first, self._later[self._begin :])
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._first) + len(self._later) - self._begin
 
     def __repr__(self) -> str:
-        return f"Prefix({len(self)})"
+        return f"Prefix({len(self._first)}, {self._later})"
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._nodes))  # equal sets, equal hashes
+        return hash(frozenset(self))  # equal sets, equal hashes
 
     def __le__(self, other: Set[object]) -> bool:
-        return len(self) <= len(other) if isinstance(other, Prefix) else super().__le__(other)
+        return len(self) <= len(other) if self._nests(other) else super().__le__(other)
 
     def __sub__(self, other: Set[object]) -> Set[int]:
-        return frozenset(self._nodes[len(other) :]) if isinstance(other, Prefix) else super().__sub__(other)
+        if not self._nests(other):
+            return super().__sub__(other)
+        new = self._first[len(other._first) :]
+        return frozenset(new).difference(self._later[bisect_left(self._later, new.start) : self._begin])
+
+    @property
+    def _begin(self) -> int:
+        """Where the later nodes begin that are not among the first."""
+        return bisect_left(self._later, len(self._first))
+
+    def _nests(self, other: Set[object]) -> TypeGuard[Prefix]:
+        """Whether one of the two surely holds the other."""
+        return isinstance(other, Prefix) and self._later is other._later
 
     @classmethod
     def _from_iterable(cls, it: Iterable[_S]) -> Set[_S]:
