@@ -37,7 +37,7 @@ LIGHT = [
     "isthmus.graph",
     "isthmus.simulate",
 ]
-HEAVY = ["torch", "onnxruntime", "grpc", "matplotlib", "PIL", "sklearn"]
+HEAVY = ["torch", "onnxruntime", "grpc", "matplotlib", "PIL"]
 
 
 def modules() -> list[Path]:

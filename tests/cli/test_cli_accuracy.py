@@ -95,8 +95,6 @@ def test_what_cannot_be_judged(
     call: Call, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], code: int, sentence: str
 ) -> None:
     monkeypatch.delenv("ISTHMUS_DATA", raising=False)
-    if "digits" in words:
-        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     found, _, err = call("profile", *words)
     assert (found, sentence in " ".join(err.split())) == (code, True), err
 

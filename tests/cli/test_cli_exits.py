@@ -23,7 +23,6 @@ from isthmus.profile import ExitTable
 def torch() -> None:
     pytest.importorskip("torch", reason="the torch extra is not installed")
     pytest.importorskip("onnxscript", reason="the torch extra is not installed")
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 
 @pytest.mark.usefixtures("torch")

@@ -42,7 +42,7 @@ def test_small_and_narrow_in_the_middle() -> None:
     assert model.dynamic_batch
     assert model.inputs[0].shape == (None, 1, 8, 8)
     folder = Path(zoo.__file__).parent
-    assert sum((folder / f).stat().st_size for f in ("digits.onnx", "digits_test.npz")) < 500_000
+    assert sum((folder / f).stat().st_size for f in ("digits.onnx", "digits.npz")) < 500_000
     convs = [n.output[0] for n in model.proto.graph.node if n.op_type == "Conv"]
     sizes = {
         v.name: np.prod([d.dim_value for d in v.type.tensor_type.shape.dim[1:]]) for v in model.proto.graph.value_info

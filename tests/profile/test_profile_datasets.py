@@ -228,7 +228,6 @@ def test_a_small_file_does_not_become_a_large_picture(tmp_path: Path) -> None:
 
 
 def test_digits() -> None:
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     found = load_dataset("digits")
     assert (len(found.train), len(found.test), found.shape) == (1348, 449, (1, 8, 8))
     assert found.floats(found.train).max() == 1.0

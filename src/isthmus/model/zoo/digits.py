@@ -1,6 +1,8 @@
-"""The one trained network that ships: a small CNN with three exits on scikit-learn's digits, and its test pictures.
+"""The one trained network that ships, a small CNN with three exits, and the digits it was trained and tested on.
 
-Made by `scripts/train_digits.py`; the accuracies of its exits are stated in the tests.
+The network is made by `scripts/train_digits.py`; the accuracies of its exits are stated in the tests. The pictures are
+those of scikit-learn's `load_digits` (E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine
+Learning Repository, CC BY 4.0), 1,797 of 8 × 8 in 17 levels.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from isthmus.model.onnx_file import load_model_file
 from isthmus.model.types import Model
 
 _HERE = Path(__file__).parent
-_LEVELS = 16.0
+DIGITS_LEVELS = 16.0
+"""A white pixel."""
+Pictures = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Pictures (N × 1 × 8 × 8, 0 … 16) and labels."""
 
 
 def digits(*, weights: bool = True, seed: int = 0) -> Model:
@@ -24,7 +29,15 @@ def digits(*, weights: bool = True, seed: int = 0) -> Model:
     return load_model_file(_HERE / "digits.onnx", weights=weights)
 
 
+def digits_parts() -> tuple[Pictures, Pictures]:
+    """What the network was trained on, and every fourth picture, which it was not."""
+    with np.load(_HERE / "digits.npz", allow_pickle=False) as stored:
+        images, labels = stored["images"], stored["labels"].astype(np.int64)
+    test = np.arange(len(labels)) % 4 == 3
+    return (images[~test], labels[~test]), (images[test], labels[test])
+
+
 def digits_test() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Pictures (float32, N × 1 × 8 × 8, 0 … 1) and labels (int64) that the network was not trained on."""
-    with np.load(_HERE / "digits_test.npz", allow_pickle=False) as stored:
-        return stored["images"].astype(np.float32) / np.float32(_LEVELS), stored["labels"].astype(np.int64)
+    _, (images, labels) = digits_parts()
+    return images.astype(np.float32) / np.float32(DIGITS_LEVELS), labels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput, Missing
+from isthmus.model.zoo.digits import DIGITS_LEVELS, digits_parts
 from isthmus.profile.datasets.cifar import CIFAR10, cifar_binary
 from isthmus.profile.datasets.folders import class_folders, zipped
 from isthmus.profile.datasets.idx import mnist_idx
@@ -32,7 +32,7 @@ _TEST_SHARE = 0.2
 def load_dataset(
     what: str | Path, *, data_folder: Path | None = None, side: int | None = None, seed: int = 0
 ) -> Dataset:
-    """`digits` (scikit-learn's, every fourth for the test), `mnist` or `cifar10` from `data_folder`, or a folder.
+    """`digits` (1,797 small ones, every fourth for the test), `mnist` or `cifar10` from `data_folder`, or a folder.
 
     A folder may hold MNIST as idx files (packed or not) or as PNG rows, CIFAR-10 in its binary version or as PNG rows
     beside a zip file of test pictures, or one subfolder a class. A set without a test part is divided by `seed`; `side`
@@ -149,16 +149,9 @@ def _cifar_pictures(folder: Path, seed: int) -> Dataset | None:
 
 
 def _digits() -> Dataset:
-    """scikit-learn's 1,797 digits, 8 × 8 in 17 levels: every fourth is for the test."""
-    try:
-        load = importlib.import_module("sklearn.datasets").load_digits
-    except ModuleNotFoundError as error:
-        raise Missing("digits needs scikit-learn, which is not installed: pip install scikit-learn") from error
-    data = load()
-    pictures, labels = data.images[:, None].astype(np.uint8), data.target.astype(np.int64)
-    test = np.arange(len(labels)) % 4 == 3
-    train_part, test_part = Part(pictures[~test], labels[~test]), Part(pictures[test], labels[test])
-    return Dataset("digits", tuple("0123456789"), train_part, test_part, levels=16.0)
+    """Those that `zoo:digits` was trained and tested on; they come with isthmus."""
+    train, test = digits_parts()
+    return Dataset("digits", tuple("0123456789"), Part(*train), Part(*test), levels=DIGITS_LEVELS)
 
 
 __all__ = ["PLACES", "Dataset", "Part", "apart", "is_listed_set", "judged_pictures", "load_dataset", "spread"]
