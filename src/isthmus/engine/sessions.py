@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnxruntime as ort
-
 from isthmus.codec.types import Array
+from isthmus.engine.runtime import ort
 from isthmus.engine.stop import run_options
 from isthmus.engine.weights import INLINE_BYTES
 from isthmus.errors import BadInput, BadModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-import onnxruntime as ort
+from isthmus.engine.runtime import ort
 
 _here = threading.local()
 
