@@ -7,6 +7,6 @@ import os
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it looks when it is imported
 
-import onnxruntime as ort  # noqa: E402
+import onnxruntime as ort
 
 __all__ = ["ort"]
