@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import Call
@@ -58,3 +59,10 @@ def test_a_mistyped_verb_is_guessed(call: Call) -> None:
     code, _, said = call("inspct", "zoo:tiny")
     assert code == 2
     assert "inspect" in said
+
+
+def test_a_planner_that_leaves_with_a_sentence_has_it_told(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text("def plan(problem):\n    raise SystemExit('no licence for that')\n")
+    code, _, said = call("plan", "zoo:tiny", "--planner", f"{tmp_path / 'leaves.py'}:plan", "--runs", 1)
+    assert code == 1
+    assert "isthmus: no licence for that" in said

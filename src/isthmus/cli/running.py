@@ -59,7 +59,12 @@ def _outcome(app: typer.Typer, *streams: _Watched) -> int:
     except typer.Exit as left:
         return left.exit_code
     except SystemExit as left:  # so rich ends where a pipe is not read any more
-        return 0 if any(isinstance(stream.error, BrokenPipeError) for stream in streams) else int(left.code or 0)
+        if any(isinstance(stream.error, BrokenPipeError) for stream in streams):
+            return 0
+        if isinstance(left.code, str):  # somebody else's code may leave with a sentence
+            _complain(left.code)
+            return IsthmusError.exit_code
+        return left.code or 0
     except IsthmusError as error:
         _complain(str(error))
         return error.exit_code
