@@ -194,3 +194,32 @@ def test_halves_that_do_not_make_the_whole_are_not_packed(engine: Engine) -> Non
 
     with pytest.raises(BadBundle, match="differ from the whole model"):
         check_halves(Broken(), [engine.cuts[1].id])  # type: ignore[arg-type]
+
+
+def halves_of(**outputs: list[float]) -> type:
+    """An engine whose whole model gives a NaN in `y` and an infinity in `z`, and whose halves give these."""
+
+    class Halved:
+        model = load_model("zoo:tiny")
+
+        def whole(self, inputs: dict[str, Array]) -> dict[str, Array]:
+            return {"y": np.array([1.0, np.nan], np.float32), "z": np.array([np.inf, 1.0], np.float32)}
+
+        def head(self, cut: str, inputs: dict[str, Array]) -> dict[str, Array]:
+            return {}
+
+        def tail(self, cut: str, tensors: dict[str, Array]) -> dict[str, Array]:
+            return {name: np.array(value, np.float32) for name, value in outputs.items()}
+
+    return Halved
+
+
+def test_what_is_no_number_in_the_whole_may_be_none_in_the_halves() -> None:
+    (check,) = check_halves(halves_of(y=[1.0, np.nan], z=[np.inf, 1.0])(), ["a"])
+    assert check.error == 0
+
+
+@pytest.mark.parametrize("wrong", [{"y": [1.0, 1.0]}, {"z": [np.nan, 1.0]}, {"z": [np.inf, 2.0]}, {"y": [np.nan] * 2}])
+def test_what_differs_is_not_hidden_by_what_is_no_number(wrong: dict[str, list[float]]) -> None:
+    with pytest.raises(BadBundle, match="cut a: the halves differ from the whole model by"):
+        check_halves(halves_of(**{"y": [1.0, np.nan], "z": [np.inf, 1.0], **wrong})(), ["a"])

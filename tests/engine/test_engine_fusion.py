@@ -25,7 +25,7 @@ from isthmus.model import Model, load_model
 def one_by_one(model: Model, folder: Path, level: str) -> set[str]:
     """The slow twin: one optimisation a cut; safe is what leaves the operator count as it was."""
     graph = graph_of(model)
-    kinds = {t: element_type(graph, model, t) for t in graph.tensors}
+    kinds = {t: element_type(graph, t) for t in graph.tensors}
     optimised = optimiser(model.proto, kinds, folder)
     fewest = optimised((), level).work_nodes
     inside = [c.id for c in narrow_cuts(graph) if c.id in graph.producer and c.id not in graph.outputs]
@@ -83,7 +83,7 @@ def test_channel_counts_that_do_not_fill_a_block(channels: int, cache_dir: Path)
 def test_a_tail_can_begin_exactly_where_it_can_be_made(channels: int, cache_dir: Path) -> None:
     """Six channels: it closes and finds no way back into the blocked layout. Elsewhere: fused away, so open."""
     engine = Engine.open(convolutions(channels, exits=WITH_EXITS), cache_dir=cache_dir)
-    tails = [ends_of(engine.graph, engine.graph.outputs, cut) for cut in reversed(narrow_cuts(engine.graph)[1:-1])]
+    tails = [ends_of(engine.graph, cut) for cut in reversed(narrow_cuts(engine.graph)[1:-1])]
     found = list(engine.core.can_begin((e.crossing, e.late) for e in tails))
     assert found == [is_made(engine.core, e) for e in tails]
     assert {True, False} == set(found)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from isthmus.engine import Engine
 from isthmus.engine.check import Shapes, shapes_of
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, narrow_cuts, prefix_cuts
-from isthmus.model import Model
+from isthmus.model import IR_VERSION, OPSET, Model, model_from_proto
 
 Arrays = dict[str, NDArray[np.generic]]
 EngineOf = Callable[[str], Engine]
@@ -158,3 +160,28 @@ def test_shapes_are_checked_while_another_thread_forgets_them(engine: Engine) ->
     shapes = replace(shapes_of(engine.model, engine.graph), _seen=Forgetful())
     inputs = engine.model.random_inputs(3)
     assert [shapes.check("tiny", list(inputs), inputs) for _ in range(2)] == [3, 3]
+
+
+@pytest.mark.parametrize("kind", ["BFLOAT16", "FLOAT8E4M3FN", "INT4", "FLOAT16"])
+def test_what_cannot_cross_is_computed_on_one_side(kind: str, cache_dir: Path) -> None:
+    """numpy has no such type, so neither half could be run with it; float16 is the one that can."""
+    element = TensorProto.DataType.Value(kind)
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Cast", ["a"], ["b"], to=element),
+        helper.make_node("Cast", ["b"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Neg", ["c"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in "xy"]
+    opset = [helper.make_opsetid("", OPSET)]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    proto = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
+    engine = Engine.open(model_from_proto(proto, kind), cache_dir=cache_dir)
+    assert {"a", "c"} <= engine.safe <= {"a", "b", "c"}
+    inputs = engine.model.random_inputs(2)
+    for cut in engine.cuts:
+        assert_close(split(engine, cut.id, inputs), engine.whole(inputs), RELATIVE_ERROR)
+    if kind != "FLOAT16":
+        assert "b" not in engine.safe
+        with pytest.raises(BadInput, match=f"b of {kind} is {kind.lower()[:6]}.*; only numbers of 8 to 64 bits can"):
+            engine.head("b", inputs)

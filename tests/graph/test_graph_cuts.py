@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from isthmus.errors import BadInput
 from isthmus.graph import (
@@ -31,7 +32,9 @@ from isthmus.graph import (
     narrow_cuts,
     prefix_cuts,
 )
+from isthmus.graph.dtypes import DTYPES
 from isthmus.graph.types import Prefix
+from isthmus.model.vetting import TYPES
 
 
 def graph_from(reads: list[list[int]], outputs: list[int] | None = None) -> Graph:
@@ -225,3 +228,26 @@ def test_a_wide_graph_has_too_many_cuts_to_list() -> None:
     wide = graph_from([[0]] * 14 + [list(range(1, 15))])
     with pytest.raises(BadInput, match="more than 1000 cuts"):
         list(all_cuts(wide, limit=1000))
+
+
+def test_what_no_link_carries_is_not_cut_at() -> None:
+    """t1 is a bfloat16: of all places those where it crosses are missing, and asking for one says why."""
+    chain = graph_from([[0], [1], [0, 2], [3]])
+    tensors = {**chain.tensors, "t1": Tensor("t1", (1, 2), "bfloat16", 2)}
+    graph = replace(chain, tensors=tensors)
+    for find in (prefix_cuts, all_cuts):
+        wanted = [cut.id for cut in find(chain) if "t1" not in cut.crossing]
+        assert [cut.id for cut in find(graph)] == wanted
+        assert len(wanted) < len(list(find(chain)))
+    assert [cut.id for cut in narrow_cuts(replace(graph_from([[0], [1], [2]]), tensors=tensors))] == [
+        INPUT,
+        "t2",
+        OUTPUT,
+    ]
+    with pytest.raises(BadInput, match="t1 of g is bfloat16; only numbers of 8 to 64 bits can cross"):
+        cut_at(graph, "t0+t1")
+
+
+def test_inputs_and_outputs_can_cross() -> None:
+    assert {helper.np_dtype_to_tensor_dtype(dtype) for dtype in DTYPES.values()} == TYPES
+    assert [np.dtype(name).newbyteorder("<") for name in DTYPES] == list(DTYPES.values())

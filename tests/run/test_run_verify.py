@@ -18,7 +18,7 @@ from isthmus.run.verify import Verifier
 
 
 def judged(engine: Engine, cut: str, codec: str, spoil: float = 0.0) -> Step:
-    """The verdict on an answer computed here in halves, its outputs moved by `spoil`."""
+    """The verdict on an answer computed here in halves, its last output moved by `spoil`."""
     halves, codecs = Halves(engine), Codecs()
     inputs = engine.model.random_inputs(2)
     trip = Trip(0.0, Choice(cut=cut, codec=codec), 2, cut=cut, codec=codec)
@@ -28,7 +28,8 @@ def judged(engine: Engine, cut: str, codec: str, spoil: float = 0.0) -> Step:
         crossing, already = halves.head(cut, inputs)
         heads, payloads = codecs.dump(codec, crossing)
         outputs = {**already, **halves.tail(cut, codecs.load(heads, memoryview(b"".join(payloads))))}
-    outputs = {k: np.add(v, np.asarray(spoil, v.dtype)) for k, v in outputs.items()}
+    last = halves.engine.graph.outputs[-1]
+    outputs[last] = np.add(outputs[last], np.asarray(spoil, outputs[last].dtype))
     step = Step(id=0, t_s=0.0, ran="split", cut=cut, codec=codec, seconds=Seconds(total=1.0))
     return Verifier(halves, codecs).check(step, trip, inputs, outputs)
 
@@ -54,3 +55,9 @@ def test_a_codec_beyond_its_bound_is_wrong(engine: Engine, monkeypatch: pytest.M
 
     monkeypatch.setattr(PlanarRange, "bound", lying)
     assert judged(engine, cut, "int8").wrong is True
+
+
+def test_an_answer_that_is_no_number_is_no_small_error(digits: Engine) -> None:
+    """The outputs before it are right; how far this one is from the whole model cannot be told, so none is told."""
+    step = judged(digits, OUTPUT, "float32", spoil=float("nan"))
+    assert (step.wrong, step.error) == (True, None)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from isthmus.bundle.few_bits import FewBits
@@ -31,6 +30,7 @@ from isthmus.bundle.types import (
 )
 from isthmus.codec import PictureScale
 from isthmus.engine import Engine
+from isthmus.engine.difference import difference, magnitude
 from isthmus.errors import BadBundle, BadInput
 from isthmus.files import sha256_of, write_json
 from isthmus.graph import INPUT, OUTPUT
@@ -127,20 +127,13 @@ def check_halves(engine: Engine, cuts: Sequence[str], progress: Progress | None 
     for done, cut in enumerate(cuts):
         made = engine.head(cut, inputs)
         answer = {**engine.tail(cut, made), **{k: v for k, v in made.items() if k in whole}}
-        worst = max(_difference(answer[k], whole[k]) for k in whole)
-        if not worst <= TOLERANCE:
+        worst = max(difference(answer[k], whole[k]) / max(magnitude(whole[k]), 1e-12) for k in whole)
+        if worst > TOLERANCE:
             raise BadBundle(f"cut {cut}: the halves differ from the whole model by {worst:.2g}, over {TOLERANCE:g}")
         found.append(SplitCheck(cut=cut, error=worst))
         if progress is not None:
             progress(done + 1, len(cuts), cut)
     return tuple(found)
-
-
-def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
-    if got.size == 0:
-        return 0.0
-    scale = max(float(np.abs(wanted).max()), 1e-12)
-    return float(np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max()) / scale
 
 
 def _write(

@@ -8,16 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadFrame, BadInput
+from isthmus.graph.dtypes import DTYPES
 
 MAX_AXES = 32
 MAX_ELEMENTS = 1 << 40
 """Zero-length axes aside; beyond it numpy's own index arithmetic is not far from overflowing."""
-DTYPES: dict[str, np.dtype[Any]] = {
-    "bool": np.dtype("?"),
-    **{f"{kind}int{8 * size}": np.dtype(f"<{kind or 'i'}{size}") for kind in ("", "u") for size in (1, 2, 4, 8)},
-    **{f"float{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
-}
-"""What can cross: name → layout on the wire (little-endian)."""
 
 _FLOAT32 = np.dtype(np.float32)
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}

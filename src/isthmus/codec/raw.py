@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.codec.lengths import DTYPES, dtype_name, elements, layout, need_length, octets
+from isthmus.codec.lengths import dtype_name, elements, layout, need_length, octets
 from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
+from isthmus.graph.dtypes import DTYPES
 
 _HERE = frozenset(DTYPES.values())
 """Dtypes that lie in memory as they travel."""

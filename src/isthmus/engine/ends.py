@@ -21,7 +21,7 @@ class Ends:
         return tuple(dict.fromkeys((*self.crossing, *self.early)))
 
 
-def ends_of(graph: Graph, outputs: tuple[str, ...], cut: Cut) -> Ends:
-    """The ends of a cut. `outputs` are the network's, in its order; one that derives from constants is made late."""
-    early = tuple(o for o in outputs if o in graph.inputs or graph.producer.get(o, -1) in cut.head)
-    return Ends(cut.crossing, early, tuple(o for o in outputs if o not in early))
+def ends_of(graph: Graph, cut: Cut) -> Ends:
+    """The ends of a cut, outputs in the network's order."""
+    early = tuple(o for o in graph.outputs if o in graph.inputs or graph.producer.get(o, -1) in cut.head)
+    return Ends(cut.crossing, early, tuple(o for o in graph.outputs if o not in early))

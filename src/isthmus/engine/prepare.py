@@ -49,7 +49,7 @@ class Prepared:
 
     def ends(self, cut: Cut) -> Ends:
         """What goes in and out of both halves."""
-        return ends_of(self.graph, tuple(o.name for o in self.model.outputs), cut)
+        return ends_of(self.graph, cut)
 
     def at_exits(self, outputs: Sequence[str]) -> Prepared:
         """The same core, for the part of the network that some outputs need. Ready are the narrow places of that part
@@ -58,7 +58,7 @@ class Prepared:
         model = replace(self.model, outputs=tuple(o for o in self.model.outputs if o.name in outputs))
         model.__dict__["fingerprint"] = self.model.fingerprint
         first, *inner, last = narrow_cuts(graph)
-        ready = _can_be_cut(self.core, graph, graph.outputs, [c for c in inner if c.id in self.core.producer])
+        ready = _can_be_cut(self.core, graph, [c for c in inner if c.id in self.core.producer])
         return replace(self, model=model, graph=graph, cuts=(first, *ready, last))
 
     @cached_property
@@ -68,7 +68,7 @@ class Prepared:
 
     def kind(self, tensor: str) -> int:
         """onnx element type of an activation."""
-        return element_type(self.graph, self.model, tensor)
+        return element_type(self.graph, tensor)
 
     def info(self, tensor: str) -> onnx.ValueInfoProto:
         """What a part that takes this activation is told of it: element type and shape."""
@@ -103,19 +103,15 @@ def prepare(
     return Prepared(light, graph, folder, core, tuple(c for c in narrow if c.id in safe))
 
 
-def element_type(graph: Graph, model: Model, tensor: str) -> int:
-    """onnx element type of an activation, or of an output that derives from constants."""
-    if tensor in graph.tensors:
-        return helper.np_dtype_to_tensor_dtype(np.dtype(graph.tensors[tensor].dtype))
-    dtypes = {s.name: s.dtype for s in model.outputs}
-    return helper.np_dtype_to_tensor_dtype(np.dtype(dtypes[tensor]))
+def element_type(graph: Graph, tensor: str) -> int:
+    """onnx element type of an activation."""
+    return helper.np_dtype_to_tensor_dtype(np.dtype(graph.tensors[tensor].dtype))
 
 
 def _make_core(model: Model, graph: Graph, narrow: tuple[Cut, ...], folder: Path, level: str) -> list[str]:
     """Write the optimised core and its weights; the ids of the cuts it can be cut at."""
-    outputs = tuple(o.name for o in model.outputs)
-    cuts = {c.id: c for c in narrow if c.id in graph.producer and c.id not in outputs}
-    kinds = {t: element_type(graph, model, t) for t in graph.tensors}
+    cuts = {c.id: c for c in narrow if c.id in graph.producer and c.id not in graph.outputs}
+    kinds = {t: element_type(graph, t) for t in graph.tensors}
     with tempfile.TemporaryDirectory(prefix=".optimising-", dir=folder.parent) as scratch:
         beside = Path(scratch)
         best = keep_safe(list(cuts), optimiser(model.proto, kinds, beside), level)
@@ -123,7 +119,7 @@ def _make_core(model: Model, graph: Graph, narrow: tuple[Cut, ...], folder: Path
         if core.packing == "shared":
             core = _prepacked(core, folder, beside)
     onnx.save_model(core.proto, folder / _CORE)
-    return [c.id for c in _can_be_cut(core, graph, outputs, [cuts[t] for t in best.safe])]
+    return [c.id for c in _can_be_cut(core, graph, [cuts[t] for t in best.safe])]
 
 
 def _prepacked(core: Core, folder: Path, scratch: Path) -> Core:
@@ -134,8 +130,8 @@ def _prepacked(core: Core, folder: Path, scratch: Path) -> Core:
     return Core(onnx.load(path, load_external_data=False))
 
 
-def _can_be_cut(core: Core, graph: Graph, outputs: tuple[str, ...], cuts: Sequence[Cut]) -> list[Cut]:
+def _can_be_cut(core: Core, graph: Graph, cuts: Sequence[Cut]) -> list[Cut]:
     """Those of `cuts`, which are in running order, whose tail closes and finds its way back into the blocked layout."""
-    ends = [ends_of(graph, outputs, cut) for cut in reversed(cuts)]
+    ends = [ends_of(graph, cut) for cut in reversed(cuts)]
     begins = core.can_begin((e.crossing, e.late) for e in ends)
     return [cut for cut, good in zip(reversed(cuts), begins, strict=True) if good][::-1]

@@ -71,7 +71,7 @@ def tapped(model: Model, tensors: Sequence[str], *, threads: int = 1) -> Iterato
     heaviest = max((sum(graph.tensors[t].bytes for t in gives) for _, gives in pieces), default=1)
     with scratch_folder() as folder:
         core = Core(externalise(model.proto, folder / "weights.bin"))
-        parts = tuple(_part(core, graph, model, takes, gives, folder, threads) for takes, gives in pieces)
+        parts = tuple(_part(core, graph, takes, gives, folder, threads) for takes, gives in pieces)
         batch = min(_MOST_BATCH, max(1, share // max(1, heaviest))) if model.dynamic_batch else 1
         yield Taps(graph.inputs, frozenset(tensors), parts, batch)
 
@@ -100,13 +100,12 @@ def _pieces(graph: Graph, wanted: frozenset[str], share: int) -> list[tuple[tupl
 def _part(
     core: Core,
     graph: Graph,
-    model: Model,
     takes: tuple[str, ...],
     gives: tuple[str, ...],
     folder: Path,
     threads: int,
 ) -> Part:
-    kinds = {name: element_type(graph, model, name) for name in (*takes, *gives)}
+    kinds = {name: element_type(graph, name) for name in (*takes, *gives)}
     known = {info.name: info for info in core.proto.graph.input}
     taken = [known.get(t) or helper.make_tensor_value_info(t, kinds[t], None) for t in takes]
     proto = core.part(taken, [(t, kinds[t]) for t in gives])

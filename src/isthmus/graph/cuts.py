@@ -22,7 +22,8 @@ _MADE = "!"
 
 
 def cut_at(graph: Graph, cut_id: str) -> Cut:
-    """The cut an id names. Raises BadInput for unknown tensors, or tensors that do not separate a tail from a head."""
+    """The cut an id names. Raises BadInput for unknown tensors, for those that no link carries, and for those that do
+    not separate a tail from a head."""
     if cut_id == INPUT:
         return Cut(INPUT, graph.inputs, Prefix(0))
     if cut_id == OUTPUT:
@@ -33,6 +34,9 @@ def cut_at(graph: Graph, cut_id: str) -> Cut:
     unknown = sorted((crossing | forced) - graph.tensors.keys())
     if unknown:
         raise BadInput(f"{graph.name} has no tensor '{unknown[0]}' to cut at")
+    for tensor in (graph.tensors[name] for name in sorted(crossing)):
+        if not tensor.can_cross:
+            raise BadInput(f"{tensor.name} of {graph.name} is {tensor.dtype}; only numbers of 8 to 64 bits can cross")
     head = _head(graph, crossing, forced)
     cut = cut_of(graph, head)
     if set(cut.crossing) != crossing:
@@ -64,10 +68,15 @@ def _inner(graph: Graph, head: Set[int], crossing: tuple[str, ...]) -> Cut:
     return Cut(cut_id, crossing, head)
 
 
+def _can_cross(graph: Graph, cut: Cut) -> bool:
+    return all(graph.tensors[name].can_cross for name in cut.crossing)
+
+
 def narrow_cuts(graph: Graph) -> tuple[Cut, ...]:
-    """INPUT, every cut where exactly one tensor crosses, OUTPUT, in running order (independent of how nodes stand)."""
+    """INPUT, every cut where exactly one tensor crosses, one that can, OUTPUT, in running order (independent of how
+    nodes stand)."""
     found = _narrow_prefixes(graph) if len(graph.outputs) == 1 else _narrow_among_outputs(graph)
-    cuts = {c.id: c for c in found}
+    cuts = {c.id: c for c in found if _can_cross(graph, c)}
     cuts.setdefault(INPUT, cut_at(graph, INPUT))
     cuts[OUTPUT] = cut_at(graph, OUTPUT)
     return tuple(sorted(cuts.values(), key=lambda c: len(c.head)))
@@ -139,17 +148,19 @@ def _mask(nodes: Set[int]) -> int:
 
 
 def prefix_cuts(graph: Graph) -> tuple[Cut, ...]:
-    """Every cut between two neighbouring nodes of the running order, several tensors crossing, INPUT and OUTPUT too."""
+    """Every cut between two neighbouring nodes of the running order, several tensors crossing, all of which can, INPUT
+    and OUTPUT too."""
     found = {INPUT: cut_at(graph, INPUT)}
     for count, crossing in _sweep(graph, range(len(graph.nodes))):
         cut = _inner(graph, Prefix(count), tuple(crossing))
-        found.setdefault(cut.id, cut)
+        if _can_cross(graph, cut):
+            found.setdefault(cut.id, cut)
     return (*found.values(), cut_at(graph, OUTPUT))
 
 
 def all_cuts(graph: Graph, limit: int = 100_000) -> Iterator[Cut]:
-    """Every closed set of nodes as a cut, small heads first. Raises BadInput once more than `limit` have been found
-    (a wide graph has exponentially many)."""
+    """Every closed set of nodes as a cut where what crosses can, small heads first. Raises BadInput once more than
+    `limit` sets have been found (a wide graph has exponentially many)."""
     level: set[frozenset[int]] = {frozenset()}
     count = 0
     while level:
@@ -158,7 +169,8 @@ def all_cuts(graph: Graph, limit: int = 100_000) -> Iterator[Cut]:
             count += 1
             if count > limit:
                 raise BadInput(f"{graph.name} has more than {limit} cuts; use mincut, which needs no list of them")
-            yield cut_of(graph, head)
+            if _can_cross(graph, cut := cut_of(graph, head)):
+                yield cut
             grown.update(head | {i} for i in _ready(graph, head))
         level = grown
 

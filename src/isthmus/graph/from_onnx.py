@@ -37,18 +37,19 @@ def graph_of(model: Model, batch: int = 1) -> Graph:
 
     Nodes that derive from constants alone are left out (they belong to whichever side needs them), and so are nodes
     whose results nobody reads. Works on shape-only models. Raises BadInput for a batch the model does not allow and
-    BadModel where a shape cannot be found or no node depends on an input.
+    BadModel where a shape cannot be found or an output depends on no input.
     """
     batch = _allowed(model, batch)
     tensors = {name: _tensor(name, *found) for name, found in shapes_at(model.proto, batch).items()}
     graph = model.proto.graph
     constants = _constants(graph, tensors)
+    outputs = tuple(o.name for o in graph.output)
+    for name in outputs:
+        if name in constants.names:
+            raise BadModel(f"output {name!r} of {model.name} depends on no input, so it never changes; remove it")
     alive = _alive(graph, constants.names)
     nodes = tuple(_node(n, tensors, constants) for n in graph.node if n.output[0] in alive)
-    if not nodes:
-        raise BadModel(f"no output of {model.name} depends on an input; there is nothing to cut")
     inputs = tuple(i.name for i in graph.input if i.name not in constants.names)
-    outputs = tuple(o.name for o in graph.output if o.name not in constants.names)
     named = {t for n in nodes for t in (*n.inputs, *n.outputs)}.union(inputs, outputs)
     return Graph(
         name=model.name,

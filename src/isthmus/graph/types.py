@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TypeGuard, TypeVar
 
 from isthmus.errors import BadModel
+from isthmus.graph.dtypes import DTYPES
 
 _S = TypeVar("_S")
 
@@ -42,6 +43,11 @@ class Tensor:
     @property
     def bytes(self) -> int:
         return self.elements * self.itemsize
+
+    @property
+    def can_cross(self) -> bool:
+        """Whether a link carries its element type: a network may compute in others on the way."""
+        return self.dtype in DTYPES
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from isthmus.errors import BadModel
+from isthmus.errors import BadInput, BadModel
 
 OPSET = 21
 """Every model is converted to this operator set: it has INT4, and onnxruntime runs 21…26 equally fast."""
@@ -64,8 +64,17 @@ class Model:
 
     @property
     def dynamic_batch(self) -> bool:
-        """True where every input takes any batch."""
-        return all(s.shape and s.shape[0] is None for s in self.inputs)
+        """True where an input takes any batch; those beside it that do not are the same at every batch."""
+        return any(s.shape[:1] == (None,) for s in self.inputs)
+
+    def need_samples(self) -> None:
+        """Raise BadInput where some inputs have a batch and others have none, so that these have no samples."""
+        fixed = [s.name for s in self.inputs if s.shape[:1] != (None,)]
+        if fixed and self.dynamic_batch:
+            raise BadInput(
+                f"input {fixed[0]!r} of {self.name} is the same for a whole batch, so there are no samples of it; "
+                "give all inputs a batch, or make it a weight"
+            )
 
     def need_weights(self) -> None:
         """Raise BadModel when this is a shape-only model."""

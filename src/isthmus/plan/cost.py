@@ -60,7 +60,7 @@ class Parcel(NamedTuple):
     def written(self, codec: str, *, levels: bool = False) -> int | None:
         """The same, None where the codec cannot write the tensor."""
         if not self.coded:
-            return self.tensor.bytes
+            return self.tensor.bytes if self.tensor.can_cross else None
         return written_bytes(codec, self.tensor.shape, self.tensor.itemsize, levels=levels)
 
 
@@ -203,24 +203,24 @@ def check(problem: Problem, cuts: Sequence[Cut]) -> None:
 
 def allowed_codecs(problem: Problem, cuts: Sequence[Cut]) -> tuple[str, ...]:
     """Codecs that keep the accuracy on every link these cuts use and can write what crosses there, in the problem's
-    order; (`RAW`,) when no link is used.
+    order; (`RAW`,) when no link is used, none where something would cross that no link carries.
 
     A hop is judged by its cut id; where home lies behind the link the raw input travels too, judged as INPUT is, and
     the cut only where something of it is written (answers come home raw).
     """
     asked: list[str] = []
-    coded: list[Tensor] = []
+    sent: list[Parcel] = []
     for j, cut in enumerate(cuts):
         carried = traffic(problem.graph, cut, forward_is_up=problem.home <= j)
         if carried.up or carried.down:
             back = problem.home > j
             asked += [INPUT] if back else []
             asked += [cut.id] if not back or any(p.coded for p in carried.down) else []
-            coded += [p.tensor for p in (*carried.up, *carried.down) if p.coded]
+            sent += [*carried.up, *carried.down]
     if not asked:
         return (RAW,)
     first, *rest = [problem.codecs_at(c) for c in dict.fromkeys(asked)]
-    return tuple(c for c in first if all(c in other for other in rest) and all(can_write(c, t) for t in coded))
+    return tuple(c for c in first if all(c in other for other in rest) and None not in [p.written(c) for p in sent])
 
 
 def can_write(codec: str, tensor: Tensor) -> bool:

@@ -138,7 +138,7 @@ class Layers:
         tensors = [graph.tensors[name] for name in names]
         counts = [tensor.elements for tensor in tensors]
         if self.codec == RAW:  # what would be coded travels like all the rest
-            written: list[int | None] = [count * tensor.itemsize for count, tensor in zip(counts, tensors, strict=True)]
+            written: list[int | None] = [t.bytes if t.can_cross else None for t in tensors]
             is_coded: Any = False
         else:
             parcels = [parcel_of(tensor, answer=tensor.name in answers) for tensor in tensors]

@@ -54,8 +54,10 @@ class Samples:
 def load_samples(path: Path, model: Model) -> Samples:
     """Samples from a .npz file: one array an input of the model, and `labels` (whole numbers) if there are any.
 
-    Nothing in the file is executed. Raises BadInput for other names, shapes or dtypes.
+    Nothing in the file is executed. Raises BadInput for other names, shapes or dtypes, and for a model with inputs that
+    have no samples.
     """
+    model.need_samples()
     try:
         if path.stat().st_size > MAX_SAMPLE_BYTES:
             raise BadInput(f"{path} is larger than {MAX_SAMPLE_BYTES} bytes; some hundred samples are enough")

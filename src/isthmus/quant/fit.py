@@ -18,8 +18,10 @@ _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 
 
 def need_quantisable(model: Model) -> None:
-    """Raise BadInput, or BadModel, for a network that has no weights, is quantised already, or takes whole numbers."""
+    """Raise BadInput, or BadModel, for a network that has no weights, is quantised already, takes whole numbers, or has
+    inputs without samples."""
     model.need_weights()
+    model.need_samples()
     for node in model.proto.graph.node:
         if node.op_type in _QUANTISED:
             raise BadModel(

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.codec import PictureScale, codec_for
-from isthmus.codec.lengths import DTYPES, dtype_name
+from isthmus.codec.lengths import dtype_name
 from isthmus.codec.raw import Raw
 from isthmus.codec.types import Codec
 from isthmus.engine.slow import SlowDown, wait_s, work_clock
 from isthmus.errors import BadFrame, Refused
 from isthmus.graph import Tensor
+from isthmus.graph.dtypes import DTYPES
 from isthmus.quant import ChannelClip
 from isthmus.run.heads import Head, outputs_header
 from isthmus.run.types import Array, Arrays

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isthmus.codec import make_codec
-from isthmus.codec.lengths import DTYPES, elements
+from isthmus.codec.lengths import elements
 from isthmus.codec.raw import lies_as_sent
 from isthmus.errors import BadFrame
 from isthmus.graph import Tensor
+from isthmus.graph.dtypes import DTYPES
 from isthmus.link import dispersion_bps
 from isthmus.record.journal import MAX_SECONDS
 from isthmus.run.codecs import RAW, Codecs, Written, raw_told

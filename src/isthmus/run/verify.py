@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from isthmus.engine.difference import difference, magnitude
 from isthmus.graph import OUTPUT
 from isthmus.profile import ExitTable
 from isthmus.record.types import Step
@@ -48,7 +49,7 @@ class Verifier:
             else:
                 reference, kept = whole if self._original is None else halves.whole(inputs), True
         wrong = not kept or any(not _same(outputs[name], reference[name]) for name in whole)
-        error = max((_distance(outputs[name], whole[name]) for name in whole), default=0.0)
+        error = max((difference(outputs[name], whole[name]) for name in whole), default=0.0)
         return step.model_copy(update={"wrong": wrong, "error": error if np.isfinite(error) else None})
 
     def _again(self, halves: Halves, trip: Trip, inputs: Arrays) -> tuple[dict[str, Array], bool]:
@@ -102,8 +103,7 @@ class Verifier:
 
     def _within(self, codec: str, name: str, x: Array, again: Array) -> bool:
         bound = self._codecs.get(codec, name, x.dtype.name).bound(x)
-        exact = (x == again) | ((x != x) & (again != again))  # NaN is what it was
-        return bound == np.inf or bool(exact.all()) or _distance(again[~exact], x[~exact]) <= bound
+        return bound == np.inf or difference(again, x) <= bound
 
 
 def verifier(
@@ -121,12 +121,4 @@ def _same(a: Array, b: Array) -> bool:
         return False
     if a.dtype.kind != "f":
         return bool(np.array_equal(a, b))
-    finite = np.abs(b[np.isfinite(b)])
-    allowed = RELATIVE * float(finite.max(initial=0.0))
-    return bool(np.allclose(a, b, rtol=0.0, atol=max(allowed, 1e-6), equal_nan=True))
-
-
-def _distance(a: Array, b: Array) -> float:
-    if not a.size:
-        return 0.0
-    return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
+    return difference(a, b) <= max(RELATIVE * magnitude(b), 1e-6)
