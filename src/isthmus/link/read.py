@@ -1,8 +1,9 @@
 """Reading traces that others recorded: two columns, Oboe, mahimahi, CSV with a header. The content shows the format.
 
 Choices, the same for every format: the clock is moved so that the first sample is at 0; a gap holds the last value
-(nothing is known there); samples that share one time stamp are averaged; the last value holds for one median step; a
-CSV whose clock is a date, or that has none, has one row a second. A zero is an outage and stays one.
+(nothing is known there); samples that share one time stamp are averaged; the last value holds for one median step
+(mahimahi's last stamp says where it ends); a CSV whose clock is a date, or that has none, has one row a second. A zero
+is an outage and stays one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,13 +24,23 @@ from isthmus.link.trace import MAX_SAMPLES, Trace
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAHIMAHI_PACKET_BITS = 1500 * 8
 MAHIMAHI_BIN_S = 0.1
-"""mahimahi lists single packets; a rate is their count in bins of 100 ms: 0.12 Mbit/s steps, 10 values a second"""
+"""mahimahi lists single packets; a rate is their count in bins of 100 ms: 0.12 Mbit/s steps, 10 values a second.
+What is left at the end belongs to the last bin: in one of its own, of 1 ms, a single packet would be 12 Mbit/s."""
 
 _TIME_COLUMNS = ("t_s", "time_s", "seconds", "time", "t", "timestamp", "t_ms", "time_ms", "timestamp_ms")
 _RATE_UNITS = {"kbps": 1e3, "kbit": 1e3, "mbps": 1e6, "mbit": 1e6, "bps": 1.0}
 _RATE_COLUMNS = ("ul_bitrate", "dl_bitrate", "bitrate", "throughput", "bandwidth", "rate")
-Samples = tuple[list[float], list[float]]
-"""seconds and bit/s, as written in the file"""
+
+
+class Samples(NamedTuple):
+    """What a file says."""
+
+    times: list[float]
+    """seconds"""
+    rates: list[float]
+    """bit/s"""
+    end_s: float = math.nan
+    """where the last value ends; NaN where the file does not say"""
 
 
 def read_trace(
@@ -54,8 +66,7 @@ def read_trace(
         raise BadInput(f"'{kind}' is no trace format; there are {', '.join(FORMATS)}")
     try:
         plain = _PLAIN.get(kind)
-        times, rates = plain(lines) if plain else _csv(lines, time_column, rate_column, unit_bps)
-        return _trace(times, rates, loop)
+        return _trace(plain(lines) if plain else _csv(lines, time_column, rate_column, unit_bps), loop)
     except BadInput as error:
         raise BadInput(f"{file.name} cannot be read as a {kind} trace: {error}") from error
 
@@ -92,7 +103,7 @@ def _guess(lines: list[str], file: Path) -> str:
 
 def _columns(lines: list[str]) -> Samples:
     rows = [_pair(line, at) for at, line in enumerate(lines, 1)]
-    return [t for t, _ in rows], [mbps * 1e6 for _, mbps in rows]
+    return Samples([t for t, _ in rows], [mbps * 1e6 for _, mbps in rows])
 
 
 def _oboe(lines: list[str]) -> Samples:
@@ -101,7 +112,7 @@ def _oboe(lines: list[str]) -> Samples:
     if len(rows) % 2:
         raise BadInput(f"it has {len(rows)} lines, an odd number, but two lines make a chunk")
     ends = [t / 1e3 for t, _ in rows[1::2]]
-    return ends, [kbps * 1e3 for _, kbps in rows[1::2]]
+    return Samples(ends, [kbps * 1e3 for _, kbps in rows[1::2]])
 
 
 def _mahimahi(lines: list[str]) -> Samples:
@@ -110,14 +121,18 @@ def _mahimahi(lines: list[str]) -> Samples:
     stamps_s = np.array([_number(line, at) for at, line in enumerate(lines, 1)]) / 1e3
     if (np.diff(stamps_s) < 0).any():
         raise BadInput("its milliseconds must never fall")
-    bins = max(1, math.ceil(float(stamps_s[-1]) / MAHIMAHI_BIN_S - 1e-9))
+    end_s = float(stamps_s[-1])
+    if end_s == 0:
+        raise BadInput("its last millisecond must be above 0: that is where it ends")
+    bins = max(1, math.floor(end_s / MAHIMAHI_BIN_S + 1e-9))  # the last one takes what is left of the file
     if bins > MAX_SAMPLES:
-        raise BadInput(f"it is {stamps_s[-1]:g} s long; {MAX_SAMPLES * MAHIMAHI_BIN_S:g} s is the limit")
+        raise BadInput(f"it is {end_s:g} s long; {MAX_SAMPLES * MAHIMAHI_BIN_S:g} s is the limit")
     # mahimahi's first millisecond is 1 and its last ends the file: packet k belongs to the bin that it closes
     index = np.clip(np.ceil(stamps_s / MAHIMAHI_BIN_S - 1e-9).astype(np.int64) - 1, 0, bins - 1)
-    counts = np.bincount(index, minlength=bins)
-    rates = counts * MAHIMAHI_PACKET_BITS / MAHIMAHI_BIN_S
-    return [i * MAHIMAHI_BIN_S for i in range(bins)], rates.tolist()
+    begins_s = np.arange(bins) * MAHIMAHI_BIN_S
+    rates = np.bincount(index, minlength=bins) * MAHIMAHI_PACKET_BITS / np.diff(begins_s, append=end_s)
+    # mahimahi plays its file again and again: one shorter than a bin as often as fills one
+    return Samples(begins_s.tolist(), rates.tolist(), end_s * max(1, math.ceil(MAHIMAHI_BIN_S / end_s - 1e-9)))
 
 
 def _csv(lines: list[str], time_column: str | None, rate_column: str | None, unit_bps: float | None) -> Samples:
@@ -135,9 +150,9 @@ def _csv(lines: list[str], time_column: str | None, rate_column: str | None, uni
         time_at = None  # phone logs write dates to the second, which repeat and skip: their rows come once a second
     rates = [_number(_cell(row, rate_at), at) * unit for at, row in enumerate(rows[1:], 2)]
     if time_at is None:
-        return [float(at) for at in range(len(rates))], rates
+        return Samples([float(at) for at in range(len(rates))], rates)
     tick_s = 1e-3 if header[time_at].lower().endswith("_ms") else 1.0
-    return [_number(_cell(row, time_at), at) * tick_s for at, row in enumerate(rows[1:], 2)], rates
+    return Samples([_number(_cell(row, time_at), at) * tick_s for at, row in enumerate(rows[1:], 2)], rates)
 
 
 def _column(header: list[str], asked: str | None, guesses: Sequence[str]) -> int | None:
@@ -162,8 +177,9 @@ def _unit_of(column: str) -> float:
     return next((unit for text, unit in _RATE_UNITS.items() if text in name), 1e3)
 
 
-def _trace(times: list[float], rates: list[float], loop: bool) -> Trace:
+def _trace(samples: Samples, loop: bool) -> Trace:
     """One sample a time stamp (those sharing one are averaged), the clock moved to 0."""
+    times, rates, end_s = samples
     if not times:
         raise BadInput("it holds no samples")
     if len(times) > MAX_SAMPLES:
@@ -175,7 +191,7 @@ def _trace(times: list[float], rates: list[float], loop: bool) -> Trace:
         raise BadInput(f"time runs backwards at sample {at + 1}, from {t[at - 1]:g} to {t[at]:g} s")
     stamps, where, counts = np.unique(t, return_inverse=True, return_counts=True)
     means = np.bincount(where, weights=np.array(rates)) / counts
-    return Trace(stamps - stamps[0], means, loop=loop)
+    return Trace(stamps - stamps[0], means, end_s - stamps[0], loop)
 
 
 def _split(line: str) -> list[str]:
