@@ -38,6 +38,13 @@ def test_columns_that_repeat_their_rates_are_not_oboe(tmp_path: Path) -> None:
     assert read(tmp_path, "0 7.7\n1 7.7\n2 7.8\n3 7.8\n").rates_bps.tolist() == [7.7e6, 7.7e6, 7.8e6, 7.8e6]
 
 
+@pytest.mark.parametrize("mbps", [5, 150])
+def test_a_row_a_minute_is_not_oboe(tmp_path: Path, mbps: int) -> None:
+    trace = read(tmp_path, f"0 {mbps}\n60 {mbps}\n120 1\n180 1\n")
+    assert trace.times_s.tolist() == [0, 60, 120, 180]
+    assert trace.rates_bps.tolist() == [mbps * 1e6, mbps * 1e6, 1e6, 1e6]
+
+
 def test_mahimahi(tmp_path: Path) -> None:
     stamps = [*range(1, 101), *range(110, 210, 10)]  # 12 Mbit/s for 100 ms, then 1.2
     trace = read(tmp_path, "\n".join(map(str, stamps)) + "\n")
