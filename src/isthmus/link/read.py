@@ -50,6 +50,7 @@ def read_trace(
     time_column: str | None = None,
     rate_column: str | None = None,
     unit_bps: float | None = None,
+    before_bps: float | None = None,
     loop: bool = False,
 ) -> Trace:
     """A trace from a file.
@@ -57,8 +58,9 @@ def read_trace(
     format: `columns` (`seconds Mbit/s`), `oboe` (`ms kbit/s`, two lines a chunk of which the second counts), `mahimahi`
     (one millisecond stamp per 1500-byte packet), `csv` (with a header); None looks at the content. For CSV the columns
     may be named and `unit_bps` says what one unit of the rate is in bit/s; otherwise they are guessed from the header
-    (`bitrate` columns without a unit are kbit/s, as mobile loggers write them; Mb/s is bits, MB/s bytes). Raises
-    BadInput in one sentence, also for a unit or a clock that is not known.
+    (`bitrate` columns without a unit are kbit/s, as mobile loggers write them; Mb/s is bits, MB/s bytes). before_bps:
+    the rate until the first sample, on the file's own clock, which is then not moved. Raises BadInput in one sentence,
+    also for a unit or a clock that is not known.
     """
     file = Path(path)
     lines = _lines(file)
@@ -67,7 +69,7 @@ def read_trace(
         raise BadInput(f"'{kind}' is no trace format; there are {', '.join(FORMATS)}")
     try:
         plain = _PLAIN.get(kind)
-        return _trace(plain(lines) if plain else _csv(lines, time_column, rate_column, unit_bps), loop)
+        return _trace(plain(lines) if plain else _csv(lines, time_column, rate_column, unit_bps), before_bps, loop)
     except BadInput as error:
         raise BadInput(f"{file.name} cannot be read as a {kind} trace: {error}") from error
 
@@ -177,8 +179,8 @@ def _cell(row: list[str], at: int) -> str:
     return row[at] if at < len(row) else ""
 
 
-def _trace(samples: Samples, loop: bool) -> Trace:
-    """One sample a time stamp (those sharing one are averaged), the clock moved to 0."""
+def _trace(samples: Samples, before_bps: float | None, loop: bool) -> Trace:
+    """One sample a time stamp (those sharing one are averaged), the clock moved to 0 or with a rate from there on."""
     times, rates, end_s = samples
     if not times:
         raise BadInput("it holds no samples")
@@ -193,6 +195,8 @@ def _trace(samples: Samples, loop: bool) -> Trace:
         raise BadInput(f"its clock stands at {t[-1]:g} s: write seconds, or call a column of milliseconds time_ms")
     stamps, where, counts = np.unique(t, return_inverse=True, return_counts=True)
     means = np.bincount(where, weights=np.array(rates)) / counts
+    if before_bps is not None and stamps[0] > 0:
+        stamps, means = np.append(0.0, stamps), np.append(before_bps, means)
     return Trace(stamps - stamps[0], means, end_s - stamps[0], loop)
 
 
