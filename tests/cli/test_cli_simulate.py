@@ -281,3 +281,10 @@ def test_a_load_file(simulate: Call, tmp_path: Path) -> None:
     code, _, err = simulate(*words, "--load", path)
     assert code == 2
     assert "a load factor must be finite and above zero (1 is as profiled), not 0" in " ".join(err.split())
+
+
+def test_long_steps_of_a_trace_written_by_hand_are_no_gaps(simulate: Call) -> None:
+    words = ("--trace", "20Mbit:1s,1Mbit:100s,20Mbit:1s,5Mbit:1s,20Mbit:1s", "--every", "1s", "--policies", "server")
+    code, out, err = simulate(*words, "--json")
+    assert code == 0, err
+    assert json.loads(out)["trace"]["notes"] == []

@@ -38,11 +38,36 @@ def test_columns_that_repeat_their_rates_are_not_oboe(tmp_path: Path) -> None:
     assert read(tmp_path, "0 7.7\n1 7.7\n2 7.8\n3 7.8\n").rates_bps.tolist() == [7.7e6, 7.7e6, 7.8e6, 7.8e6]
 
 
+@pytest.mark.parametrize("mbps", [5, 150])
+def test_a_row_a_minute_is_not_oboe(tmp_path: Path, mbps: int) -> None:
+    trace = read(tmp_path, f"0 {mbps}\n60 {mbps}\n120 1\n180 1\n")
+    assert trace.times_s.tolist() == [0, 60, 120, 180]
+    assert trace.rates_bps.tolist() == [mbps * 1e6, mbps * 1e6, 1e6, 1e6]
+
+
 def test_mahimahi(tmp_path: Path) -> None:
     stamps = [*range(1, 101), *range(110, 210, 10)]  # 12 Mbit/s for 100 ms, then 1.2
     trace = read(tmp_path, "\n".join(map(str, stamps)) + "\n")
     assert trace.rates_bps.tolist() == pytest.approx([12e6, 1.2e6])
     assert trace.bits_between(0, 0.2) == pytest.approx(110 * 1500 * 8)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "mbps", "duration_s"),
+    [
+        ([1], [12], 0.1),  # the usual constant rate
+        ([1, 1], [24], 0.1),
+        ([2, 5, 7, 10, 12], [5], 0.108),
+        ([*range(1, 1051)], [12] * 10, 1.05),
+        ([*range(10, 111, 10), 111], [12 * 12 / 111], 0.111),
+    ],
+)
+def test_mahimahi_ends_with_its_last_stamp_and_begins_again(
+    tmp_path: Path, stamps: list[int], mbps: list[float], duration_s: float
+) -> None:
+    trace = read(tmp_path, "".join(f"{stamp}\n" for stamp in stamps))
+    assert trace.duration_s == pytest.approx(duration_s)
+    assert (trace.rates_bps / 1e6).tolist() == pytest.approx(mbps)
 
 
 def test_csv_with_a_date_has_a_row_a_second(tmp_path: Path) -> None:
@@ -73,6 +98,7 @@ def test_csv_with_units_in_the_header(tmp_path: Path) -> None:
         ("t_s,mbps\n", "no samples"),
         ("0 1e12\n", "1e\\+13"),
         ("5\n3\n", "never fall"),
+        ("0\n0\n", "last millisecond must be above 0"),
         ("99999999999999\n", "long"),
         ("9" * 400 + "\n", "line 1: '9{40}…' is not a finite number"),
         ("1\n²\n", "line 2: '²' is not a finite number"),

@@ -133,3 +133,25 @@ def test_many_finishes_broadcast_and_never_start_from_never() -> None:
     for start, row in ((0.5, ends[0]), (2.0, ends[1])):
         assert [trace.finish_s(start, b) for b in (0.0, 8e6, 80e6)] == pytest.approx(row.tolist())
     assert np.isinf(ends[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("parts", "rounds"),
+    [
+        ([(0.7, 1e6), (0.1, 0.0)], (3, 7)),
+        ([(0.7, 0.1e6), (0.1, 0.0)], (3, 11)),
+        ([(0.1, 0.0), (0.7, 1.1e6)], (3, 7)),
+        ([(0.3, 0.0), (0.1, 0.7e6), (0.3, 0.0)], (1, 9)),
+    ],
+)
+def test_a_loop_with_an_outage_at_its_end_or_start_finishes_what_ends_there(
+    parts: list[tuple[float, float]], rounds: tuple[int, int]
+) -> None:
+    trace = trace_of(parts, loop=True)
+    whole = trace.bits_between(0, trace.duration_s)
+    for start in np.arange(0, 40) * trace.duration_s / 8:
+        for count in range(*rounds):
+            ends = trace.finish_s(float(start), count * whole)
+            assert ends <= start + (count + 1) * trace.duration_s
+            assert trace.bits_between(float(start), ends) == pytest.approx(count * whole)
+            assert trace.finish_many(np.array([start]), np.array([count * whole]))[0] == pytest.approx(ends)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plan_worlds import Op, branchy_problem, graph, times
+from plan_worlds import Op, branchy_problem, graph, random_problem, times
 
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import OUTPUT, all_cuts, cut_at, narrow_cuts
@@ -232,3 +232,24 @@ def test_exits_whose_accuracy_does_not_grow() -> None:
     assert chosen(0.9, 0.7, None) == "early"
     assert chosen(0.9, 0.7, 1.0) == "early"
     assert chosen(0.7, 0.9, 1.0) == "late"
+
+
+def test_mincut_says_exact_under_a_promise_only_where_it_is() -> None:
+    rng = random.Random(11)
+    said = []
+    for _ in range(300):
+        problem = random_problem(rng, most=8, machines=2)
+        machines = tuple(replace(m, late=rng.choice((0, 0.3, 1.0))) for m in problem.machines)
+        links = tuple(replace(link, late=rng.choice((0, 0.5, 1.0))) for link in problem.links)
+        problem = replace(problem, machines=machines, links=links)
+        within_s = PLANNERS["exhaustive"](problem).cost.total_s * rng.uniform(1.2, 2.2)
+        problem = replace(problem, limits=Limits(latency_s=within_s, sure=0.95))
+        try:
+            best, found = PLANNERS["exhaustive"](problem), PLANNERS["mincut"](problem)
+        except NoPlan:
+            continue
+        exact = "exact over all cuts" in found.why
+        said.append((exact, found.cost.total_s <= best.cost.total_s + 1e-9))
+    assert {True, False} == {exact for exact, _ in said}
+    assert (False, False) in said, "the cases are hard"
+    assert (True, False) not in said

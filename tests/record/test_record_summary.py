@@ -27,6 +27,7 @@ RUN = [
     step(2, 1.0, ran="device", cut="@output", asked="@input", trouble="the server was late", up_bytes=0),
     step(3, 0.4, ran="server", cut="@input"),
     step(9, 0.3, kind="probe", up_bytes=77),
+    step(8, 0.3, kind="probe", late=True, up_bytes=1000),  # told by an answer that was given up
     step(4, 0.3, ran="device", cut="@output", up_bytes=0),
 ]
 

@@ -131,6 +131,13 @@ def test_gaps_are_told_and_too_many_refused() -> None:
         usable(Trace.of([*range(20), *range(200, 220)], [1e6] * 40))
 
 
+def test_long_steps_written_by_hand_are_no_gaps() -> None:
+    trace = steps("20Mbit:1s,1Mbit:100s,20Mbit:1s,0:1s,20Mbit:1s")
+    assert usable(trace, recorded=False) == ["no link for 0.962 % of the time"]
+    with pytest.raises(BadInput, match="no samples for 100 s"):
+        usable(trace)
+
+
 def test_policies_beside_each_other() -> None:
     world = World({1: TABLE}, steps("2Mbit:10s,40Mbit:10s", loop=True))
     reference, rows = compare(world, Requests(until_s=40.0), ["dynamic", "static", "clairvoyant", "cuts"])

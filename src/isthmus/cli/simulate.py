@@ -15,7 +15,17 @@ from isthmus.cli.common import Json, batches_of, emit, err, out, progress_bar, t
 from isthmus.cli.computing import DeviceName, ServerName
 from isthmus.cli.edgent import Exits, RightSized, ServerFirst, States, exits_for, past_of, right_sized, say_unmet
 from isthmus.cli.planning import Codecs, Private, PrivateUntil, limits_of
-from isthmus.cli.simulating import Machine, Subject, away_of, file_of, others_of, requests_of, subject_of, trace_of
+from isthmus.cli.simulating import (
+    Machine,
+    Subject,
+    away_of,
+    file_of,
+    is_steps,
+    others_of,
+    requests_of,
+    subject_of,
+    trace_of,
+)
 from isthmus.errors import BadInput
 from isthmus.link import Link, Trace
 from isthmus.plan import configuration_map
@@ -79,7 +89,7 @@ def simulate(
         float | None, typer.Option(help="The downlink as a multiple of the uplink; a bundle's own, or 1.")
     ] = None,
     load: Annotated[
-        Path | None, typer.Option(help="The server's load over time: a file of seconds and factor.")
+        Path | None, typer.Option(help="The server's load over time: a file of seconds and factor, 1 until the first.")
     ] = None,
     others: Annotated[
         str, typer.Option(help="Requests of others that ours queue behind: PER_SECOND:WORK, as 5:40ms.")
@@ -108,7 +118,7 @@ def simulate(
     Exit and cut: isthmus simulate bundle --trace bus.txt --policies edgent_map,edgent --deadline 200ms --states old.txt
     """
     up = trace_of(trace, scale=scale, clip=clip, part=part, loop=loop, rate_column=rate_column)
-    notes = usable(up)
+    notes = usable(up, recorded=not is_steps(trace))
     asked = requests_of(batches_of(batches), max_batch, max_delay, every, requests, up)
     subject = subject_of(
         what,

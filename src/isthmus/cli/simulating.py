@@ -124,11 +124,16 @@ def _problem(
     )
 
 
+def is_steps(text: str) -> bool:
+    """Is this a trace written by hand (`rate:duration` steps), not a file?"""
+    return _STEPS.match(text) is not None and not Path(text).exists()
+
+
 def trace_of(
     text: str, *, scale: float = 1.0, clip: str = "", part: str = "", loop: bool = False, rate_column: str | None = None
 ) -> Trace:
     """A trace file, or `rate:duration` steps, cut to `part` (START:END), then scaled, then clipped (LOW:HIGH)."""
-    found = steps(text) if _STEPS.match(text) and not Path(text).exists() else read_trace(text, rate_column=rate_column)
+    found = steps(text) if is_steps(text) else read_trace(text, rate_column=rate_column)
     if part:
         start, end = _pair(part, "--part", "START:END, as 60s:360s")
         found = found.part(seconds(start or "0"), seconds(end) if end else found.duration_s)

@@ -16,6 +16,10 @@ from isthmus.units import MOST_BPS, show_rate, show_seconds
 
 MAX_SAMPLES = 5_000_000
 
+_LEAST_BITS = math.ulp(0.0)
+"""Bits left for a last round are above 0 and no more than it carries, whatever the subtraction rounded to: beyond lies
+an outage at its start or end, in which nothing is ever done."""
+
 Floats = NDArray[np.float64]
 
 
@@ -192,7 +196,7 @@ class Trace:
             if whole == 0:
                 return np.full(bits.shape, math.inf)
             more = np.ceil(bits / whole) - 1
-            rounds, bits = rounds + more, bits - more * whole
+            rounds, bits = rounds + more, np.clip(bits - more * whole, _LEAST_BITS, whole)
         index = np.maximum(self._totals[:-1].searchsorted(bits, side="left") - 1, 0)
         rate = self.rates_bps[index]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -217,7 +221,7 @@ class Trace:
             if whole == 0:
                 return math.inf
             rounds = math.ceil(bits / whole) - 1
-            start, bits = rounds * self.duration_s, bits - rounds * whole
+            start, bits = rounds * self.duration_s, min(max(bits - rounds * whole, _LEAST_BITS), whole)
         index = int(np.searchsorted(self._totals[:-1], bits, side="left")) - 1
         rate = float(self.rates_bps[max(0, index)])
         if rate == 0:  # only the last rate of a trace that ends can be reached here

@@ -110,7 +110,7 @@ def summarise(
     """
     ordered = in_order(steps)
     asked = [s for s in ordered if s.kind == "request"]
-    probes = [s for s in ordered if s.kind == "probe"]
+    probes = [s for s in ordered if s.probed]
     answered = len({s.id for s in asked})
     sent = answered if requests is None else requests
     if answered > sent:

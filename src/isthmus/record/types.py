@@ -78,6 +78,8 @@ class Step(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["request", "probe"] = "request"
+    late: bool | None = None
+    """of a probe's line: nobody sent one, an answer that had been given up told of the link"""
     id: int
     t_s: float
     ran: Ran
@@ -108,6 +110,11 @@ class Step(BaseModel):
     """None: not verified"""
     error: float | None = None
     """greatest absolute difference from the whole model's answer, where verified"""
+
+    @property
+    def probed(self) -> bool:
+        """Was a probe sent, and is this what it told?"""
+        return self.kind == "probe" and not self.late
 
     @property
     def in_its_place(self) -> bool:

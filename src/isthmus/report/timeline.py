@@ -132,7 +132,7 @@ def _rates(columns: Columns, link_trace: Trace, time: Scale, panel: Panel) -> li
     ):
         if t_s.size:
             parts.append(tag("path", d=staircase(_thin(time.at(t_s), scale.at(bps)), RIGHT), class_=css))
-    for x in sorted({round(time.one(p.t_s)) for p in columns.probes}):
+    for x in sorted({round(time.one(p.t_s)) for p in columns.probes if p.probed}):
         parts.append(tag("path", d=f"M{x} {panel.bottom - 7}v7", class_="probe"))
     return parts
 

@@ -362,4 +362,5 @@ class Session:
         said = said_in(heard.frame) if heard.frame.kind is Kind.REPLY else None
         arrival = said.arrival if said is not None else arrival_in(heard.frame)
         told = evidence(said, keeper.learn(arrival), keeper.rtt_s, heard.spread)
-        self._learn(learning_step(next(self._ids), heard.at_s - self._zero_s, arrival.seconds, arrival.bytes, told))
+        t_s = heard.at_s - self._zero_s
+        self._learn(learning_step(next(self._ids), t_s, arrival.seconds, arrival.bytes, told, late=True))

@@ -141,10 +141,20 @@ def evidence(said: Said | None, up_bps: float | None, rtt_s: float | None, sprea
     return Evidence(up_bps=up_bps, rtt_s=rtt_s, server_s=said.compute_s, queue_s=said.queue_s, down_bps=down_bps)
 
 
-def learning_step(request_id: int, t_s: float, total_s: float, up_bytes: int, told: Evidence, cut: str = INPUT) -> Step:
-    """A probe, or an answer that came too late: nobody's request, but link and server showed themselves."""
+def learning_step(
+    request_id: int,
+    t_s: float,
+    total_s: float,
+    up_bytes: int,
+    told: Evidence,
+    cut: str = INPUT,
+    *,
+    late: bool | None = None,
+) -> Step:
+    """A probe, or an answer that came too `late`: nobody's request, but link and server showed themselves."""
     return Step(
         kind="probe",
+        late=late,
         id=request_id,
         t_s=t_s,
         ran="server",

@@ -59,8 +59,9 @@ class Load:
 
 
 def read_load(path: str | Path, *, loop: bool = False) -> Load:
-    """A load from a file of two columns, seconds and factor. Raises BadInput in one sentence."""
-    trace = read_trace(path, "columns")  # its rates are what stands there, times a million
+    """A load from a file of two columns, seconds and factor; until the first it is 1. Raises BadInput in one
+    sentence."""
+    trace = read_trace(path, "columns", before_bps=1e6)  # its rates are what stands there, times a million
     return Load.of(trace.times_s.tolist(), (trace.rates_bps / 1e6).tolist(), loop=loop)
 
 

@@ -40,7 +40,7 @@ class StepWriter(Protocol):
 @dataclass
 class Played:
     """How the requests of one player went, in order. `lost`: how many had no answer; `waits_s`: how long the samples
-    of each waited before it began."""
+    of each waited before it began; `probes`: how many came back."""
 
     steps: list[Step] = field(default_factory=list)
     waits_s: list[float] = field(default_factory=list)
@@ -205,12 +205,12 @@ class _Player:
         self._probe = _Probe(_probe_step(self._next_id(), now_s, ended_s, size, told), ended_s)
         self._look_s = ended_s  # the live client's keeper waits for it, and then looks at once
         self._up_free_s = left_s
-        self.played.probes += 1
 
     def _deliver(self, now_s: float) -> None:
         if self._probe is not None and self._probe.ended_s <= now_s:
             probe, self._probe = self._probe, None
             self._tell(probe.step)
+            self.played.probes += 1
 
     def _skip(self, until_s: float) -> None:
         """Nobody looks before then; who would have does so at once then."""
@@ -354,7 +354,7 @@ def _probe_step(number: int, start_s: float, ended_s: float, size: int, told: Ev
 
 def _learning(number: int, at_s: float, told: Evidence) -> Step:
     """Nobody's request: what was given up still told of the link."""
-    return _probe_step(number, at_s, at_s, 0, told)
+    return _probe_step(number, at_s, at_s, 0, told).model_copy(update={"late": True})
 
 
 def changes(world: World, until_s: float, most: int = 50_000) -> Iterator[tuple[float, float]]:

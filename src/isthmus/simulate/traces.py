@@ -1,4 +1,4 @@
-"""Is a recorded trace fit to simulate on? What was not recorded is told, or refused where it is too much."""
+"""Is a trace fit to simulate on? What was not recorded is told, or refused where it is too much."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ MOST_UNKNOWN = 0.5
 """A trace of which more than this is gaps says more about its reader than about a link."""
 
 
-def usable(trace: Trace) -> list[str]:
+def usable(trace: Trace, *, recorded: bool = True) -> list[str]:
     """Notes about the trace, each a sentence: gaps, in which the last value holds (as everywhere in isthmus), and
-    outages. Raises BadInput when it is mostly gaps.
+    outages. One that was written by hand (not `recorded`) has no gaps, however long its steps. Raises BadInput when it
+    is mostly gaps.
 
     >>> usable(Trace.of([0, 1, 2, 3, 4, 5, 21], [8e6, 0, 8e6, 8e6, 8e6, 8e6, 8e6], duration_s=40))
     ['1 gap of 16 s in all, from 5 s on: the last value holds', 'no link for 2.5 % of the time']
     """
     steps = np.diff(trace.times_s)
     typical_s = float(np.median(steps)) if steps.size else 0.0
-    gaps = np.flatnonzero(steps > max(GAP_S, GAP_STEPS * typical_s))
+    gaps = np.flatnonzero(recorded & (steps > max(GAP_S, GAP_STEPS * typical_s)))
     unknown_s = float(steps[gaps].sum())
     if unknown_s > MOST_UNKNOWN * trace.duration_s:
         raise BadInput(

@@ -7,7 +7,8 @@ arithmetic is whole nanoseconds. Limits and codecs that single out particular cu
 where the cheapest cut is not allowed, look for the cheapest among the others.
 
 Exact for additive times (`Times.additive`): a part costs the sum of its nodes. Where heads and tails were measured, the
-flow's answer is only a candidate; all are priced as measured, the narrow cuts with it, and the best is taken.
+flow's answer is only a candidate; all are priced as measured, the narrow cuts with it, and the best is taken. Nor is it
+exact under a promise (`Limits.sure`) that the cheapest cut breaks: of the others only the surely fastest is looked at.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from isthmus.errors import BadInput
 from isthmus.graph import Cut, Graph, cut_at, cut_of
 from isthmus.plan.build import candidates_for
 from isthmus.plan.choose import choose
-from isthmus.plan.cost import Option, allowed_codecs
+from isthmus.plan.cost import Option, allowed_codecs, priced
 from isthmus.plan.layers import Layers, Pin
 from isthmus.plan.limits import home_bytes
 from isthmus.plan.planners import device_only, server_only
@@ -113,6 +114,17 @@ def _note(problem: Problem, cut: list[Option], *, proven: bool) -> str:
     if not proven:
         return f"not proven best: no cut that fits was among the {MOST_TRIES} cheapest for every codec"
     if all(m.additive for m in problem.machines):
-        return "exact over all cuts"
+        if problem.surely is problem or _in_time(problem, cut):
+            return "exact over all cuts"
+        return (
+            "not proven best: the cheapest cut breaks the promise, so the one that is surely fastest was looked at too"
+        )
     names = ", ".join(f"{' | '.join(c.id for c in cuts)} as {codec}" for cuts, codec in cut)
     return f"measured times are not additive: the minimum cut on node times ({names}) was priced beside all narrow cuts"
+
+
+def _in_time(problem: Problem, cut: list[Option]) -> bool:
+    """Does the cheapest of these keep the deadline when all is late?"""
+    within_s = problem.limits.latency_s
+    best = min(cut, key=lambda option: priced(problem, *option).total_s, default=None)
+    return best is not None and within_s is not None and priced(problem.surely, *best).total_s <= within_s
