@@ -78,8 +78,11 @@ def load_samples(path: Path, model: Model) -> Samples:
         if native_name(value.dtype) != wanted[name].dtype or value.shape[1:] != shape[1:]:
             takes = ", ".join(map(str, ("N", *shape[1:])))
             raise BadInput(f"{path}: {name} is {value.dtype} {value.shape}, not {wanted[name].dtype} ({takes})")
-    if labels is not None and labels.dtype.kind not in "iu":
-        raise BadInput(f"{path}: labels must be whole numbers, not {labels.dtype}")
+    count = len(next(iter(arrays.values())))
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
+        raise BadInput(
+            f"{path}: labels must be whole numbers, one a sample: ({count},), not {labels.dtype} {labels.shape}"
+        )
     return Samples(arrays, labels)
 
 
