@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from conftest import Call
 
 from isthmus.files import write_json
 from isthmus.profile.exits import ExitRow, ExitTable
+from isthmus.profile.types import Timing
 
 PAIR = ["--device", "edgent2018_device", "--server", "edgent2018_server", "--rtt", "0ms", "--codecs", "float32"]
 SHARES = "0.747,0.755,0.765,0.775,0.782"
@@ -39,6 +41,25 @@ def test_the_published_pair_gives_up_accuracy_as_the_link_gets_slower(call: Call
         assert plan["cost"]["total_s"] <= 0.12
     assert exits[0] != exits[1]
     assert exits[1] == "exit5"
+
+
+def test_the_exit_is_timed_by_itself(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--retime runs what the chosen exit needs, on both sides: no answer of another exit is ever computed."""
+    made: set[str] = set()
+
+    def second(run: Callable[[], object], runs: int, clock: object) -> Timing:
+        found = run()
+        made.update(found if isinstance(found, dict) else ())
+        return Timing(low_s=1, median_s=1, high_s=1, runs=runs)
+
+    monkeypatch.setattr("isthmus.cli.retiming.time_call", second)
+    words = ["zoo:digits", "--planner", "edgent", "--exits", "0.9,0.5,0.4", "--runs", "1", "--retime", "99"]
+    found = asked(call, *words)
+    assert found["exit"] == "exit1"
+    assert "exit1" in made
+    assert made.isdisjoint({"exit2", "exit3"})
+    whole = next(c for c in found["candidates"] if c["cuts"] == ["@output"])
+    assert whole["measured_s"] == pytest.approx(whole["cost"]["total_s"])
 
 
 def test_a_map_for_the_states_of_a_trace(call: Call, tmp_path: Path) -> None:

@@ -163,7 +163,8 @@ def plan(
         raise BadInput("--retime runs cuts in floating point, not at the widths that were chosen; leave it out")
     if best:
         with progress_bar("re-timing"):
-            found = retime(found, timer(machines, link, batch, runs, server_first=server_first), best=best)
+            measured = timer(machines, link, batch, runs, exit=found.exit, server_first=server_first)
+            found = retime(found, measured, best=best)
     if to is not None:
         write_json(to, found)
     names_in_order = ("server", "device") if server_first else ("device", "server")
