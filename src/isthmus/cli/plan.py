@@ -164,7 +164,7 @@ def plan(
     if best:
         with progress_bar("re-timing"):
             measured = timer(machines, link, batch, runs, exit=found.exit, server_first=server_first)
-            found = retime(found, measured, best=best)
+            found = retime(found, measured, best=best, within_s=limits.latency_s)
     if to is not None:
         write_json(to, found)
     names_in_order = ("server", "device") if server_first else ("device", "server")
