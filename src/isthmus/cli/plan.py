@@ -144,6 +144,7 @@ def plan(
     machines = machines_of(
         asked, codecs=names, limits=limits, exits=planner in CHOOSES_EXIT, fold=distortions is not None
     )
+    trained = "" if distortions is not None else machines.model.fingerprint  # folded it has another
     wanted = PlanAsked(
         planner,
         link,
@@ -152,7 +153,7 @@ def plan(
         batch,
         sizes,
         load=load,
-        exits=exits_for(planner, model, graph_of(machines.model, batch), exits),
+        exits=exits_for(planner, model, graph_of(machines.model, batch), trained, exits),
         past=past_of(states),
         seen=seen,
         server_first=server_first,
