@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from conftest import Call
 
 from isthmus.files import write_json
+from isthmus.model import load_model
+from isthmus.profile.exit_file import exits_beside
 from isthmus.profile.exits import ExitRow, ExitTable
+from isthmus.profile.types import Timing
 
 PAIR = ["--device", "edgent2018_device", "--server", "edgent2018_server", "--rtt", "0ms", "--codecs", "float32"]
 SHARES = "0.747,0.755,0.765,0.775,0.782"
@@ -39,6 +44,25 @@ def test_the_published_pair_gives_up_accuracy_as_the_link_gets_slower(call: Call
         assert plan["cost"]["total_s"] <= 0.12
     assert exits[0] != exits[1]
     assert exits[1] == "exit5"
+
+
+def test_the_exit_is_timed_by_itself(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--retime runs what the chosen exit needs, on both sides: no answer of another exit is ever computed."""
+    made: set[str] = set()
+
+    def second(run: Callable[[], object], runs: int, clock: object) -> Timing:
+        found = run()
+        made.update(found if isinstance(found, dict) else ())
+        return Timing(low_s=1, median_s=1, high_s=1, runs=runs)
+
+    monkeypatch.setattr("isthmus.cli.retiming.time_call", second)
+    words = ["zoo:digits", "--planner", "edgent", "--exits", "0.9,0.5,0.4", "--runs", "1", "--retime", "99"]
+    found = asked(call, *words)
+    assert found["exit"] == "exit1"
+    assert "exit1" in made
+    assert made.isdisjoint({"exit2", "exit3"})
+    whole = next(c for c in found["candidates"] if c["cuts"] == ["@output"])
+    assert whole["measured_s"] == pytest.approx(whole["cost"]["total_s"])
 
 
 def test_a_map_for_the_states_of_a_trace(call: Call, tmp_path: Path) -> None:
@@ -132,3 +156,37 @@ def test_exits_that_are_no_more_accurate_are_named(call: Call) -> None:
 
 def test_a_map_needs_accuracies(call: Call) -> None:
     assert "give the exits' table" in refused(call, "zoo:b_alexnet", "--planner", "edgent_map", *PAIR)
+
+
+def digits_table(folder: Path, **changes: object) -> Path:
+    """The table that ships with zoo:digits, with changes."""
+    shipped = exits_beside("zoo:digits")
+    assert shipped is not None
+    path = folder / "exits.json"
+    path.write_text(json.dumps({**json.loads(shipped.read_text()), **changes}))
+    return path
+
+
+@pytest.mark.parametrize("verb", ["plan", "simulate", "pack"])
+def test_a_table_of_other_weights_is_refused_where_it_is_asked_for(call: Call, tmp_path: Path, verb: str) -> None:
+    path = digits_table(tmp_path, fingerprint="0" * 64, model="stranger")
+    more: dict[str, list[object]] = {
+        "plan": ["--planner", "edgent", *PAIR],
+        "simulate": [*PAIR[:4], "--policies", "edgent", "--trace", "1Mbit:9s", "--every", "1s"],
+        "pack": ["--runs", 1, "--out", tmp_path / "b"],
+    }
+    code, _, err = call(verb, "zoo:digits", "--exits", path, *more[verb])
+    assert code == 2, err
+    assert f"{path} is of stranger, not of digits as it is here; make one" in " ".join(err.split())
+
+
+def test_a_table_of_other_weights_beside_the_model_is_left_out(call: Call, tmp_path: Path) -> None:
+    onnx.save(load_model("zoo:digits").proto, tmp_path / "net.onnx")
+    path = digits_table(tmp_path, fingerprint="0" * 64, model="stranger")
+    said = f"{path} is of stranger, not of net as it is here: it is left out"
+    code, out, err = call("plan", tmp_path / "net.onnx", "--planner", "edgent", *PAIR, "--json")
+    assert (code, said in " ".join(err.split())) == (0, True), err
+    assert all(row["accuracy"] is None for row in json.loads(out)["exits"])
+    code, _, err = call("pack", tmp_path / "net.onnx", "--runs", 1, "--out", tmp_path / "b")
+    assert (code, said in " ".join(err.split())) == (0, True), err
+    assert not (tmp_path / "b" / "exits.json").exists()

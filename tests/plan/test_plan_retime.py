@@ -8,8 +8,9 @@ import pytest
 from plan_worlds import diamond_problem
 
 from isthmus.errors import BadInput
+from isthmus.graph import Cut, cut_at
 from isthmus.link.types import Link
-from isthmus.plan import PLANNERS, Candidate, Plan, retime
+from isthmus.plan import PLANNERS, Candidate, Limits, Plan, Problem, Promise, price, retime
 
 
 def a_plan() -> Plan:
@@ -41,6 +42,37 @@ def test_a_confirmed_plan_says_that_it_was_confirmed() -> None:
     assert (timed.cuts, timed.codec) == (plan.cuts, plan.codec)
     assert timed.why.startswith(plan.why)
     assert "best of the 2 timed" in timed.why
+
+
+@pytest.mark.parametrize(("within_s", "sure"), [(0.008, None), (0.016, 0.95)])
+def test_choices_known_to_be_late_are_not_timed(within_s: float, sure: float | None) -> None:
+    """Late typically, or for too many requests; what is promised is what the new choice keeps."""
+    limits = Limits(latency_s=within_s, sure=sure)
+    problem = diamond_problem(limits=limits, links=(Link(8e6, 8e6, 4e-3, late=1.0),))
+    plan, asked = PLANNERS["neurosurgeon"](problem), []
+
+    def measure(candidate: Candidate) -> float:
+        asked.append(candidate.cuts)
+        return 1e-3 / len(asked)
+
+    timed = retime(plan, measure, best=99, within_s=within_s)
+    sure_s = {c.cuts: price(problem.surely, cuts_of(problem, c), c.codec).total_s for c in plan.candidates}
+    assert asked == [("@output",), ("a",)] == [cuts for cuts in reversed(sure_s) if sure_s[cuts] <= within_s]
+    assert (plan.cuts, timed.cuts) == (("@output",), ("a",))
+    assert (timed.promise is None) == (sure is None)
+    if timed.promise is not None:
+        assert timed.promise.sure_s == pytest.approx(sure_s["a",])
+        assert (timed.promise.within_s, timed.promise.share) == (within_s, sure)
+
+
+def cuts_of(problem: Problem, choice: Plan | Candidate) -> list[Cut]:
+    return [cut_at(problem.graph, name) for name in choice.cuts]
+
+
+def test_a_promise_that_nobody_worked_out_is_not_kept() -> None:
+    plan = a_plan().model_copy(update={"promise": Promise(within_s=1, share=0.95, sure_s=0.5)})
+    assert retime(plan, lambda c: c.cost.total_s).promise == plan.promise
+    assert retime(plan, lambda c: -c.cost.total_s + 1).promise is None
 
 
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0])

@@ -243,6 +243,10 @@ def test_samples_from_a_file_are_checked(tmp_path: Path) -> None:
         np.savez(path, **wrong)  # type: ignore[arg-type]
         with pytest.raises(BadInput):
             load_samples(path, model)
+    for labels in (np.zeros((4, 2), int), np.array(3), np.zeros(4), np.zeros(3, int)):
+        np.savez(path, **{name: x, "labels": labels})  # type: ignore[arg-type]
+        with pytest.raises(BadInput, match=r"labels must be whole numbers, one a sample: \(4,\), not"):
+            load_samples(path, model)
     np.savez(path, **{name: np.array([object()])}, allow_pickle=True)
     with pytest.raises(BadInput, match="cannot read"):
         load_samples(path, model)

@@ -30,7 +30,7 @@ from isthmus.plan.held import held
 from isthmus.plan.needs import needs
 from isthmus.plan.solution import MemoryOf
 from isthmus.profile import Profile
-from isthmus.profile.accuracy import Samples
+from isthmus.profile.accuracy import Samples, answers_of, kept
 from isthmus.profile.measure import time_in_turns
 from isthmus.profile.types import RuntimeMemory
 from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Steps, quantised_head
@@ -209,10 +209,11 @@ class _Trial:
         )
 
     def _compared(self, device: Device, cut: Cut) -> tuple[float, float]:
-        """(the answers' relative distance from the whole network's, how many keep their greatest output)."""
+        """(the answers' relative distance from the whole network's, the share that keep their greatest output, or
+        where there is one number only stay near it)."""
         lost: dict[str, float] = {}
         power: dict[str, float] = {}
-        same = total = 0
+        last, answers = self.engine.graph.outputs[-1], []
         for part in _batches(self.inputs, 16 if self.model.dynamic_batch else 1):
             whole = self.engine.whole(part)
             made = device.head(cut.id, part)
@@ -221,14 +222,13 @@ class _Trial:
                 x, y = np.asarray(wanted, np.float64), np.asarray(answer[key], np.float64)
                 lost[key] = lost.get(key, 0.0) + float(np.square(x - y).sum())
                 power[key] = power.get(key, 0.0) + float(np.square(x).sum())
-            last = self.engine.graph.outputs[-1]
             rows = len(next(iter(part.values())))
-            best = [np.asarray(v[last]).reshape(rows, -1).argmax(1) for v in (whole, answer)]
-            same, total = same + int((best[0] == best[1]).sum()), total + rows
+            answers.append([answers_of(np.asarray(v[last]).reshape(rows, -1), rows) for v in (whole, answer)])
         worst = max(lost[key] / power[key] if power[key] else float(lost[key] > 0) for key in lost)
         if not np.isfinite(worst):
             raise BadBundle(f"the part up to {cut.id} makes answers that are no numbers; plan with more bits")
-        return float(np.sqrt(worst)), same / total
+        expected, found = (np.concatenate(each) for each in zip(*answers, strict=True))
+        return float(np.sqrt(worst)), float(kept(found, expected, expected).mean())
 
     def _ratio(self, device: Device, cut: Cut) -> float:
         """How long the part takes beside the same in floating point, in turns and as the profile was taken: of parts

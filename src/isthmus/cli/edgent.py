@@ -30,7 +30,7 @@ Exits = Annotated[
     str,
     typer.Option(
         help="How good the exits are: exits.json of profile --exits or train-exits, or shares as 0.75,0.78; without, "
-        "the exits.json beside the model, or the table that ships with zoo:digits."
+        "its own exits.json beside the model, or the table that ships with zoo:digits."
     ),
 ]
 States = Annotated[
@@ -43,8 +43,36 @@ ServerFirst = Annotated[
 ]
 
 
-def exits_for(planner: str, model: str, graph: Graph, given: str) -> tuple[Exit, ...]:
+@dataclass(frozen=True)
+class TableFile:
+    """A table of exits as it was read, and whether it was asked for or found beside the model."""
+
+    path: Path
+    table: ExitTable
+    asked: bool
+
+    def of(self, name: str, fingerprint: str) -> ExitTable | None:
+        """The table, if it is this network's, which nobody knows where a fingerprint is empty. None, and a word on
+        stderr, for another's that was only found. Raises BadInput for another's that was asked for."""
+        theirs = self.table.fingerprint
+        if not theirs or not fingerprint or theirs == fingerprint:
+            return self.table
+        other = f"{self.path} is of {self.table.model}, not of {name} as it is here"
+        if self.asked:
+            raise BadInput(f"{other}; make one with isthmus profile --exits")
+        err.print(f"{other}: it is left out", highlight=False)
+        return None
+
+
+def table_file(model: str, given: Path | None) -> TableFile | None:
+    """The table that is given, else the one beside the model (`exits_beside`)."""
+    path = exits_beside(model) if given is None else given
+    return None if path is None else TableFile(path, read_json(path, ExitTable), asked=given is not None)
+
+
+def exits_for(planner: str, model: str, graph: Graph, fingerprint: str, given: str) -> tuple[Exit, ...]:
     """The exits of a network with their accuracies, as far as they are told; none for a planner that does not choose.
+    `fingerprint`: of the network as it is trained, empty where that is not known.
 
     Raises BadModel for a network without early exits where accuracies were given, BadInput for accuracies that do not
     fit it.
@@ -52,12 +80,15 @@ def exits_for(planner: str, model: str, graph: Graph, given: str) -> tuple[Exit,
     if planner not in CHOOSES_EXIT or (not given and len(graph.outputs) == 1):
         return ()
     outputs = early_exits(graph)
-    path = _file(model, given)
-    if path is not None:
-        table = read_json(path, ExitTable)
+    named = _file(given)
+    found = None if given and named is None else table_file(model, named)
+    table = None if found is None else found.of(graph.name, fingerprint)
+    if found is not None and table is not None:
         unknown = [row.output for row in table.rows if row.output not in outputs]
         if unknown:
-            raise BadInput(f"{path} is of a model with an exit {unknown[0]}; {graph.name} has {', '.join(outputs)}")
+            raise BadInput(
+                f"{found.path} is of a model with an exit {unknown[0]}; {graph.name} has {', '.join(outputs)}"
+            )
         return tuple(Exit(row.output, row.accuracy) for row in table.rows)
     if not given:
         return tuple(Exit(output) for output in outputs)
@@ -113,12 +144,10 @@ def right_sized(
     return RightSized(known, tables)
 
 
-def _file(model: str, given: str) -> Path | None:
-    """The table that is named, or the one beside the model."""
-    if given:
-        named = Path(given)
-        return named if named.suffix == ".json" or named.is_file() else None
-    return exits_beside(model)
+def _file(given: str) -> Path | None:
+    """The table that is named, where these words name one."""
+    named = Path(given)
+    return named if named.suffix == ".json" or named.is_file() else None
 
 
 def _shares(text: str) -> list[float]:

@@ -23,7 +23,7 @@ from isthmus.plan.joint import Joint, joint
 from isthmus.plan.losses import measurable, to_measure
 from isthmus.plan.planners.autosplit import USUAL_LOSS
 from isthmus.plan.solution import Solution
-from isthmus.profile.accuracy import Samples
+from isthmus.profile.accuracy import Samples, classes_judged
 from isthmus.profile.datasets import spread
 from isthmus.profile.distortion import need_alike, need_better_than_chance
 from isthmus.profile.heads import HeadJudge, HeadLoss, Progress
@@ -61,9 +61,8 @@ class Measuring:
         picture = picture_of(net, "" if self.data.endswith(".npz") else self.scale or "0/1")
         need_alike(tables, samples)
         judge = HeadJudge(net, tables, samples, picture, threads=self.threads)
-        classes = net.outputs[-1].at(1)[-1] if len(net.outputs[-1].shape) == 2 else 1
-        if samples.labels is not None and classes > 1:
-            need_better_than_chance(net, samples, int(judge.base.sum()), classes)
+        if samples.labels is not None:
+            need_better_than_chance(net, samples, int(judge.base.sum()), classes_judged(net, samples.labels))
         book = Book.open(self.keep, judge, label)
         known = len(book.losses.rows)
         with progress_bar("measuring losses") as progress:

@@ -16,7 +16,7 @@ from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.accuracy import Judged, judge
 from isthmus.cli.bits import DistortionTables, LossErrors, LossFile, MaxLoss, bit_options
 from isthmus.cli.common import BatchOption, Json, ModelArg, Threads, batches_of, emit, out, progress_bar, today
-from isthmus.cli.edgent import ServerFirst
+from isthmus.cli.edgent import ServerFirst, table_file
 from isthmus.cli.labelled import FirstClass, given_samples, scale_of
 from isthmus.cli.machines import (
     DeviceProfile,
@@ -46,13 +46,11 @@ from isthmus.cli.planning import (
     make_plan,
     need_widths,
 )
-from isthmus.files import read_json
 from isthmus.graph import INPUT
 from isthmus.link import Link
 from isthmus.plan import Plan
 from isthmus.plan.types import USUAL_ERRORS
 from isthmus.profile import ExitTable, Profile
-from isthmus.profile.exit_file import exits_beside
 from isthmus.units import show_bytes, show_seconds
 
 
@@ -93,7 +91,7 @@ def pack(
     exits: Annotated[
         Path | None,
         typer.Option(
-            help="Table of early exits (isthmus profile --exits); without, the exits.json beside the model, or the "
+            help="Table of early exits (isthmus profile --exits); without, its own exits.json beside the model, or the "
             "table that ships with zoo:digits."
         ),
     ] = None,
@@ -122,10 +120,11 @@ def pack(
     need_widths(limits, chosen=options.tables is not None)
     link, names = link_of(up, down, rtt), codecs_of(codecs)
     bits = bits_asked(plan_file, options, narrow, limits)
-    table = None if bits.wanted and exits is None else exits_of(model, exits)
+    told = None if bits.wanted and exits is None else table_file(model, exits)
     sizes = batches_of(batches) if batches else ()
     asked = MachinesAsked(model, batch, device_profile, server_profile, slowdown, runs, threads, sizes)
-    machines = machines_of(asked, codecs=names, exits=table is not None, fold=bits.wanted)
+    machines = machines_of(asked, codecs=names, exits=told is not None, fold=bits.wanted)
+    table = None if told is None else told.of(machines.model.name, machines.model.fingerprint)
     plan = given_plan(bits, machines.model)
     given = given_samples(machines.model, data, picture, most=samples, first_class=first_class)
     channels = (*machines.model.inputs[0].at(1), 1, 1)[1]
@@ -140,12 +139,6 @@ def pack(
             machines.model, machines.engine, contents, to, packed=today(), force=force, progress=progress
         )
     emit(bundle.manifest, as_json=json, show=lambda: _show(bundle))
-
-
-def exits_of(model: str, given: Path | None) -> ExitTable | None:
-    """The table of a model's exits: the file that is given, else the one beside the model (`exits_beside`)."""
-    path = exits_beside(model) if given is None else given
-    return None if path is None else read_json(path, ExitTable)
 
 
 def _contents(

@@ -156,5 +156,5 @@ def _line(part: PartRow) -> str:
     return (
         f"device, {what}: {show_bytes(part.weight_bytes)} of weights and {show_bytes(part.activation_bytes)} of "
         f"tensors planned{held}; {part.ratio:.2f} × the float time; answers differ by {part.error:.1%} (rms), "
-        f"{part.agrees:.1%} of {part.samples} keep their greatest output"
+        f"{part.agrees:.1%} of {part.samples} keep their answer"
     )

@@ -144,6 +144,7 @@ def plan(
     machines = machines_of(
         asked, codecs=names, limits=limits, exits=planner in CHOOSES_EXIT, fold=distortions is not None
     )
+    trained = "" if distortions is not None else machines.model.fingerprint  # folded it has another
     wanted = PlanAsked(
         planner,
         link,
@@ -152,7 +153,7 @@ def plan(
         batch,
         sizes,
         load=load,
-        exits=exits_for(planner, model, graph_of(machines.model, batch), exits),
+        exits=exits_for(planner, model, graph_of(machines.model, batch), trained, exits),
         past=past_of(states),
         seen=seen,
         server_first=server_first,
@@ -163,7 +164,8 @@ def plan(
         raise BadInput("--retime runs cuts in floating point, not at the widths that were chosen; leave it out")
     if best:
         with progress_bar("re-timing"):
-            found = retime(found, timer(machines, link, batch, runs, server_first=server_first), best=best)
+            measured = timer(machines, link, batch, runs, exit=found.exit, server_first=server_first)
+            found = retime(found, measured, best=best, within_s=limits.latency_s)
     if to is not None:
         write_json(to, found)
     names_in_order = ("server", "device") if server_first else ("device", "server")

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from isthmus.cli.machines import Machines
 from isthmus.codec import Array, codec_for
 from isthmus.engine import Engine
-from isthmus.graph import OUTPUT, cut_at
+from isthmus.graph import INPUT, OUTPUT, at_exit, cut_at, graph_of
 from isthmus.link import Link
+from isthmus.model import Model
 from isthmus.plan import Candidate
 from isthmus.plan.cost import asked_cut
 from isthmus.profile import Profile, Times
@@ -18,15 +19,16 @@ from isthmus.profile.measure import time_call
 
 
 def timer(
-    machines: Machines, link: Link, batch: int, runs: int, *, server_first: bool = False
+    machines: Machines, link: Link, batch: int, runs: int, *, exit: str | None = None, server_first: bool = False
 ) -> Callable[[Candidate], float]:
     """Measures a candidate's seconds on this machine: head, encode, decode and tail are run; the bytes they really make
     travel over the link by its own arithmetic. Where a profile comes from another machine, its part is scaled by the
-    two machines' times for the whole model. `server_first`: the candidates are of that order."""
-    engine = machines.engine
+    two machines' times for the whole model. `exit`: the candidates cut what this early exit needs, and no more is run.
+    `server_first`: they are of that order."""
+    engine = machines.engine if exit is None else machines.engine.at_exit(exit)
     inputs = engine.model.random_inputs(batch)
     here_s = time_call(lambda: engine.whole(inputs), 2 * runs, time.perf_counter).low_s
-    device, server = (_whole_s(p, machines, batch) / here_s for p in (machines.device, machines.server))
+    device, server = (_whole_s(p, machines.model, batch, exit) / here_s for p in (machines.device, machines.server))
 
     def measure(candidate: Candidate) -> float:
         (cut_id,) = candidate.cuts
@@ -97,8 +99,9 @@ def _timed(call: Callable[[], object], runs: int) -> float:
     return time_call(call, runs, time.perf_counter).low_s
 
 
-def _whole_s(profile: Profile, machines: Machines, batch: int) -> float:
-    from isthmus.graph import graph_of
-
-    graph = graph_of(machines.model, batch)
-    return Times(profile, graph).part_s(cut_at(graph, "@input"), cut_at(graph, "@output"))
+def _whole_s(profile: Profile, model: Model, batch: int, exit: str | None) -> float:
+    graph = graph_of(model, batch)
+    if exit is not None:
+        graph = at_exit(graph, exit)
+        profile = profile.at_exit(exit, {node.name for node in graph.nodes})
+    return Times(profile, graph).part_s(cut_at(graph, INPUT), cut_at(graph, OUTPUT))

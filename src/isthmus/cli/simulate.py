@@ -170,7 +170,8 @@ def _right_sized(
         return None
     found = subject.exits
     if given or not found:
-        found = exits_for("edgent_map", what, subject.problems[min(subject.problems)].graph, given)
+        graph = subject.problems[min(subject.problems)].graph
+        found = exits_for("edgent_map", what, graph, subject.fingerprint, given)
     right = right_sized(subject.problems, found, within_s, past_of(states))
     if any(name.startswith("edgent_map") for name in policies):
         say_unmet(configuration_map(right.problem))

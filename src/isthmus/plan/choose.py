@@ -29,8 +29,9 @@ class Priced:
     def name(self) -> str:
         return name_of(tuple(c.id for c in self.cuts), self.codec, sends=sum(self.cost.up_bytes) > 0)
 
-    def candidate(self) -> Candidate:
-        return Candidate(cuts=tuple(c.id for c in self.cuts), codec=self.codec, cost=row(self.cost))
+    def candidate(self, *, promised: bool) -> Candidate:
+        sure_s = self.judged_s if promised else None
+        return Candidate(cuts=tuple(c.id for c in self.cuts), codec=self.codec, cost=row(self.cost), sure_s=sure_s)
 
 
 def choose(problem: Problem, planner: str, options: Iterable[Option], note: str = "") -> Plan:
@@ -55,6 +56,7 @@ def choose(problem: Problem, planner: str, options: Iterable[Option], note: str 
 
 def plan_for(problem: Problem, planner: str, best: Priced, candidates: Iterable[Priced], why: str) -> Plan:
     """The plan that takes this choice."""
+    promise = _promise(problem, best)
     return Plan(
         model=problem.graph.name,
         fingerprint=problem.machines[problem.home].profile.fingerprint,
@@ -65,8 +67,8 @@ def plan_for(problem: Problem, planner: str, best: Priced, candidates: Iterable[
         codec=best.codec,
         cost=row(best.cost),
         why=why,
-        candidates=tuple(p.candidate() for p in candidates),
-        promise=_promise(problem, best),
+        candidates=tuple(p.candidate(promised=promise is not None) for p in candidates),
+        promise=promise,
     )
 
 

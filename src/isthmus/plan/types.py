@@ -205,14 +205,20 @@ class CostRow(BaseModel):
 
 
 class Candidate(BaseModel):
-    """One choice that was priced on the way to the plan."""
+    """One choice that was priced on the way to the plan. `sure_s`: as in `Promise`, where the plan makes one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cuts: tuple[str, ...]
     codec: str
     cost: CostRow
+    sure_s: float | None = None
     measured_s: float | None = None
+
+    @property
+    def judged_s(self) -> float:
+        """The seconds that were held against the deadline."""
+        return self.cost.total_s if self.sure_s is None else self.sure_s
 
 
 class ExitPlan(BaseModel):

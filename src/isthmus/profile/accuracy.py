@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isthmus.codec import Array, Codec, length_varies
 from isthmus.codec.lengths import native_name
 from isthmus.engine import Engine
-from isthmus.errors import BadInput
+from isthmus.errors import BadInput, BadModel
 from isthmus.graph import cut_at
 from isthmus.model.types import Model
 from isthmus.profile.types import AccuracyRow
 
 MAX_SAMPLE_BYTES = 1 << 30
+NEAR = 0.05
+"""Numbers that are no scores of classes are kept where they move by at most this share of their spread (standard
+deviation): where 99 of 100 normal errors are that small, fewer than one answer in a hundred crosses a threshold."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -74,8 +80,11 @@ def load_samples(path: Path, model: Model) -> Samples:
         if native_name(value.dtype) != wanted[name].dtype or value.shape[1:] != shape[1:]:
             takes = ", ".join(map(str, ("N", *shape[1:])))
             raise BadInput(f"{path}: {name} is {value.dtype} {value.shape}, not {wanted[name].dtype} ({takes})")
-    if labels is not None and labels.dtype.kind not in "iu":
-        raise BadInput(f"{path}: labels must be whole numbers, not {labels.dtype}")
+    count = len(next(iter(arrays.values())))
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
+        raise BadInput(
+            f"{path}: labels must be whole numbers, one a sample: ({count},), not {labels.dtype} {labels.shape}"
+        )
     return Samples(arrays, labels)
 
 
@@ -89,17 +98,20 @@ def measure_accuracy(
     progress: Progress | None = None,
 ) -> tuple[AccuracyRow, ...]:
     """Score every (cut id, codec name). `codec_of(cut, tensor, name)` gives the codec as it will be used there, with
-    its calibrated clip. The answer judged is the argmax over the last axis of the last output, per sample."""
+    its calibrated clip. The answer judged is that of the last output (`answers_of`), compared with the label, or
+    without labels with the whole model's (`kept`). Raises as `classes_judged` does where there are labels."""
+    if samples.labels is not None:
+        classes_judged(engine.model, samples.labels)
     step = batch if engine.model.dynamic_batch else 1
     parts = [{k: v[i : i + step] for k, v in samples.inputs.items()} for i in range(0, len(samples), step)]
     last = engine.model.outputs[-1].name
     whole = np.concatenate([answers_of(engine.whole(p)[last], len(next(iter(p.values())))) for p in parts])
     truth = whole if samples.labels is None else np.asarray(samples.labels)
-    base = float(np.mean(whole == truth))
+    base = float(np.mean(kept(whole, truth, whole)))
     rows = []
     for done, (cut, name) in enumerate(choices):
         answers, sizes = zip(*(_through(engine, cut, name, p, last, codec_of) for p in parts), strict=True)
-        right = np.concatenate(answers) == truth
+        right = kept(np.concatenate(answers), truth, whole)
         rows.append(
             AccuracyRow(
                 cut=cut,
@@ -139,9 +151,46 @@ def _through(
     return answers_of(answer, len(next(iter(inputs.values())))), size
 
 
+def classes_judged(model: Model, labels: Array) -> int:
+    """How many classes a model's last output scores, where labels can judge it.
+
+    Raises BadModel where that output is no table of (N, classes), and BadInput for labels of classes that it does not
+    have.
+    """
+    last = model.outputs[-1]
+    shape = last.at(1)
+    if len(shape) < 2 or math.prod(shape) != shape[-1] or shape[-1] < 2:
+        raise BadModel(
+            f"{model.name} cannot be judged by labels: its last output {last.name} has shape {shape}, not (N, "
+            "classes); what codecs and few bits lose can be judged by samples without labels, as an .npz file"
+        )
+    if not 0 <= labels.min() <= labels.max() < shape[-1]:
+        raise BadInput(
+            f"labels from {labels.min()} to {labels.max()} do not fit {model.name}, whose {shape[-1]} classes count "
+            "from 0"
+        )
+    return shape[-1]
+
+
 def answers_of(output: Array, count: int) -> Array:
-    """One answer a sample: the argmax over the last axis (a hash of all of them, for segmentations and the like)."""
-    best: Array = np.argmax(output, axis=-1).reshape(count, -1)
+    """One answer a sample: the argmax over the last axis (a hash of all of them, for segmentations and the like). Where
+    that axis scores no classes, the numbers themselves, a row a sample (a hash of whole numbers)."""
+    scores = output.ndim > 1 and output.shape[-1] > 1
+    if not scores and output.dtype.kind == "f":
+        return np.asarray(output, np.float64).reshape(count, -1)
+    best: Array = (np.argmax(output, axis=-1) if scores else output).reshape(count, -1)
     if best.shape[1] == 1:
         return best[:, 0]
     return np.array([hash(row.tobytes()) for row in best])
+
+
+def kept(answers: NDArray[Any], wanted: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which answers are the wanted ones: equal to them, or, of numbers, `NEAR` them (root mean square over a sample's)
+    beside the spread of what the whole network answers."""
+    if wanted.dtype.kind == "f":
+        with np.errstate(invalid="ignore", over="ignore"):
+            apart = np.sqrt(np.mean(np.square(answers - wanted), axis=1))
+            same: NDArray[np.bool_] = apart <= NEAR * np.std(whole)
+    else:
+        same = answers == wanted
+    return same

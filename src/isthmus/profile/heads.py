@@ -21,7 +21,7 @@ from isthmus.engine import Engine, has_vnni
 from isthmus.files import scratch_folder
 from isthmus.graph import INPUT, OUTPUT, cut_at
 from isthmus.model import Model
-from isthmus.profile.accuracy import Samples, answers_of
+from isthmus.profile.accuracy import Samples, answers_of, classes_judged, kept
 from isthmus.quant import BitPlan, Distortions, QuantisedHead, Steps, quantised_head
 
 Places = NDArray[np.intp]
@@ -69,6 +69,7 @@ class HeadJudge:
     """Judges heads of one fused network (`isthmus.model.fused`) on the same samples.
 
     `tables` are those the widths were chosen from; `picture` says how the input is made of pixels, for picture codecs.
+    Raises as `classes_judged` does where there are labels.
     """
 
     net: Model
@@ -80,6 +81,8 @@ class HeadJudge:
     engine: Engine = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.samples.labels is not None:
+            classes_judged(self.net, self.samples.labels)
         object.__setattr__(self, "engine", Engine.open(self.net, threads=self.threads, cuts="none"))
 
     @cached_property
@@ -96,8 +99,7 @@ class HeadJudge:
     @cached_property
     def base(self) -> NDArray[np.bool_]:
         """Which of those are right; all without labels."""
-        right: NDArray[np.bool_] = self.whole == self._truth
-        return right
+        return kept(self.whole, self._truth, self.whole)
 
     @property
     def score(self) -> float:
@@ -128,7 +130,7 @@ class HeadJudge:
             sizes: list[int] = []
             run = self._runner(cut, codec, bits, folder, sent or partial(self._arrived, sizes))
             for some, part in self._parts(places):
-                right = run(part) == self._truth[some]
+                right = kept(run(part), self._truth[some], self.whole)
                 yield Outcome(some, right, _by_sample(sizes, len(some)))
                 sizes.clear()
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from isthmus.engine import Engine
-from isthmus.errors import BadInput, BadModel
-from isthmus.profile.accuracy import Samples
+from isthmus.errors import BadInput
+from isthmus.profile.accuracy import Samples, classes_judged
 
 _WITHIN = 5
 
@@ -48,21 +48,18 @@ def whole_accuracy(
     """Run every sample, `batch` at a time (one at a time where the model fixes that), and compare its last output with
     the label.
 
-    Raises BadInput for samples without labels or with labels of classes that the model does not have, and BadModel for
-    one whose last output is no table of (N, classes).
+    Raises BadInput for samples without labels, otherwise as `classes_judged`.
     """
     if samples.labels is None:
         raise BadInput(f"the accuracy of {engine.model.name} can be measured only on labelled samples")
     labels = np.asarray(samples.labels, np.int64)
+    classes = classes_judged(engine.model, labels)
     last = engine.model.outputs[-1].name
     step = batch if engine.model.dynamic_batch else 1
-    first = within = classes = 0
+    first = within = 0
     for start in range(0, len(samples), step):
         made = engine.whole({k: v[start : start + step] for k, v in samples.inputs.items()})[last]
         part = labels[start : start + step]
-        classes = _classes(engine.model.name, last, made.shape, len(part))
-        if start == 0:
-            _fits(labels, classes, engine.model.name)
         ranks = _ranks(made.reshape(len(part), classes), part)
         first, within = first + int((ranks < 1).sum()), within + int((ranks < _WITHIN).sum())
         if progress is not None:
@@ -80,19 +77,6 @@ def whole_accuracy(
         give_or_take=math.sqrt(score * (1 - score) / len(samples)),
         within_5=within / len(samples) if classes >= 2 * _WITHIN else None,
     )
-
-
-def _classes(model: str, output: str, shape: tuple[int, ...], count: int) -> int:
-    if not shape or shape[0] != count or math.prod(shape) != count * shape[-1] or shape[-1] < 2:
-        raise BadModel(f"{model} cannot be judged on classes: its last output {output} has shape {shape}")
-    return shape[-1]
-
-
-def _fits(labels: NDArray[np.int64], classes: int, model: str) -> None:
-    if not 0 <= labels.min() <= labels.max() < classes:
-        raise BadInput(
-            f"labels from {labels.min()} to {labels.max()} do not fit {model}, whose {classes} classes count from 0"
-        )
 
 
 def _ranks(outputs: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArray[np.int64]:
