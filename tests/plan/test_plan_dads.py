@@ -11,8 +11,9 @@ from plan_worlds import Op, diamond_problem, graph, random_problem, times
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import INPUT, OUTPUT, all_cuts, cut_at
 from isthmus.link.types import Link
-from isthmus.plan import PLANNERS, Limits, Problem, price
+from isthmus.plan import PLANNERS, Limits, Plan, Problem, price
 from isthmus.plan.cost import allowed_codecs
+from isthmus.plan.limits import home_bytes
 
 
 def best_stage_s(problem: Problem) -> float:
@@ -46,7 +47,7 @@ def test_dads_looks_at_latency_until_inputs_come_too_fast() -> None:
     for seed in range(20):
         problem = random_problem(random.Random(seed), most=7, machines=2)
         light, heavy = PLANNERS["mincut"](problem), PLANNERS["dads_heavy"](problem)
-        slow = max(*light.cost.compute_s, *light.cost.up_s, *light.cost.down_s)
+        slow = stage_s(light)
         easy = PLANNERS["dads"](replace(problem, arrivals_hz=0.5 / slow))
         hard = PLANNERS["dads"](replace(problem, arrivals_hz=2 / slow))
         assert easy.planner == hard.planner == "dads"
@@ -70,6 +71,24 @@ def test_the_heavy_search_keeps_limits_and_says_what_it_cannot() -> None:
         PLANNERS["dads_heavy"](three)
     with pytest.raises(BadInput, match="not 3; use mincut"):
         PLANNERS["qdmp"](three)
+
+
+def test_a_small_memory_leaves_it_no_worse_than_the_partition_of_least_latency() -> None:
+    """Nor without an answer, though no weighting may find a cut that fits."""
+    tight = 0
+    for seed in range(80):
+        rng = random.Random(seed)
+        problem = random_problem(rng, most=7, machines=2)
+        needed = sorted({home_bytes(problem, (cut,)) for cut in all_cuts(problem.graph)})
+        small = replace(problem, limits=Limits(home_memory_bytes=rng.choice(needed)))
+        heavy, light = PLANNERS["dads_heavy"](small), PLANNERS["mincut"](small)
+        assert stage_s(heavy) <= stage_s(light) * (1 + 1e-9), seed
+        tight += light.cuts != PLANNERS["mincut"](problem).cuts
+    assert tight > 10, tight
+
+
+def stage_s(plan: Plan) -> float:
+    return max(*plan.cost.compute_s, *plan.cost.up_s, *plan.cost.down_s)
 
 
 def blocks(rng: random.Random, count: int) -> Problem:

@@ -3,8 +3,9 @@
 Light load: the partition of least latency, a minimum cut (DSL). Heavy load, where inputs come faster than the slowest
 of device, link and server can pass them on: the partition whose slowest stage is fastest (DSH). That is NP-hard; DSH
 weighs the stages, device by α, link by 1, server by γ, solves a minimum cut for each weighting and narrows the search
-around the best one. A 3-approximation, as the paper proves. Its grid is linear; weights are ratios, so the steps here
-are factors: from 64 down to 1/64, then ever finer.
+around the best one. A 3-approximation, as the paper proves, where nothing is limited: with limits of memory or latency
+it is the best that was looked at, among it the partition of least latency that fits. Its grid is linear; weights are
+ratios, so the steps here are factors: from 64 down to 1/64, then ever finer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from isthmus.plan.choose import Priced, plan_for, within_limits
 from isthmus.plan.cost import Option
 from isthmus.plan.layers import Layers
 from isthmus.plan.planners import device_only, server_only
-from isthmus.plan.planners.mincut import listed, mincut
+from isthmus.plan.planners.mincut import cheapest_allowed, listed, mincut
 from isthmus.plan.types import Plan, Problem
 from isthmus.units import show_seconds
 
@@ -58,10 +59,13 @@ def dads_heavy(problem: Problem) -> Plan:
 
 
 def _options(problem: Problem) -> list[Option]:
-    """Both ends, the narrow cuts, and what every weighting on the way finds."""
+    """Both ends, the narrow cuts, what every weighting on the way finds, and the cuts of least latency: those that a
+    weighting finds may all be too large for a small memory."""
     found: list[Option] = [device_only.option(problem), *server_only.options(problem), *listed(problem)]
     for codec in dict.fromkeys(problem.default_codecs):
         found += _searched(problem, codec)
+        quickest, _ = cheapest_allowed(problem, codec)
+        found += [(quickest, codec)] if quickest is not None else []
     return found
 
 
