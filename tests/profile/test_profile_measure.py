@@ -225,7 +225,7 @@ def test_without_labels_agreement_with_the_whole_model_is_scored() -> None:
     assert (row.score, row.labelled) == (1.0, False)
 
 
-def test_samples_from_a_file_are_checked(tmp_path: Path) -> None:
+def test_samples_from_a_file_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model("zoo:tiny")
     x = np.zeros((4, 1, 8, 8), np.float32)
     name = model.inputs[0].name
@@ -247,9 +247,28 @@ def test_samples_from_a_file_are_checked(tmp_path: Path) -> None:
         np.savez(path, **{name: x, "labels": labels})  # type: ignore[arg-type]
         with pytest.raises(BadInput, match=r"labels must be whole numbers, one a sample: \(4,\), not"):
             load_samples(path, model)
+    for nothing in (np.nan, np.inf):
+        x[2, 0, 0, 0] = nothing
+        np.savez(path, **{name: x})  # type: ignore[arg-type]
+        with pytest.raises(BadInput, match="holds values that are no numbers or infinite; leave those samples out"):
+            load_samples(path, model)
     np.savez(path, **{name: np.array([object()])}, allow_pickle=True)
-    with pytest.raises(BadInput, match="cannot read"):
+    with pytest.raises(BadInput, match=r"cannot read samples from .*: it holds something else than whole arrays"):
         load_samples(path, model)
-    path.write_bytes(b"PK nonsense")
-    with pytest.raises(BadInput, match="cannot read"):
+    monkeypatch.setattr("isthmus.profile.accuracy.MAX_SAMPLE_BYTES", 1_000_000)
+    np.savez_compressed(path, **{name: np.zeros((10_000, 1, 8, 8), np.float32)})  # type: ignore[arg-type]
+    assert path.stat().st_size < 10_000
+    with pytest.raises(BadInput, match="holds more than 1000000 bytes"):
         load_samples(path, model)
+
+
+@pytest.mark.parametrize("kind", ["array", "text", "zip"])
+def test_a_file_that_holds_no_named_arrays_says_how_to_make_one(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.npz"
+    if kind == "array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    else:
+        path.write_bytes(b"PK nonsense" if kind == "zip" else b"1,2,3")
+    with pytest.raises(BadInput, match=r"s.npz is no .npz file; numpy.savez\(file, input=…\) makes one"):
+        load_samples(path, load_model("zoo:tiny"))

@@ -9,7 +9,7 @@ from isthmus.engine import Engine
 from isthmus.errors import BadInput, BadModel
 from isthmus.model import digits_test, load_model
 from isthmus.profile.accuracy import Samples
-from isthmus.profile.whole_accuracy import whole_accuracy
+from isthmus.profile.whole_accuracy import _ranks, whole_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +49,8 @@ def test_what_cannot_be_judged(engine: Engine, samples: Samples) -> None:
     inputs = detector.model.random_inputs(1)
     with pytest.raises(BadModel, match=r"last output boxes_26 has shape \(1, 255, 26, 26\)"):
         whole_accuracy(detector, Samples(inputs, np.zeros(1, np.int64)), data="d")
+
+
+def test_an_answer_that_is_no_number_is_not_right() -> None:
+    scores = np.array([[np.nan, np.nan, np.nan], [np.nan, 2.0, 1.0], [np.nan, 2.0, 1.0]])
+    assert _ranks(scores, np.array([0, 0, 2])).tolist() == [3, 3, 1]

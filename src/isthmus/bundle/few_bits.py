@@ -224,7 +224,7 @@ class _Trial:
                 power[key] = power.get(key, 0.0) + float(np.square(x).sum())
             rows = len(next(iter(part.values())))
             answers.append([answers_of(np.asarray(v[last]).reshape(rows, -1), rows) for v in (whole, answer)])
-        worst = max(lost[key] / power[key] if power[key] else float(lost[key] > 0) for key in lost)
+        worst = np.max([lost[key] / power[key] if power[key] else float(lost[key] > 0) for key in lost])
         if not np.isfinite(worst):
             raise BadBundle(f"the part up to {cut.id} makes answers that are no numbers; plan with more bits")
         expected, found = (np.concatenate(each) for each in zip(*answers, strict=True))

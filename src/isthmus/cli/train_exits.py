@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-import numpy as np
 import typer
 from pydantic import BaseModel, ValidationError
 
@@ -13,6 +12,7 @@ from isthmus.cli.common import Json, emit, err, interruptible, out, progress_bar
 from isthmus.cli.entry import INTERRUPTED
 from isthmus.cli.exits import LossOption, RuleOption, TrainingOption, dataset, show_exits
 from isthmus.engine import Engine
+from isthmus.engine.difference import difference
 from isthmus.errors import BadInput
 from isthmus.files import write_json, write_whole
 from isthmus.model import load_model_file
@@ -167,7 +167,7 @@ def _judged(
         learnt_from=len(learn),
         epochs=tuple(epoch.model_dump() for epoch in made.went.history),
         best_epoch=made.went.best,
-        export_difference=max(float(np.abs(ran[o] - wanted[o]).max()) for o in made.net.outputs),
+        export_difference=max(difference(ran[o], wanted[o]) for o in made.net.outputs),
         files={kind: str(to / file) for kind, file in _FILES.items()} | {"onnx": str(to / f"{name}.onnx")},
         exits=table,
     )

@@ -265,7 +265,7 @@ class Plan(BaseModel):
     planner: str
     batch: int = Field(ge=1)
     first: Literal["device", "server"] = "device"
-    cuts: tuple[str, ...]
+    cuts: tuple[str, ...] = Field(min_length=1)
     exit: str | None = None
     codec: str
     cost: CostRow

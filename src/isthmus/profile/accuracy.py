@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,17 +61,11 @@ class Samples:
 def load_samples(path: Path, model: Model) -> Samples:
     """Samples from a .npz file: one array an input of the model, and `labels` (whole numbers) if there are any.
 
-    Nothing in the file is executed. Raises BadInput for other names, shapes or dtypes, and for a model with inputs that
-    have no samples.
+    Nothing in the file is executed. Raises BadInput for other names, shapes or dtypes, for values that are no numbers
+    (NaN) or infinite, and for a model with inputs that have no samples.
     """
     model.need_samples()
-    try:
-        if path.stat().st_size > MAX_SAMPLE_BYTES:
-            raise BadInput(f"{path} is larger than {MAX_SAMPLE_BYTES} bytes; some hundred samples are enough")
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {k: stored[k] for k in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise BadInput(f"cannot read samples from {path}: {error}") from error
+    arrays = _arrays(path, model)
     labels = arrays.pop("labels", None)
     wanted = {s.name: s for s in model.inputs}
     if set(arrays) != set(wanted):
@@ -80,12 +75,32 @@ def load_samples(path: Path, model: Model) -> Samples:
         if native_name(value.dtype) != wanted[name].dtype or value.shape[1:] != shape[1:]:
             takes = ", ".join(map(str, ("N", *shape[1:])))
             raise BadInput(f"{path}: {name} is {value.dtype} {value.shape}, not {wanted[name].dtype} ({takes})")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise BadInput(f"{path}: {name} holds values that are no numbers or infinite; leave those samples out")
     count = len(next(iter(arrays.values())))
     if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
         raise BadInput(
             f"{path}: labels must be whole numbers, one a sample: ({count},), not {labels.dtype} {labels.shape}"
         )
     return Samples(arrays, labels)
+
+
+def _arrays(path: Path, model: Model) -> dict[str, NDArray[Any]]:
+    """What an .npz file holds, by name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_SAMPLE_BYTES:
+            raise BadInput(f"{path} holds more than {MAX_SAMPLE_BYTES} bytes; some hundred samples are enough")
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except zipfile.BadZipFile as error:
+        call = ", ".join(f"{i.name}=…" for i in model.inputs)
+        raise BadInput(f"{path} is no .npz file; numpy.savez(file, {call}) makes one") from error
+    except (OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise BadInput(f"cannot read samples from {path}: {error}") from error
+    except ValueError as error:
+        raise BadInput(f"cannot read samples from {path}: it holds something else than whole arrays") from error
 
 
 def measure_accuracy(

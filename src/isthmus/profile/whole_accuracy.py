@@ -80,10 +80,12 @@ def whole_accuracy(
 
 
 def _ranks(outputs: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many classes come before the right one, (N): those with a greater output, and equal ones of lower number."""
+    """How many classes come before the right one, (N): those with a greater output, and equal ones of lower number. An
+    output that is no number comes after all that are; where it is the right one's, it counts as no answer."""
     values = np.asarray(outputs, np.float64)
+    nowhere = np.isnan(np.take_along_axis(values, labels[:, None], axis=1))[:, 0]
     values = np.where(np.isnan(values), -np.inf, values)
     own = np.take_along_axis(values, labels[:, None], axis=1)
     before = (values > own) | ((values == own) & (np.arange(values.shape[1]) < labels[:, None]))
-    ranks: NDArray[np.int64] = before.sum(axis=1)
+    ranks: NDArray[np.int64] = np.where(nowhere, values.shape[1], before.sum(axis=1))
     return ranks
