@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -77,3 +78,15 @@ def test_settled_batch_norms_have_the_statistics_of_the_data() -> None:
     everything = module(torch.cat(batches))
     assert torch.allclose(everything.mean(0), torch.zeros(3), atol=0.05)
     assert torch.allclose(everything.std(0), torch.ones(3), atol=0.1)
+
+
+@pytest.mark.parametrize("use", [
+    lambda module: settle_batchnorm(module, [torch.randn(4, 3, 8, 8)]),
+    lambda module: from_torch(module, torch.randn(2, 3, 8, 8), name="two"),
+], ids=["settled", "exported"])  # fmt: skip
+def test_every_module_keeps_its_mode(use: Callable[[Any], object]) -> None:
+    convolution = torch.nn.Conv2d(3, 8, 3)
+    module = torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(8), torch.nn.ReLU()).train()
+    module[1].eval()
+    use(module)
+    assert [part.training for part in module.modules()] == [True, True, False, True]

@@ -16,6 +16,7 @@ from typing import Any
 from isthmus.errors import BadModel, Missing
 from isthmus.model.onnx_file import model_from_proto
 from isthmus.model.torch_blocks import module_blocks
+from isthmus.model.torch_modes import in_mode
 from isthmus.model.types import OPSET, Model
 
 MAX_BATCH = 1024
@@ -29,7 +30,8 @@ def from_torch(
 
     `example` is one input tensor or a tuple of them, batch first (a batch of 2 or more where the batch is to stay
     open). Inputs keep the names of `forward`'s parameters; `outputs` names what it returns; the outputs of the module's
-    blocks are recorded. Raises BadModel when torch cannot export the module and Missing without the extra.
+    blocks are recorded. The mode of every module in it is left as it was. Raises BadModel when torch cannot export the
+    module and Missing without the extra.
     """
     torch = need_torch()
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
@@ -38,7 +40,7 @@ def from_torch(
         inputs = tuple(_at_least_two(torch, x) for x in inputs)
         batch = torch.export.Dim("N", min=1, max=MAX_BATCH)
         shapes = tuple({0: batch} for _ in inputs)
-    with _evaluating(module), _quiet():
+    with in_mode(module, training=False), _quiet():
         try:
             program = torch.onnx.export(
                 module, inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False,
@@ -52,21 +54,18 @@ def from_torch(
 
 def settle_batchnorm(module: Any, batches: Iterable[Any]) -> None:
     """Replace the running statistics of every batch norm in `module` by those of `batches` (input tensors, batch
-    first). The module's mode is left as it was."""
+    first). The mode of every module in it is left as it was."""
     torch = need_torch()
     norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     momenta = [m.momentum for m in norms]
-    training = module.training
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
-    module.train()
     try:
-        with torch.no_grad():
+        with in_mode(module, training=True), torch.no_grad():
             for batch in batches:
                 module(batch)
     finally:
-        module.train(training)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
@@ -132,16 +131,6 @@ def _missing(name: str) -> Missing:
 def _at_least_two(torch: Any, x: Any) -> Any:
     """torch.export takes a dimension of 1 for a constant."""
     return x if x.shape[0] > 1 else torch.cat([x, x])
-
-
-@contextmanager
-def _evaluating(module: Any) -> Iterator[None]:
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
 
 
 @contextmanager
