@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from typing import Any
 
 from isthmus.errors import BadModel, Missing
 from isthmus.model.onnx_file import model_from_proto
+from isthmus.model.shapes import first_line
 from isthmus.model.torch_blocks import module_blocks
 from isthmus.model.torch_modes import in_mode
 from isthmus.model.torch_names import name_ends
@@ -22,6 +25,7 @@ from isthmus.model.types import OPSET, Model
 
 MAX_BATCH = 1024
 """Upper bound of the exported batch dimension; torch.export wants one to reason with."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def from_torch(
@@ -48,7 +52,7 @@ def from_torch(
                 module, examples, dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False
             )
         except Exception as error:  # torch.export raises dozens of kinds, few of them public
-            raise BadModel(f"{name} cannot be exported by torch: {str(error).strip().splitlines()[0]}") from error
+            raise BadModel(f"{name} cannot be exported by torch: {_complaint(error)}") from error
     proto = program.model_proto
     name_ends(proto.graph, name, program.exported_program.graph_signature.user_inputs, outputs)
     return model_from_proto(proto, name, blocks=module_blocks(module, proto.graph), copy=False)
@@ -148,15 +152,21 @@ def _examples(torch: Any, example: Any, name: str, *, dynamic_batch: bool) -> tu
     return tuple(x if len(x) > 1 else torch.cat([x, x]) for x in examples)
 
 
+def _complaint(error: BaseException) -> str:
+    """What torch really complains of, in one line: around it the exporter puts a page of advice, coloured."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return _COLOUR.sub("", first_line(error))
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns about its own insides."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The exporter warns about its own insides, and prints what it had of the graph when it gives up."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
