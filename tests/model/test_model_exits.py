@@ -63,6 +63,16 @@ def test_places_at_shares_of_the_work() -> None:
     assert shares[only] == shares[nearest]
 
 
+def test_every_module_keeps_its_mode() -> None:
+    net = resnet().train()
+    net.bn1.eval()
+    places_of(net, EXAMPLE)
+    passes_all(net, "layer1", EXAMPLE)
+    both = attach(net, ["layer1"], EXAMPLE)
+    answers_of(both, EXAMPLE.numpy())
+    assert [name for name, part in both.named_modules() if not part.training] == ["net.bn1"]
+
+
 def test_the_network_answers_as_before() -> None:
     """In-place operations after an exit neither disturb the branch nor the network."""
     net = resnet()

@@ -97,6 +97,43 @@ def test_arithmetic_on_shapes_is_followed(opset: int) -> None:
     assert answers(model, {"x": x})[0].shape == shapes_at(model.proto, 3)["y"][0] == (3, 12)
 
 
+def recurrent() -> onnx.ModelProto:
+    """As torch writes an LSTM (5 wide): a state of the batch's size, and directions joined by a product of sizes."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node("Shape", ["x"], ["rows"], start=0, end=1),
+        helper.make_node("Concat", ["i1", "rows", "i5"], ["state_dims"], axis=0),
+        helper.make_node("Expand", ["zero", "state_dims"], ["state"]),
+        helper.make_node("LSTM", ["steps", "w", "r", "b", "", "state", "state"], ["all"], hidden_size=5),
+        helper.make_node("Transpose", ["all"], ["apart"], perm=[0, 2, 1, 3]),
+        helper.make_node("Shape", ["apart"], ["dims"]),
+        helper.make_node("Slice", ["dims", "i0", "i2"], ["first"]),
+        helper.make_node("Slice", ["dims", "i2", "i3"], ["directions"]),
+        helper.make_node("Slice", ["dims", "i3", "i4"], ["width"]),
+        helper.make_node("Mul", ["directions", "width"], ["product"]),
+        helper.make_node("Reshape", ["product", "minus1"], ["flat"]),
+        helper.make_node("Concat", ["first", "flat"], ["target"], axis=0),
+        helper.make_node("Reshape", ["apart", "target"], ["joined"]),
+        helper.make_node("Transpose", ["joined"], ["y"], perm=[1, 0, 2]),
+    ]
+    rng = np.random.default_rng(0)
+    values = {name: rng.standard_normal(dims, np.float32) for name, dims in _GATES.items()}
+    values |= {f"i{k}": np.array([k]) for k in range(6)}
+    values |= {"minus1": np.array([-1]), "zero": np.zeros(1, np.float32)}
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 7, 4])]
+    return proto_of(nodes, inputs=inputs, weights=[numpy_helper.from_array(v, n) for n, v in values.items()])
+
+
+_GATES = {"w": (1, 20, 4), "r": (1, 20, 5), "b": (1, 40)}
+
+
+def test_an_lstm_of_any_batch_is_followed() -> None:
+    model = model_from_proto(recurrent(), "m")
+    assert [s.shape for s in model.outputs] == [(None, 7, 5)]
+    x = np.random.default_rng(1).standard_normal((3, 7, 4), dtype=np.float32)
+    assert answers(model, {"x": x})[0].shape == shapes_at(model.proto, 3)["y"][0] == (3, 7, 5)
+
+
 def test_long_lists_are_not_followed(tmp_path: Path) -> None:
     path = saved(counted(20_000_000), tmp_path)
     run = subprocess.run([sys.executable, "-c", _WITHIN_MEMORY, str(path)], capture_output=True, text=True, check=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,13 +60,43 @@ def test_fixed_batch(network: Any) -> None:
     assert model.inputs[0].shape == (1, 3, 8, 8)
 
 
-def test_what_cannot_be_exported() -> None:
+@pytest.fixture(scope="module")
+def forking() -> Any:
     class Branching(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
         def forward(self, x: Any) -> Any:
             return x if float(x.sum()) > 0 else -x
 
-    with pytest.raises(BadModel, match="fork cannot be exported"):
-        from_torch(Branching(), torch.randn(2, 3), name="fork")
+    return Branching()
+
+
+def test_what_cannot_be_exported_is_said_as_torch_says_it(forking: Any) -> None:
+    with pytest.raises(BadModel, match=r"^fork cannot be exported by torch: Could not guard on data-dep[^\n\x1b]*$"):
+        from_torch(forking, torch.randn(2, 3), name="fork")
+
+
+@pytest.mark.parametrize(
+    ("complaint", "said"),
+    [(ValueError("\x1b[31mred\x1b[0m"), "red"), (NotImplementedError(), "NotImplementedError")],
+)
+def test_a_complaint_in_colour_or_without_words(complaint: Exception, said: str) -> None:
+    class Complaining(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
+        def forward(self, x: Any) -> Any:
+            raise complaint
+
+    with pytest.raises(BadModel) as refused:
+        from_torch(Complaining(), torch.randn(2, 3), name="m")
+    assert str(refused.value) == f"m cannot be exported by torch: {said}"
+
+
+def test_a_failed_export_prints_nothing(
+    forking: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = logging.root.manager.disable
+    with pytest.raises(BadModel):
+        from_torch(forking, torch.randn(2, 3), name="fork")
+    assert capsys.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]  # torch's trace has no reader
+    assert logging.root.manager.disable == before
 
 
 def test_settled_batch_norms_have_the_statistics_of_the_data() -> None:
@@ -77,3 +109,15 @@ def test_settled_batch_norms_have_the_statistics_of_the_data() -> None:
     everything = module(torch.cat(batches))
     assert torch.allclose(everything.mean(0), torch.zeros(3), atol=0.05)
     assert torch.allclose(everything.std(0), torch.ones(3), atol=0.1)
+
+
+@pytest.mark.parametrize("use", [
+    lambda module: settle_batchnorm(module, [torch.randn(4, 3, 8, 8)]),
+    lambda module: from_torch(module, torch.randn(2, 3, 8, 8), name="two"),
+], ids=["settled", "exported"])  # fmt: skip
+def test_every_module_keeps_its_mode(use: Callable[[Any], object]) -> None:
+    convolution = torch.nn.Conv2d(3, 8, 3)
+    module = torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(8), torch.nn.ReLU()).train()
+    module[1].eval()
+    use(module)
+    assert [part.training for part in module.modules()] == [True, True, False, True]

@@ -51,9 +51,9 @@ def name_nodes(graph: onnx.GraphProto) -> None:
     for place, node in enumerate(graph.node):
         for slot, name in enumerate(node.output):
             if not name and slot == 0:
-                node.output[0] = _free(f"{node.op_type.lower()}_{place}", taken)
+                node.output[0] = free_name(f"{node.op_type.lower()}_{place}", taken)
             elif name not in fixed and ("+" in name or name.startswith("@")):
-                renamed[name] = node.output[slot] = _free(name.replace("+", "_").lstrip("@"), taken)
+                renamed[name] = node.output[slot] = free_name(name.replace("+", "_").lstrip("@"), taken)
         for slot, name in enumerate(node.input):
             if name in renamed:
                 node.input[slot] = renamed[name]
@@ -64,7 +64,8 @@ def name_nodes(graph: onnx.GraphProto) -> None:
             raise BadModel(f"output {value.name!r} is made by no node; remove it from the model")
 
 
-def _free(stem: str, taken: set[str]) -> str:
+def free_name(stem: str, taken: set[str]) -> str:
+    """`stem`, or the first of stem_1, stem_2 … that is not `taken`; it is from now on."""
     name, count = stem or "tensor", 0
     while name in taken:
         count += 1

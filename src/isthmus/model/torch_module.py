@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from typing import Any
 
 from isthmus.errors import BadModel, Missing
 from isthmus.model.onnx_file import model_from_proto
+from isthmus.model.shapes import first_line
 from isthmus.model.torch_blocks import module_blocks
+from isthmus.model.torch_modes import in_mode
+from isthmus.model.torch_names import name_ends
 from isthmus.model.types import OPSET, Model
 
 MAX_BATCH = 1024
 """Upper bound of the exported batch dimension; torch.export wants one to reason with."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def from_torch(
@@ -27,46 +33,45 @@ def from_torch(
 ) -> Model:
     """Export a `torch.nn.Module` in evaluation mode.
 
-    `example` is one input tensor or a tuple of them, batch first (a batch of 2 or more where the batch is to stay
-    open). Inputs keep the names of `forward`'s parameters; `outputs` names what it returns; the outputs of the module's
-    blocks are recorded. Raises BadModel when torch cannot export the module and Missing without the extra.
+    `example` is one input tensor or a tuple of them, batch first (one sample or more, where the batch is to stay open).
+    Inputs keep the names of `forward`'s parameters; `outputs` names what it returns, else outputs have torch's names;
+    the outputs of the module's blocks are recorded. The mode of every module in it is left as it was. Raises BadModel
+    when torch cannot export the module, and for an example or names that do not fit it, and Missing without the extra.
     """
     torch = need_torch()
-    inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
+    if not isinstance(module, torch.nn.Module):
+        raise BadModel(f"{name} is a {type(module).__name__}; only a torch.nn.Module can be exported")
+    examples = _examples(torch, example, name, dynamic_batch=dynamic_batch)
     shapes = None
     if dynamic_batch:
-        inputs = tuple(_at_least_two(torch, x) for x in inputs)
         batch = torch.export.Dim("N", min=1, max=MAX_BATCH)
-        shapes = tuple({0: batch} for _ in inputs)
-    with _evaluating(module), _quiet():
+        shapes = tuple({0: batch} for _ in examples)
+    with in_mode(module, training=False), _quiet():
         try:
             program = torch.onnx.export(
-                module, inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False,
-                output_names=None if outputs is None else list(outputs),
-            )  # fmt: skip
+                module, examples, dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False
+            )
         except Exception as error:  # torch.export raises dozens of kinds, few of them public
-            raise BadModel(f"{name} cannot be exported by torch: {str(error).strip().splitlines()[0]}") from error
+            raise BadModel(f"{name} cannot be exported by torch: {_complaint(error)}") from error
     proto = program.model_proto
+    name_ends(proto.graph, name, program.exported_program.graph_signature.user_inputs, outputs)
     return model_from_proto(proto, name, blocks=module_blocks(module, proto.graph), copy=False)
 
 
 def settle_batchnorm(module: Any, batches: Iterable[Any]) -> None:
     """Replace the running statistics of every batch norm in `module` by those of `batches` (input tensors, batch
-    first). The module's mode is left as it was."""
+    first). The mode of every module in it is left as it was."""
     torch = need_torch()
     norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     momenta = [m.momentum for m in norms]
-    training = module.training
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
-    module.train()
     try:
-        with torch.no_grad():
+        with in_mode(module, training=True), torch.no_grad():
             for batch in batches:
                 module(batch)
     finally:
-        module.train(training)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
@@ -129,30 +134,39 @@ def _missing(name: str) -> Missing:
     return Missing(f"this needs {name}, which is not installed: pip install '{extra}'")
 
 
-def _at_least_two(torch: Any, x: Any) -> Any:
-    """torch.export takes a dimension of 1 for a constant."""
-    return x if x.shape[0] > 1 else torch.cat([x, x])
+def _examples(torch: Any, example: Any, name: str, *, dynamic_batch: bool) -> tuple[Any, ...]:
+    """The example inputs one by one; where the batch is to stay open, of two samples or more, for torch.export takes a
+    dimension of 1 for a constant."""
+    examples = tuple(example) if isinstance(example, tuple | list) else (example,)
+    if not examples or not all(isinstance(x, torch.Tensor) for x in examples):
+        kinds = ", ".join(type(x).__name__ for x in examples) or "nothing"
+        raise BadModel(f"the example of {name} must be a tensor or a tuple of tensors, not {kinds}")
+    if not dynamic_batch:
+        return examples
+    for x in examples:
+        if not x.ndim or not len(x):
+            raise BadModel(
+                f"an example of {name} has shape {tuple(x.shape)}, without a sample in dimension 0: "
+                "give one, or fix the shapes with dynamic_batch=False"
+            )
+    return tuple(x if len(x) > 1 else torch.cat([x, x]) for x in examples)
 
 
-@contextmanager
-def _evaluating(module: Any) -> Iterator[None]:
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
+def _complaint(error: BaseException) -> str:
+    """What torch really complains of, in one line: around it the exporter puts a page of advice, coloured."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return _COLOUR.sub("", first_line(error))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns about its own insides."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The exporter warns about its own insides, and prints what it had of the graph when it gives up."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from isthmus.errors import BadInput
 from isthmus.model.exits.layers import Place, places_of
+from isthmus.model.torch_modes import in_mode
 
 _WIDTH = 64
 _SIDE = 4
@@ -130,11 +131,8 @@ def _usable(name: str, places: Mapping[str, Place], net: nn.Module) -> None:
 
 
 def _classes(net: nn.Module, example: Tensor) -> int:
-    training = net.training
-    net.eval()
-    with torch.no_grad():
+    with in_mode(net, training=False), torch.no_grad():
         answer = net(example)
-    net.train(training)
     if not isinstance(answer, Tensor) or answer.dim() != 2:
         raise BadInput("exits can be attached to networks that answer with one table of logits, an input a row")
     return int(answer.shape[1])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.errors import BadInput
+from isthmus.model.torch_modes import in_mode
 
 _RANKS = (2, 3, 4)
 """Outputs a branch can read: features, a sequence of features, channels over a plane."""
@@ -48,16 +49,13 @@ def places_of(net: nn.Module, example: Tensor) -> tuple[Place, ...]:
         return hook
 
     hooks = [module.register_forward_hook(watch(name)) for name, module in net.named_modules() if name]
-    training = net.training
-    net.eval()
     try:
-        with torch.no_grad(), counter:
+        with in_mode(net, training=False), torch.no_grad(), counter:
             net(example)
     except (RuntimeError, TypeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise BadInput(f"the network does not take an input of shape {tuple(example.shape)}: {first}") from error
     finally:
-        net.train(training)
         for hook in hooks:
             hook.remove()
     total = counter.get_total_flops()
@@ -71,16 +69,13 @@ def passes_all(net: nn.Module, name: str, example: Tensor) -> bool:
     input. Branches of a residual or inception block do not."""
     watched = example.detach().clone().requires_grad_()
     hook = net.get_submodule(name).register_forward_hook(lambda _m, _g, output: output.detach())
-    training = net.training
-    net.eval()
     try:
-        with torch.enable_grad():
+        with in_mode(net, training=False), torch.enable_grad():
             answer = net(watched)
             if not answer.requires_grad:
                 return True
             (gradient,) = torch.autograd.grad(answer.sum(), watched, allow_unused=True)
     finally:
-        net.train(training)
         hook.remove()
     return gradient is None
 

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from isthmus.errors import BadInput
 from isthmus.model.exits.branches import Branched
 from isthmus.model.exits.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from isthmus.model.torch_modes import in_mode
 
 Progress = Callable[[int, int, str], None]
 _EARLY_WEIGHT = 0.3
@@ -131,13 +132,10 @@ def train(
 
 def answers_of(net: Branched, pictures: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """The logits of every exit, by its name, in evaluation mode."""
-    training = net.training
-    net.eval()
     parts = []
-    with torch.no_grad():
+    with in_mode(net, training=False), torch.no_grad():
         for start in range(0, len(pictures), _LOOK):
             parts.append(net(torch.from_numpy(pictures[start : start + _LOOK])))
-    net.train(training)
     return {name: torch.cat([p[i] for p in parts]).numpy() for i, name in enumerate(net.outputs)}
 
 
