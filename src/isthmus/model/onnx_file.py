@@ -7,17 +7,18 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import helper, version_converter
+from onnx import helper
 
 from isthmus.errors import BadModel
 from isthmus.model.blocks import read_blocks, write_blocks
+from isthmus.model.convert import converted
 from isthmus.model.fold import fold_into
 from isthmus.model.functions import unfolded
 from isthmus.model.initializers import is_bare, lightened, settle, take_over
 from isthmus.model.limits import LIMITS, NEWEST_IR
 from isthmus.model.shapes import BATCH, FOREIGN, Shapes, fill_outputs, first_line, fix_inputs, shapes_at
 from isthmus.model.tidy import drop_dead, drop_initializer_inputs, forget_remarks, name_nodes
-from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
+from isthmus.model.types import IR_VERSION, Model, Signature
 from isthmus.model.vetting import STANDARD, opset_of, vet_operators, vet_size, vet_values, vet_windows
 
 InputShapes = Mapping[str, Sequence[int | None]]
@@ -87,7 +88,7 @@ def _model(
     light = lightened(proto)
     if light.ByteSize() > LIMITS.graph_bytes:
         raise BadModel(f"the graph of {name} without its weights has more than {LIMITS.graph_bytes:,} bytes")
-    light = _converted(_checked(unfolded(light)))
+    light = converted(_checked(unfolded(light)))
     fold_into(light.graph, opset_of(light))
     drop_dead(light.graph)
     name_nodes(light.graph)
@@ -132,18 +133,6 @@ def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
         onnx.checker.check_model(proto)
     except FOREIGN as error:
         raise BadModel(f"not a valid ONNX model: {first_line(error)}") from error
-    return proto
-
-
-def _converted(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Upwards to OPSET; a newer model keeps its own, for the converter only climbs."""
-    opset = opset_of(proto)
-    if opset < OPSET:
-        try:
-            proto = version_converter.convert_version(proto, OPSET)
-        except FOREIGN as error:
-            raise BadModel(f"cannot be converted from operator set {opset} to {OPSET}: {first_line(error)}") from error
-        proto.ir_version = IR_VERSION
     return proto
 
 

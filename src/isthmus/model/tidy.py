@@ -46,14 +46,14 @@ def name_nodes(graph: onnx.GraphProto) -> None:
     """Every node is called by its first output. Names of inner tensors with '+' or a leading '@', which cut ids use,
     are changed; an omitted first output gets a name. Raises BadModel where an output is no node's."""
     fixed = {v.name for v in (*graph.input, *graph.output)}
-    taken = fixed | {name for node in graph.node for name in node.output} | {t.name for t in graph.initializer}
+    taken = names_of(graph)
     renamed: dict[str, str] = {}
     for place, node in enumerate(graph.node):
         for slot, name in enumerate(node.output):
             if not name and slot == 0:
-                node.output[0] = _free(f"{node.op_type.lower()}_{place}", taken)
+                node.output[0] = free_name(f"{node.op_type.lower()}_{place}", taken)
             elif name not in fixed and ("+" in name or name.startswith("@")):
-                renamed[name] = node.output[slot] = _free(name.replace("+", "_").lstrip("@"), taken)
+                renamed[name] = node.output[slot] = free_name(name.replace("+", "_").lstrip("@"), taken)
         for slot, name in enumerate(node.input):
             if name in renamed:
                 node.input[slot] = renamed[name]
@@ -64,7 +64,14 @@ def name_nodes(graph: onnx.GraphProto) -> None:
             raise BadModel(f"output {value.name!r} is made by no node; remove it from the model")
 
 
-def _free(stem: str, taken: set[str]) -> str:
+def names_of(graph: onnx.GraphProto) -> set[str]:
+    """The names of all tensors."""
+    ends = {v.name for v in (*graph.input, *graph.output)}
+    return ends | {name for node in graph.node for name in node.output} | {t.name for t in graph.initializer}
+
+
+def free_name(stem: str, taken: set[str]) -> str:
+    """A name that begins with `stem` and is not taken yet; it is from now on."""
     name, count = stem or "tensor", 0
     while name in taken:
         count += 1
