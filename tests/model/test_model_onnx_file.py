@@ -185,6 +185,43 @@ def test_a_batch_that_moves_is_refused() -> None:
         model_from_proto(proto_of([helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])]), "m")
 
 
+def test_shapes_that_stop_growing_with_the_batch_are_refused() -> None:
+    """Batches of 1 and 2 look well: a slice of two samples holds them all."""
+    ends = [numpy_helper.from_array(np.array([i], np.int64), n) for n, i in (("a", 0), ("b", 2))]
+    slice_ = proto_of([helper.make_node("Slice", ["x", "a", "b", "a"], ["y"])], weights=ends)
+    with pytest.raises(BadModel, match=r"'y' is \[1, 4\] at a batch of 1, \[2, 4\] at 2 and \[2, 4\] at 97.*: fix the"):
+        model_from_proto(slice_, "m")
+    assert model_from_proto(slice_, "m", shapes={"x": (3, 4)}).outputs[0].shape == (2, 4)
+
+
+def test_shapes_that_grow_with_the_square_of_the_batch_are_refused() -> None:
+    flat = numpy_helper.from_array(np.array([-1], np.int64), "flat")
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "t"], ["g"]),
+        helper.make_node("Reshape", ["g", "flat"], ["f"]),
+        helper.make_node("ReduceSum", ["f"], ["s"], keepdims=1),
+        helper.make_node("Add", ["x", "s"], ["y"]),
+    ]
+    with pytest.raises(BadModel, match=r"'f' is \[1\] at a batch of 1, \[4\] at 2 and \[9409\] at 97"):
+        model_from_proto(proto_of(nodes, weights=[flat]), "m")
+
+
+def test_dimensions_that_grow_unlike_have_unlike_names() -> None:
+    """onnxruntime gives tensors whose dimensions have the same names the same memory."""
+    row = numpy_helper.from_array(np.ones((1, 4), np.float32), "row")
+    nodes = [
+        helper.make_node("Concat", ["x", "row"], ["more"], axis=0),
+        helper.make_node("Concat", ["x", "x"], ["double"], axis=0),
+        helper.make_node("ReduceSum", ["more"], ["m"], keepdims=1),
+        helper.make_node("ReduceSum", ["double"], ["d"], keepdims=1),
+        helper.make_node("Sum", ["x", "m", "d"], ["y"]),
+    ]
+    model = model_from_proto(proto_of(nodes, weights=[row]), "m")
+    names = {v.name: v.type.tensor_type.shape.dim[0].dim_param for v in model.proto.graph.value_info}
+    assert (names["more"], names["double"]) == ("1+N", "2N")
+
+
 def test_shapes_that_depend_on_the_data_are_refused() -> None:
     output = [helper.make_tensor_value_info("y", TensorProto.INT64, None)]
     proto = proto_of([helper.make_node("NonZero", ["x"], ["y"])], outputs=output)
