@@ -172,6 +172,20 @@ def endless_window() -> onnx.ModelProto:
     return proto_of([node], inputs=[helper.make_tensor_value_info("x", FLOAT, ["N", 1, 4, 4])])
 
 
+def chance() -> onnx.ModelProto:
+    nodes = [helper.make_node("RandomNormal", [], ["r"], shape=[4]), helper.make_node("Add", ["x", "r"], ["y"])]
+    return proto_of(nodes)
+
+
+def chance_like_a_constant() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Sqrt", ["w"], ["s"]),
+        helper.make_node("RandomUniformLike", ["s"], ["r"]),
+        helper.make_node("MatMul", ["x", "r"], ["y"]),
+    ]
+    return proto_of(nodes, weights=[dense()])
+
+
 REFUSED: dict[Callable[[], onnx.ModelProto], str] = {
     control_flow: "If .* is control flow",
     sequence_output: "SequenceConstruct .* sequences",
@@ -195,6 +209,8 @@ REFUSED: dict[Callable[[], onnx.ModelProto], str] = {
     lying_output: "contradict|another element type",
     no_opset: "0 times; once is right",
     endless_window: "slides a window of 4611686018427387904×4611686018427387904 .* limit",
+    chance: "RandomNormal .* depend on no input",
+    chance_like_a_constant: "RandomUniformLike .node 'r'. .* depend on no input",
     functions_in_a_circle: "cannot be unfolded: they call one another in a circle",
     functions_that_double: "unfold into more than the limit: 100,000 nodes",
     functions_with_a_large_constant: "unfold into more than the limit",
@@ -210,6 +226,11 @@ def test_refused_in_one_sentence(make: Callable[[], onnx.ModelProto], from_file:
         load_model_file(path) if from_file else model_from_proto(proto, "m")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_numbers_drawn_for_an_input_are_taken() -> None:
+    nodes = [helper.make_node("RandomNormalLike", ["x"], ["r"]), helper.make_node("Add", ["x", "r"], ["y"])]
+    assert [n.op_type for n in model_from_proto(proto_of(nodes), "m").proto.graph.node] == ["RandomNormalLike", "Add"]
 
 
 @pytest.mark.parametrize("text", ["doc-string-", "node-name--", "graph-name-", "tensorname-", "input-name-"])

@@ -19,7 +19,7 @@ from isthmus.model.limits import LIMITS, NEWEST_IR
 from isthmus.model.shapes import BATCH, FOREIGN, Shapes, fill_outputs, first_line, fix_inputs, shapes_at
 from isthmus.model.tidy import drop_dead, drop_initializer_inputs, forget_remarks, name_nodes
 from isthmus.model.types import IR_VERSION, Model, Signature
-from isthmus.model.vetting import STANDARD, opset_of, vet_operators, vet_size, vet_values, vet_windows
+from isthmus.model.vetting import STANDARD, opset_of, vet_chance, vet_operators, vet_size, vet_values, vet_windows
 
 InputShapes = Mapping[str, Sequence[int | None]]
 _FAR = 97
@@ -96,6 +96,7 @@ def _model(
     name_nodes(light.graph)
     take_over(proto, light)
     forget_remarks(proto.graph)
+    vet_chance(proto.graph)
     inputs, outputs = _signatures(proto, part=part)
     bare = any(is_bare(t) for t in proto.graph.initializer)
     if blocks:

@@ -19,6 +19,9 @@ _SEQUENCE = frozenset(
     {"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength"}
     | {"SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"}
 )
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 TYPES = frozenset(
     {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BOOL}
     | {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64}
@@ -103,6 +106,20 @@ def vet_windows(graph: onnx.GraphProto, shapes: Mapping[str, tuple[tuple[int, ..
                 f"{node.op_type} {node.name!r} slides a window of {'×'.join(map(str, sizes))} over {work:.1e} elements "
                 f"in all; {LIMITS.window_work:.0e} is the limit"
             )
+
+
+def vet_chance(graph: onnx.GraphProto) -> None:
+    """Refuse numbers that are drawn without any input: what derives from constants alone is made on both sides of a
+    cut, and each would draw its own."""
+    constants = {t.name for t in graph.initializer}
+    for node in graph.node:
+        if all(name in constants for name in node.input if name):
+            if node.op_type in _RANDOM:
+                raise BadModel(
+                    f"operator {node.op_type} (node {node.name!r}) draws numbers that depend on no input: each side of "
+                    "a cut would draw others; make them an input, or a constant"
+                )
+            constants.update(node.output)
 
 
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
