@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,15 @@ def test_unnamed_nodes_dead_nodes_and_plus_signs(tmp_path: Path) -> None:
     assert all(n.name == n.output[0] for n in model.proto.graph.node)
     x = {"x": np.ones((3, 4), np.float32)}
     np.testing.assert_array_equal(answers(model, x)[0], np.zeros((3, 4), np.float32))
+
+
+def test_names_of_inner_tensors_hold_nothing_that_cuts_are_named_with() -> None:
+    names = ["x", "a!z", "q@@z", "b@~y", "w@<int8", "end@", "@!+", "y"]
+    nodes = [helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)]
+    model = model_from_proto(proto_of(nodes), "m")
+    assert [n.name for n in model.proto.graph.node] == ["a_z", "q__z", "b_~y", "w_<int8", "end_", "__", "y"]
+    x = {"x": np.ones((3, 4), np.float32)}
+    np.testing.assert_array_equal(answers(model, x)[0], -x["x"])
 
 
 def test_local_functions_are_unfolded(tmp_path: Path) -> None:

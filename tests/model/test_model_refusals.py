@@ -123,6 +123,18 @@ def plus_input() -> onnx.ModelProto:
     )
 
 
+def made_output() -> onnx.ModelProto:
+    return proto_of(
+        [helper.make_node("Relu", ["x"], ["a!b"])], outputs=[helper.make_tensor_value_info("a!b", FLOAT, None)]
+    )
+
+
+def exit_output() -> onnx.ModelProto:
+    return proto_of(
+        [helper.make_node("Relu", ["x"], ["a@~b"])], outputs=[helper.make_tensor_value_info("a@~b", FLOAT, None)]
+    )
+
+
 def empty() -> onnx.ModelProto:
     return onnx.ModelProto()
 
@@ -204,7 +216,9 @@ REFUSED: dict[Callable[[], onnx.ModelProto], str] = {
     out_of_order: "not a valid ONNX model",
     circle: "not a valid ONNX model",
     input_as_output: "output 'x' is made by no node",
-    plus_input: "must not contain '\\+'",
+    plus_input: r"input 'a\+b' must not contain any of \+ ! @",
+    made_output: "output 'a!b' must not contain",
+    exit_output: "output 'a@~b' must not contain",
     empty: "nothing to run|0 bytes",
     lying_output: "contradict|another element type",
     no_opset: "0 times; once is right",

@@ -7,6 +7,9 @@ from typing import Any
 import onnx
 
 from isthmus.errors import BadModel
+from isthmus.model.vetting import RESERVED
+
+_PLAIN = str.maketrans(dict.fromkeys(RESERVED, "_"))
 
 
 def drop_initializer_inputs(graph: onnx.GraphProto) -> None:
@@ -43,8 +46,8 @@ def forget_remarks(graph: onnx.GraphProto) -> None:
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:
-    """Every node is called by its first output. Names of inner tensors with '+' or a leading '@', which cut ids use,
-    are changed; an omitted first output gets a name. Raises BadModel where an output is no node's."""
+    """Every node is called by its first output. Names of inner tensors with characters that cut ids use
+    (`RESERVED`) are changed; an omitted first output gets a name. Raises BadModel where an output is no node's."""
     fixed = {v.name for v in (*graph.input, *graph.output)}
     taken = names_of(graph)
     renamed: dict[str, str] = {}
@@ -52,8 +55,8 @@ def name_nodes(graph: onnx.GraphProto) -> None:
         for slot, name in enumerate(node.output):
             if not name and slot == 0:
                 node.output[0] = free_name(f"{node.op_type.lower()}_{place}", taken)
-            elif name not in fixed and ("+" in name or name.startswith("@")):
-                renamed[name] = node.output[slot] = free_name(name.replace("+", "_").lstrip("@"), taken)
+            elif name not in fixed and not set(RESERVED).isdisjoint(name):
+                renamed[name] = node.output[slot] = free_name(name.lstrip("@").translate(_PLAIN), taken)
         for slot, name in enumerate(node.input):
             if name in renamed:
                 node.input[slot] = renamed[name]

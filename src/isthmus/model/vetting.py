@@ -22,6 +22,9 @@ _SEQUENCE = frozenset(
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
+RESERVED = "+!@"
+"""What the names of cuts, and of places on the wire, are made with: no tensor that can cross, and no output, has them
+in its name."""
 TYPES = frozenset(
     {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BOOL}
     | {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64}
@@ -90,9 +93,10 @@ def vet_values(values: Iterable[onnx.ValueInfoProto], role: str) -> None:
         if elem not in TYPES:
             name = TensorProto.DataType.Name(elem) if elem in TensorProto.DataType.values() else str(elem)
             raise BadModel(f"{role} {value.name!r} has elements of type {name}; numbers of 8 to 64 bits can be taken")
-        if "+" in value.name or value.name.startswith("@"):
+        if not set(RESERVED).isdisjoint(value.name):
             raise BadModel(
-                f"{role} {value.name!r} must not contain '+' or begin with '@': cut names are made with them"
+                f"{role} {value.name!r} must not contain any of {' '.join(RESERVED)}: the names of cuts are made "
+                "with them; export it under another name"
             )
 
 
