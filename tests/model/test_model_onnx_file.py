@@ -190,6 +190,24 @@ def test_constants_that_stretch_each_other_are_not_worked_out() -> None:
     assert [n.op_type for n in model.proto.graph.node] == ["Add", "MatMul"]
 
 
+def test_an_output_worked_out_from_constants_keeps_its_node() -> None:
+    nodes = [
+        helper.make_node("Neg", ["k"], ["z"]),
+        helper.make_node("Concat", ["z", "z"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["x", "shape"], ["y"]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("y", FLOAT, None),
+        helper.make_tensor_value_info("z", TensorProto.INT64, [1]),
+    ]
+    weights = [numpy_helper.from_array(np.array([-2], np.int64), "k")]
+    inputs = [helper.make_tensor_value_info("x", FLOAT, [1, 4])]
+    model = model_from_proto(proto_of(nodes, inputs=inputs, outputs=outputs, weights=weights), "m")
+    assert [n.name for n in model.proto.graph.node] == ["z", "y"]
+    y, z = answers(model, {"x": np.ones((1, 4), np.float32)})
+    assert (y.shape, z.tolist()) == ((2, 2), [2])
+
+
 def test_a_batch_that_moves_is_refused() -> None:
     with pytest.raises(BadModel, match="dimension 1 of output 'y' is N"):
         model_from_proto(proto_of([helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])]), "m")

@@ -117,6 +117,16 @@ def input_as_output() -> onnx.ModelProto:
     return proto_of([helper.make_node("Relu", ["x"], ["y"])], outputs=[value])
 
 
+def initializer_as_output() -> onnx.ModelProto:
+    value = helper.make_tensor_value_info("w", FLOAT, [4, 300])
+    return proto_of([helper.make_node("Relu", ["x"], ["y"])], outputs=[value], weights=[dense()])
+
+
+def nothing_as_output() -> onnx.ModelProto:
+    value = helper.make_tensor_value_info("z", FLOAT, [4])
+    return proto_of([helper.make_node("Relu", ["x"], ["y"])], outputs=[value])
+
+
 def plus_input() -> onnx.ModelProto:
     return proto_of(
         [helper.make_node("Relu", ["a+b"], ["y"])], inputs=[helper.make_tensor_value_info("a+b", FLOAT, [1])]
@@ -215,7 +225,9 @@ REFUSED: dict[Callable[[], onnx.ModelProto], str] = {
     wrong_shapes: "contradict each other",
     out_of_order: "not a valid ONNX model",
     circle: "not a valid ONNX model",
-    input_as_output: "output 'x' is made by no node",
+    input_as_output: "output 'x' is an input: made by no node",
+    initializer_as_output: "output 'w' is an initializer: made by no node",
+    nothing_as_output: "output 'z' is not there: made by no node",
     plus_input: r"input 'a\+b' must not contain any of \+ ! @",
     made_output: "output 'a!b' must not contain",
     exit_output: "output 'a@~b' must not contain",

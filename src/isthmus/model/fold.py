@@ -50,8 +50,11 @@ def small_values(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
 
 
 def fold_into(graph: onnx.GraphProto, opset: int) -> None:
-    """Put initializers in place of the nodes that `fold_small` can work out beforehand."""
+    """Put initializers in place of the nodes that `fold_small` can work out beforehand, but for those that make an
+    output."""
     folded = fold_small(graph, opset)
+    for value in graph.output:
+        folded.pop(value.name, None)
     kept = [n for n in graph.node if n.output[0] not in folded]
     if len(kept) != len(graph.node):
         del graph.node[:]

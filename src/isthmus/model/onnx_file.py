@@ -19,7 +19,16 @@ from isthmus.model.limits import LIMITS, NEWEST_IR
 from isthmus.model.shapes import BATCH, FOREIGN, Shapes, fill_outputs, first_line, fix_inputs, shapes_at
 from isthmus.model.tidy import drop_dead, drop_initializer_inputs, forget_remarks, name_nodes
 from isthmus.model.types import IR_VERSION, Model, Signature
-from isthmus.model.vetting import STANDARD, opset_of, vet_chance, vet_operators, vet_size, vet_values, vet_windows
+from isthmus.model.vetting import (
+    STANDARD,
+    opset_of,
+    vet_chance,
+    vet_operators,
+    vet_outputs,
+    vet_size,
+    vet_values,
+    vet_windows,
+)
 
 InputShapes = Mapping[str, Sequence[int | None]]
 _FAR = 97
@@ -86,6 +95,7 @@ def _model(
     drop_initializer_inputs(proto.graph)
     _settle_weights(proto.graph, folder, weights=weights)
     vet_values(proto.graph.input, "input")
+    vet_outputs(proto.graph)
     fix_inputs(proto.graph, shapes)
     light = lightened(proto)
     if light.ByteSize() > LIMITS.graph_bytes:

@@ -6,7 +6,6 @@ from typing import Any
 
 import onnx
 
-from isthmus.errors import BadModel
 from isthmus.model.vetting import RESERVED
 
 _PLAIN = str.maketrans(dict.fromkeys(RESERVED, "_"))
@@ -47,7 +46,7 @@ def forget_remarks(graph: onnx.GraphProto) -> None:
 
 def name_nodes(graph: onnx.GraphProto) -> None:
     """Every node is called by its first output. Names of inner tensors with characters that cut ids use
-    (`RESERVED`) are changed; an omitted first output gets a name. Raises BadModel where an output is no node's."""
+    (`RESERVED`) are changed; an omitted first output gets a name."""
     fixed = {v.name for v in (*graph.input, *graph.output)}
     taken = names_of(graph)
     renamed: dict[str, str] = {}
@@ -61,10 +60,6 @@ def name_nodes(graph: onnx.GraphProto) -> None:
             if name in renamed:
                 node.input[slot] = renamed[name]
         node.name = node.output[0]
-    made = {name for node in graph.node for name in node.output}
-    for value in graph.output:
-        if value.name not in made:
-            raise BadModel(f"output {value.name!r} is made by no node; remove it from the model")
 
 
 def names_of(graph: onnx.GraphProto) -> set[str]:

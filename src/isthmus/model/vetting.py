@@ -100,6 +100,15 @@ def vet_values(values: Iterable[onnx.ValueInfoProto], role: str) -> None:
             )
 
 
+def vet_outputs(graph: onnx.GraphProto) -> None:
+    """Every output must be made by a node."""
+    inputs, stored = {v.name for v in graph.input}, {t.name for t in graph.initializer}
+    made = {name for node in graph.node for name in node.output}
+    for name in (v.name for v in graph.output if v.name not in made):
+        what = "an input" if name in inputs else "an initializer" if name in stored else "not there"
+        raise BadModel(f"output {name!r} is {what}: made by no node; remove it from the outputs of the model")
+
+
 def vet_windows(graph: onnx.GraphProto, shapes: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
     """Refuse a window that would be slid for ever. Its size stands in the file alone: padding makes any fit."""
     for node in graph.node:
