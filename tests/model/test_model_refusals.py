@@ -167,6 +167,12 @@ def functions_in_a_circle() -> onnx.ModelProto:
     return proto_of([node], domains=("own",), functions=[own])
 
 
+def function_of_another_operator_set() -> onnx.ModelProto:
+    old = [helper.make_opsetid("", 11)]
+    own = helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("Softmax", ["a"], ["b"])], old)
+    return proto_of([helper.make_node("F", ["x"], ["y"], domain="own")], domains=("own",), functions=[own])
+
+
 def functions_that_double() -> onnx.ModelProto:
     """Forty, each of which calls the one before twice: 2^39 nodes in 3 kB."""
     return doubling(40, [helper.make_node("Relu", ["a"], ["b"])])
@@ -237,6 +243,7 @@ REFUSED: dict[Callable[[], onnx.ModelProto], str] = {
     endless_window: "slides a window of 4611686018427387904×4611686018427387904 .* limit",
     chance: "RandomNormal .* depend on no input",
     chance_like_a_constant: "RandomUniformLike .node 'r'. .* depend on no input",
+    function_of_another_operator_set: r"'F' imports other operator sets \(standard 11\) than the model \(standard 21",
     functions_in_a_circle: "cannot be unfolded: they call one another in a circle",
     functions_that_double: "unfold into more than the limit: 100,000 nodes",
     functions_with_a_large_constant: "unfold into more than the limit",
