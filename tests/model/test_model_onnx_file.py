@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,15 @@ def test_unnamed_nodes_dead_nodes_and_plus_signs(tmp_path: Path) -> None:
     assert all(n.name == n.output[0] for n in model.proto.graph.node)
     x = {"x": np.ones((3, 4), np.float32)}
     np.testing.assert_array_equal(answers(model, x)[0], np.zeros((3, 4), np.float32))
+
+
+def test_names_of_inner_tensors_hold_nothing_that_cuts_are_named_with() -> None:
+    names = ["x", "a!z", "q@@z", "b@~y", "w@<int8", "end@", "@!+", "y"]
+    nodes = [helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)]
+    model = model_from_proto(proto_of(nodes), "m")
+    assert [n.name for n in model.proto.graph.node] == ["a_z", "q__z", "b_~y", "w_<int8", "end_", "__", "y"]
+    x = {"x": np.ones((3, 4), np.float32)}
+    np.testing.assert_array_equal(answers(model, x)[0], -x["x"])
 
 
 def test_local_functions_are_unfolded(tmp_path: Path) -> None:
@@ -180,9 +190,64 @@ def test_constants_that_stretch_each_other_are_not_worked_out() -> None:
     assert [n.op_type for n in model.proto.graph.node] == ["Add", "MatMul"]
 
 
+def test_an_output_worked_out_from_constants_keeps_its_node() -> None:
+    nodes = [
+        helper.make_node("Neg", ["k"], ["z"]),
+        helper.make_node("Concat", ["z", "z"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["x", "shape"], ["y"]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("y", FLOAT, None),
+        helper.make_tensor_value_info("z", TensorProto.INT64, [1]),
+    ]
+    weights = [numpy_helper.from_array(np.array([-2], np.int64), "k")]
+    inputs = [helper.make_tensor_value_info("x", FLOAT, [1, 4])]
+    model = model_from_proto(proto_of(nodes, inputs=inputs, outputs=outputs, weights=weights), "m")
+    assert [n.name for n in model.proto.graph.node] == ["z", "y"]
+    y, z = answers(model, {"x": np.ones((1, 4), np.float32)})
+    assert (y.shape, z.tolist()) == ((2, 2), [2])
+
+
 def test_a_batch_that_moves_is_refused() -> None:
     with pytest.raises(BadModel, match="dimension 1 of output 'y' is N"):
         model_from_proto(proto_of([helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])]), "m")
+
+
+def test_shapes_that_stop_growing_with_the_batch_are_refused() -> None:
+    """Batches of 1 and 2 look well: a slice of two samples holds them all."""
+    ends = [numpy_helper.from_array(np.array([i], np.int64), n) for n, i in (("a", 0), ("b", 2))]
+    slice_ = proto_of([helper.make_node("Slice", ["x", "a", "b", "a"], ["y"])], weights=ends)
+    with pytest.raises(BadModel, match=r"'y' is \[1, 4\] at a batch of 1, \[2, 4\] at 2 and \[2, 4\] at 97.*: fix the"):
+        model_from_proto(slice_, "m")
+    assert model_from_proto(slice_, "m", shapes={"x": (3, 4)}).outputs[0].shape == (2, 4)
+
+
+def test_shapes_that_grow_with_the_square_of_the_batch_are_refused() -> None:
+    flat = numpy_helper.from_array(np.array([-1], np.int64), "flat")
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "t"], ["g"]),
+        helper.make_node("Reshape", ["g", "flat"], ["f"]),
+        helper.make_node("ReduceSum", ["f"], ["s"], keepdims=1),
+        helper.make_node("Add", ["x", "s"], ["y"]),
+    ]
+    with pytest.raises(BadModel, match=r"'f' is \[1\] at a batch of 1, \[4\] at 2 and \[9409\] at 97"):
+        model_from_proto(proto_of(nodes, weights=[flat]), "m")
+
+
+def test_dimensions_that_grow_unlike_have_unlike_names() -> None:
+    """onnxruntime gives tensors whose dimensions have the same names the same memory."""
+    row = numpy_helper.from_array(np.ones((1, 4), np.float32), "row")
+    nodes = [
+        helper.make_node("Concat", ["x", "row"], ["more"], axis=0),
+        helper.make_node("Concat", ["x", "x"], ["double"], axis=0),
+        helper.make_node("ReduceSum", ["more"], ["m"], keepdims=1),
+        helper.make_node("ReduceSum", ["double"], ["d"], keepdims=1),
+        helper.make_node("Sum", ["x", "m", "d"], ["y"]),
+    ]
+    model = model_from_proto(proto_of(nodes, weights=[row]), "m")
+    names = {v.name: v.type.tensor_type.shape.dim[0].dim_param for v in model.proto.graph.value_info}
+    assert (names["more"], names["double"]) == ("1+N", "2N")
 
 
 def test_shapes_that_depend_on_the_data_are_refused() -> None:

@@ -117,9 +117,31 @@ def input_as_output() -> onnx.ModelProto:
     return proto_of([helper.make_node("Relu", ["x"], ["y"])], outputs=[value])
 
 
+def initializer_as_output() -> onnx.ModelProto:
+    value = helper.make_tensor_value_info("w", FLOAT, [4, 300])
+    return proto_of([helper.make_node("Relu", ["x"], ["y"])], outputs=[value], weights=[dense()])
+
+
+def nothing_as_output() -> onnx.ModelProto:
+    value = helper.make_tensor_value_info("z", FLOAT, [4])
+    return proto_of([helper.make_node("Relu", ["x"], ["y"])], outputs=[value])
+
+
 def plus_input() -> onnx.ModelProto:
     return proto_of(
         [helper.make_node("Relu", ["a+b"], ["y"])], inputs=[helper.make_tensor_value_info("a+b", FLOAT, [1])]
+    )
+
+
+def made_output() -> onnx.ModelProto:
+    return proto_of(
+        [helper.make_node("Relu", ["x"], ["a!b"])], outputs=[helper.make_tensor_value_info("a!b", FLOAT, None)]
+    )
+
+
+def exit_output() -> onnx.ModelProto:
+    return proto_of(
+        [helper.make_node("Relu", ["x"], ["a@~b"])], outputs=[helper.make_tensor_value_info("a@~b", FLOAT, None)]
     )
 
 
@@ -143,6 +165,12 @@ def functions_in_a_circle() -> onnx.ModelProto:
     own = helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("F", ["a"], ["b"], domain="own")], opset)
     node = helper.make_node("F", ["x"], ["y"], domain="own")
     return proto_of([node], domains=("own",), functions=[own])
+
+
+def function_of_another_operator_set() -> onnx.ModelProto:
+    old = [helper.make_opsetid("", 11)]
+    own = helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("Softmax", ["a"], ["b"])], old)
+    return proto_of([helper.make_node("F", ["x"], ["y"], domain="own")], domains=("own",), functions=[own])
 
 
 def functions_that_double() -> onnx.ModelProto:
@@ -172,6 +200,20 @@ def endless_window() -> onnx.ModelProto:
     return proto_of([node], inputs=[helper.make_tensor_value_info("x", FLOAT, ["N", 1, 4, 4])])
 
 
+def chance() -> onnx.ModelProto:
+    nodes = [helper.make_node("RandomNormal", [], ["r"], shape=[4]), helper.make_node("Add", ["x", "r"], ["y"])]
+    return proto_of(nodes)
+
+
+def chance_like_a_constant() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Sqrt", ["w"], ["s"]),
+        helper.make_node("RandomUniformLike", ["s"], ["r"]),
+        helper.make_node("MatMul", ["x", "r"], ["y"]),
+    ]
+    return proto_of(nodes, weights=[dense()])
+
+
 REFUSED: dict[Callable[[], onnx.ModelProto], str] = {
     control_flow: "If .* is control flow",
     sequence_output: "SequenceConstruct .* sequences",
@@ -189,12 +231,19 @@ REFUSED: dict[Callable[[], onnx.ModelProto], str] = {
     wrong_shapes: "contradict each other",
     out_of_order: "not a valid ONNX model",
     circle: "not a valid ONNX model",
-    input_as_output: "output 'x' is made by no node",
-    plus_input: "must not contain '\\+'",
+    input_as_output: "output 'x' is an input: made by no node",
+    initializer_as_output: "output 'w' is an initializer: made by no node",
+    nothing_as_output: "output 'z' is not there: made by no node",
+    plus_input: r"input 'a\+b' must not contain any of \+ ! @",
+    made_output: "output 'a!b' must not contain",
+    exit_output: "output 'a@~b' must not contain",
     empty: "nothing to run|0 bytes",
     lying_output: "contradict|another element type",
     no_opset: "0 times; once is right",
     endless_window: "slides a window of 4611686018427387904×4611686018427387904 .* limit",
+    chance: "RandomNormal .* depend on no input",
+    chance_like_a_constant: "RandomUniformLike .node 'r'. .* depend on no input",
+    function_of_another_operator_set: r"'F' imports other operator sets \(standard 11\) than the model \(standard 21",
     functions_in_a_circle: "cannot be unfolded: they call one another in a circle",
     functions_that_double: "unfold into more than the limit: 100,000 nodes",
     functions_with_a_large_constant: "unfold into more than the limit",
@@ -210,6 +259,11 @@ def test_refused_in_one_sentence(make: Callable[[], onnx.ModelProto], from_file:
         load_model_file(path) if from_file else model_from_proto(proto, "m")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_numbers_drawn_for_an_input_are_taken() -> None:
+    nodes = [helper.make_node("RandomNormalLike", ["x"], ["r"]), helper.make_node("Add", ["x", "r"], ["y"])]
+    assert [n.op_type for n in model_from_proto(proto_of(nodes), "m").proto.graph.node] == ["RandomNormalLike", "Add"]
 
 
 @pytest.mark.parametrize("text", ["doc-string-", "node-name--", "graph-name-", "tensorname-", "input-name-"])

@@ -28,14 +28,10 @@ FOLDABLE = frozenset(
 def fold_small(graph: onnx.GraphProto, opset: int) -> dict[str, onnx.TensorProto]:
     """Results of the constant-derived nodes whose inputs are all small, by tensor name; none has more than `SMALL`
     elements, whatever the model says."""
-    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer if has_small_values(t)}
+    values = small_values(graph)
     folded: dict[str, onnx.TensorProto] = {}
     for node in graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value" and has_small_values(attribute.t):
-                    values[node.output[0]] = numpy_helper.to_array(attribute.t)
-        elif node.op_type in FOLDABLE and all(i in values for i in node.input if i):
+        if node.op_type in FOLDABLE and all(i in values for i in node.input if i):
             result = run_small(node, values, opset)
             if result is not None:
                 values[node.output[0]] = result
@@ -43,9 +39,22 @@ def fold_small(graph: onnx.GraphProto, opset: int) -> dict[str, onnx.TensorProto
     return folded
 
 
+def small_values(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
+    """What the small initializers and Constant nodes hold, by tensor name."""
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer if has_small_values(t)}
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value" and has_small_values(attribute.t):
+                values[node.output[0]] = numpy_helper.to_array(attribute.t)
+    return values
+
+
 def fold_into(graph: onnx.GraphProto, opset: int) -> None:
-    """Put initializers in place of the nodes that `fold_small` can work out beforehand."""
+    """Put initializers in place of the nodes that `fold_small` can work out beforehand, but for those that make an
+    output."""
     folded = fold_small(graph, opset)
+    for value in graph.output:
+        folded.pop(value.name, None)
     kept = [n for n in graph.node if n.output[0] not in folded]
     if len(kept) != len(graph.node):
         del graph.node[:]

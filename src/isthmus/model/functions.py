@@ -20,7 +20,8 @@ _Key = tuple[str, str, str]
 
 def unfolded(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model with the nodes of its functions where they are called. Raises BadModel where these call one another in
-    a circle, and where the result would be beyond the limits of nodes or bytes."""
+    a circle, where the result would be beyond the limits of nodes or bytes, and where one that is called imports other
+    operator sets than the model."""
     if not proto.functions:
         return proto
     nodes, size = _size(proto)
@@ -30,9 +31,26 @@ def unfolded(proto: onnx.ModelProto) -> onnx.ModelProto:
             f"{LIMITS.nodes:,} nodes, {LIMITS.graph_bytes:,} bytes"
         )
     try:
-        return inliner.inline_local_functions(proto)
+        made = inliner.inline_local_functions(proto)
     except FOREIGN as error:
         raise BadModel(f"the model's local functions cannot be unfolded: {first_line(error)}") from error
+    _vet_left(made, proto)
+    return made
+
+
+def _vet_left(made: onnx.ModelProto, proto: onnx.ModelProto) -> None:
+    """The inliner lets calls stand where a function imports another version of an operator set than the model does."""
+    functions = {_key(f.domain, f.name, f.overload): f for f in proto.functions}
+    for key in _called(made.graph.node):
+        if key in functions:
+            raise BadModel(
+                f"the local function {functions[key].name!r} imports other operator sets ({_imports(functions[key])}) "
+                f"than the model ({_imports(proto)}); export the model with the same ones throughout"
+            )
+
+
+def _imports(part: onnx.ModelProto | onnx.FunctionProto) -> str:
+    return ", ".join(f"{o.domain or 'standard'} {o.version}" for o in part.opset_import)
 
 
 def _size(proto: onnx.ModelProto) -> tuple[int, int]:

@@ -7,20 +7,32 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import helper, version_converter
+from onnx import helper
 
 from isthmus.errors import BadModel
 from isthmus.model.blocks import read_blocks, write_blocks
+from isthmus.model.convert import converted
 from isthmus.model.fold import fold_into
 from isthmus.model.functions import unfolded
 from isthmus.model.initializers import is_bare, lightened, settle, take_over
 from isthmus.model.limits import LIMITS, NEWEST_IR
 from isthmus.model.shapes import BATCH, FOREIGN, Shapes, fill_outputs, first_line, fix_inputs, shapes_at
 from isthmus.model.tidy import drop_dead, drop_initializer_inputs, forget_remarks, name_nodes
-from isthmus.model.types import IR_VERSION, OPSET, Model, Signature
-from isthmus.model.vetting import STANDARD, opset_of, vet_operators, vet_size, vet_values, vet_windows
+from isthmus.model.types import IR_VERSION, Model, Signature
+from isthmus.model.vetting import (
+    STANDARD,
+    opset_of,
+    vet_chance,
+    vet_operators,
+    vet_outputs,
+    vet_size,
+    vet_values,
+    vet_windows,
+)
 
 InputShapes = Mapping[str, Sequence[int | None]]
+_FAR = 97
+"""A batch that tells whether shapes go on as they do from 1 to 2: a slice of the batch, or its square, does not."""
 
 
 def load_model_file(path: str | Path, *, weights: bool = True, shapes: InputShapes | None = None) -> Model:
@@ -83,16 +95,18 @@ def _model(
     drop_initializer_inputs(proto.graph)
     _settle_weights(proto.graph, folder, weights=weights)
     vet_values(proto.graph.input, "input")
+    vet_outputs(proto.graph)
     fix_inputs(proto.graph, shapes)
     light = lightened(proto)
     if light.ByteSize() > LIMITS.graph_bytes:
         raise BadModel(f"the graph of {name} without its weights has more than {LIMITS.graph_bytes:,} bytes")
-    light = _converted(_checked(unfolded(light)))
+    light = converted(_checked(unfolded(light)))
     fold_into(light.graph, opset_of(light))
     drop_dead(light.graph)
     name_nodes(light.graph)
     take_over(proto, light)
     forget_remarks(proto.graph)
+    vet_chance(proto.graph)
     inputs, outputs = _signatures(proto, part=part)
     bare = any(is_bare(t) for t in proto.graph.initializer)
     if blocks:
@@ -135,48 +149,49 @@ def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _converted(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Upwards to OPSET; a newer model keeps its own, for the converter only climbs."""
-    opset = opset_of(proto)
-    if opset < OPSET:
-        try:
-            proto = version_converter.convert_version(proto, OPSET)
-        except FOREIGN as error:
-            raise BadModel(f"cannot be converted from operator set {opset} to {OPSET}: {first_line(error)}") from error
-        proto.ir_version = IR_VERSION
-    return proto
-
-
 def _signatures(proto: onnx.ModelProto, *, part: bool) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
-    """Inputs and outputs. The batch is found by comparing two batch sizes; the shapes are written into the graph."""
+    """Inputs and outputs. The batch is found by comparing batch sizes; the shapes are written into the graph."""
     graph = proto.graph
-    one, two = shapes_at(proto, 1), shapes_at(proto, 2)
+    is_open = any(d.dim_param for value in graph.input for d in value.type.tensor_type.shape.dim)
+    one = shapes_at(proto, 1)
+    two, far = (shapes_at(proto, 2), shapes_at(proto, _FAR)) if is_open else (one, one)
     vet_windows(graph, one)
     declared = {v.name: v.type.tensor_type.elem_type for v in graph.output}
     for value in graph.output:
         if declared[value.name] not in (0, one[value.name][1]):
             raise BadModel(f"output {value.name!r} is declared with another element type than its node makes")
-        value.CopyFrom(_value(value.name, one, two))
+        value.CopyFrom(_value(value.name, one, two, far))
     made = [name for node in graph.node for name in node.output if name and name not in declared]
-    graph.value_info.extend(_value(name, one, two) for name in made)
+    graph.value_info.extend(_value(name, one, two, far) for name in made)
     vet_values(graph.output, "output")
     return tuple(map(_signature, graph.input)), tuple(_signature(value, anywhere=part) for value in graph.output)
 
 
-def _value(name: str, one: Shapes, two: Shapes) -> onnx.ValueInfoProto:
-    """A tensor's declaration, dimensions that grow with the batch as `N` or `4N`."""
-    (dims, elem), (doubled, _) = one[name], two[name]
-    if len(dims) != len(doubled):
+def _value(name: str, one: Shapes, two: Shapes, far: Shapes) -> onnx.ValueInfoProto:
+    """A tensor's declaration, dimensions that grow with the batch as `N`, `4N` or `3+4N`."""
+    (dims, elem), (doubled, _), (later, _) = one[name], two[name], far[name]
+    if not len(dims) == len(doubled) == len(later):
         raise BadModel(f"the number of dimensions of {name!r} depends on the batch")
-    pairs = zip(dims, doubled, strict=True)
-    shape = [a if a == b else BATCH if (a, b) == (1, 2) else f"{a}{BATCH}" for a, b in pairs]
-    return helper.make_tensor_value_info(name, elem, shape)
+    if any(c != a + (_FAR - 1) * (b - a) for a, b, c in zip(dims, doubled, later, strict=True)):
+        raise BadModel(
+            f"{name!r} is {list(dims)} at a batch of 1, {list(doubled)} at 2 and {list(later)} at {_FAR}, which is no "
+            "steady growth: fix the batch with shapes={...}"
+        )
+    return helper.make_tensor_value_info(name, elem, [_dim(a, b - a) for a, b in zip(dims, doubled, strict=True)])
+
+
+def _dim(first: int, growth: int) -> int | str:
+    """A dimension by its length at a batch of 1, and by what each more adds. Two of the same name are equally long."""
+    if not growth:
+        return first
+    times = f"{growth if growth != 1 else ''}{BATCH}"
+    return times if first == growth else f"{first - growth}+{times}"
 
 
 def _signature(value: onnx.ValueInfoProto, *, anywhere: bool = False) -> Signature:
     dims = value.type.tensor_type.shape.dim
     for place, dim in enumerate(dims):
-        if not anywhere and dim.dim_param and (place > 0 or dim.dim_param != BATCH):
+        if "+" in dim.dim_param or (not anywhere and dim.dim_param and (place > 0 or dim.dim_param != BATCH)):
             raise BadModel(
                 f"dimension {place} of output {value.name!r} is {dim.dim_param}; only dimension 0 may be the batch: "
                 "fix the batch with shapes={...}"

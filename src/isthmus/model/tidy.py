@@ -6,7 +6,9 @@ from typing import Any
 
 import onnx
 
-from isthmus.errors import BadModel
+from isthmus.model.vetting import RESERVED
+
+_PLAIN = str.maketrans(dict.fromkeys(RESERVED, "_"))
 
 
 def drop_initializer_inputs(graph: onnx.GraphProto) -> None:
@@ -43,29 +45,31 @@ def forget_remarks(graph: onnx.GraphProto) -> None:
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:
-    """Every node is called by its first output. Names of inner tensors with '+' or a leading '@', which cut ids use,
-    are changed; an omitted first output gets a name. Raises BadModel where an output is no node's."""
+    """Every node is called by its first output. Names of inner tensors with characters that cut ids use
+    (`RESERVED`) are changed; an omitted first output gets a name."""
     fixed = {v.name for v in (*graph.input, *graph.output)}
-    taken = fixed | {name for node in graph.node for name in node.output} | {t.name for t in graph.initializer}
+    taken = names_of(graph)
     renamed: dict[str, str] = {}
     for place, node in enumerate(graph.node):
         for slot, name in enumerate(node.output):
             if not name and slot == 0:
                 node.output[0] = free_name(f"{node.op_type.lower()}_{place}", taken)
-            elif name not in fixed and ("+" in name or name.startswith("@")):
-                renamed[name] = node.output[slot] = free_name(name.replace("+", "_").lstrip("@"), taken)
+            elif name not in fixed and not set(RESERVED).isdisjoint(name):
+                renamed[name] = node.output[slot] = free_name(name.lstrip("@").translate(_PLAIN), taken)
         for slot, name in enumerate(node.input):
             if name in renamed:
                 node.input[slot] = renamed[name]
         node.name = node.output[0]
-    made = {name for node in graph.node for name in node.output}
-    for value in graph.output:
-        if value.name not in made:
-            raise BadModel(f"output {value.name!r} is made by no node; remove it from the model")
+
+
+def names_of(graph: onnx.GraphProto) -> set[str]:
+    """The names of all tensors."""
+    ends = {v.name for v in (*graph.input, *graph.output)}
+    return ends | {name for node in graph.node for name in node.output} | {t.name for t in graph.initializer}
 
 
 def free_name(stem: str, taken: set[str]) -> str:
-    """`stem`, or the first of stem_1, stem_2 … that is not `taken`; it is from now on."""
+    """A name that begins with `stem` and is not taken yet; it is from now on."""
     name, count = stem or "tensor", 0
     while name in taken:
         count += 1

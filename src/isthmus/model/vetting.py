@@ -19,6 +19,12 @@ _SEQUENCE = frozenset(
     {"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength"}
     | {"SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"}
 )
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+RESERVED = "+!@"
+"""What the names of cuts, and of places on the wire, are made with: no tensor that can cross, and no output, has them
+in its name."""
 TYPES = frozenset(
     {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BOOL}
     | {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64}
@@ -87,10 +93,20 @@ def vet_values(values: Iterable[onnx.ValueInfoProto], role: str) -> None:
         if elem not in TYPES:
             name = TensorProto.DataType.Name(elem) if elem in TensorProto.DataType.values() else str(elem)
             raise BadModel(f"{role} {value.name!r} has elements of type {name}; numbers of 8 to 64 bits can be taken")
-        if "+" in value.name or value.name.startswith("@"):
+        if not set(RESERVED).isdisjoint(value.name):
             raise BadModel(
-                f"{role} {value.name!r} must not contain '+' or begin with '@': cut names are made with them"
+                f"{role} {value.name!r} must not contain any of {' '.join(RESERVED)}: the names of cuts are made "
+                "with them; export it under another name"
             )
+
+
+def vet_outputs(graph: onnx.GraphProto) -> None:
+    """Every output must be made by a node."""
+    inputs, stored = {v.name for v in graph.input}, {t.name for t in graph.initializer}
+    made = {name for node in graph.node for name in node.output}
+    for name in (v.name for v in graph.output if v.name not in made):
+        what = "an input" if name in inputs else "an initializer" if name in stored else "not there"
+        raise BadModel(f"output {name!r} is {what}: made by no node; remove it from the outputs of the model")
 
 
 def vet_windows(graph: onnx.GraphProto, shapes: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
@@ -103,6 +119,20 @@ def vet_windows(graph: onnx.GraphProto, shapes: Mapping[str, tuple[tuple[int, ..
                 f"{node.op_type} {node.name!r} slides a window of {'×'.join(map(str, sizes))} over {work:.1e} elements "
                 f"in all; {LIMITS.window_work:.0e} is the limit"
             )
+
+
+def vet_chance(graph: onnx.GraphProto) -> None:
+    """Refuse numbers that are drawn without any input: what derives from constants alone is made on both sides of a
+    cut, and each would draw its own."""
+    constants = {t.name for t in graph.initializer}
+    for node in graph.node:
+        if all(name in constants for name in node.input if name):
+            if node.op_type in _RANDOM:
+                raise BadModel(
+                    f"operator {node.op_type} (node {node.name!r}) draws numbers that depend on no input: each side of "
+                    "a cut would draw others; make them an input, or a constant"
+                )
+            constants.update(node.output)
 
 
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
