@@ -61,6 +61,7 @@ class Server:
             inner=self._to_grpc,
             longest=bounds.header_bytes + MAX_BODY_BYTES,
             most=bounds.streams + _CLIENTS_BESIDE,
+            theirs=_CLIENTS_BESIDE,
         )
 
     @property
