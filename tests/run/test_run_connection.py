@@ -6,14 +6,17 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 
 import pytest
+from run_rig import until
 
 from isthmus.errors import Late, Unreachable
 from isthmus.graph import INPUT
-from isthmus.run.connection import Connection, Ticket
+from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, pack, unpack
-from isthmus.run.sockets import MAGIC, Inbox, send
+from isthmus.run.sockets import MAGIC, Inbox, framed, send
 from isthmus.run.transport import TcpTransport
 
 
@@ -129,3 +132,57 @@ def test_a_peer_that_goes_away_fails_what_waits() -> None:
         ticket.wait(10)
     with pytest.raises(Unreachable):
         connection.ask(INPUT, 1, [], [bytes(10)], None)
+
+
+@contextmanager
+def talked_to() -> Iterator[tuple[socket.socket, TcpTransport]]:
+    """A transport, and the other end of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        transport = TcpTransport("127.0.0.1", int(listening.getsockname()[1]), 1 << 20, 5.0)
+        peer, _ = listening.accept()
+    with peer, closing(transport):
+        peer.settimeout(10)
+        assert peer.recv(4) == MAGIC
+        yield peer, transport
+
+
+def test_a_server_that_never_pauses_keeps_nobody_beyond_his_time() -> None:
+    with talked_to() as (peer, transport):
+        many = b"".join(framed([(pack(Kind.PONG, 999),)] * 1000))
+
+        def flood() -> None:
+            with suppress(OSError):
+                while True:
+                    peer.sendall(many)
+
+        threading.Thread(target=flood, daemon=True).start()
+        heard: list[object] = []
+        listening = threading.Thread(target=transport.listen, args=(heard.append, lambda: False, 0.05), daemon=True)
+        listening.start()
+        listening.join(5)
+        assert not listening.is_alive()
+        assert heard
+        with transport._ear.last():
+            transport._socket.close()
+
+
+@pytest.mark.parametrize("kind", [Kind.PONG, Kind.REPLY, Kind.BYE])
+def test_frames_that_nobody_asked_for_end_the_connection(kind: Kind) -> None:
+    with talked_to() as (peer, transport):
+        connection = Connection(transport, clock=time.perf_counter)
+        peer.sendall(b"".join(framed([(pack(kind, 999),)] * 65)))
+        assert peer.recv(4) == b"", "not hung up"
+        connection.close()
+
+
+def test_answers_that_come_too_late_are_no_more_than_were_given_up() -> None:
+    late: list[Heard] = []
+    with talked_to() as (peer, transport):
+        connection = Connection(transport, clock=time.perf_counter, on_late=late.append)
+        for _ in range(100):
+            ticket = connection.ask(INPUT, 1, [], [b"x"], None)
+            connection.give_up(ticket)
+            peer.sendall(b"".join(framed([(pack(kind, ticket.parcel.id),) for kind in (Kind.REPLY, Kind.CANCELLED)])))
+        assert until(lambda: len(late) == 200)
+        assert connection.lost is None
+        connection.close()

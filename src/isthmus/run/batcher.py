@@ -16,6 +16,7 @@ import numpy as np
 from isthmus.engine.check import shapes_of
 from isthmus.errors import BadInput, Busy
 from isthmus.record.batching import Batching
+from isthmus.run import forked
 from isthmus.run.halves import Halves
 from isthmus.run.types import Answer, Array, Arrays
 
@@ -57,7 +58,7 @@ class Batcher:
         self._waiting: deque[Waiting] = deque()
         self._samples = 0
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed, self._forks = False, forked.forks
         self._thread = threading.Thread(target=self._run, daemon=True, name="isthmus-batcher")
         self._thread.start()
 
@@ -67,7 +68,8 @@ class Batcher:
         The inputs are copied (602 kB: 0.05 ms, or 1 ms into memory that is touched for the first time) and may be
         changed at once.
         What the batch raises, each of its callers gets. Raises BadInput for inputs the model does not take or of more
-        than `max_batch` samples, Busy when `most_waiting` samples wait already or the batcher is closed.
+        than `max_batch` samples, and in a fork of this process, Busy when `most_waiting` samples wait already or the
+        batcher is closed.
         """
         samples = self._samples_of(inputs)
         return self._queued({name: array.copy() for name, array in inputs.items()}, samples)
@@ -77,7 +79,9 @@ class Batcher:
         return self._queued(dict(inputs), self._samples_of(inputs)).result()
 
     def close(self) -> None:
-        """Runs what waits, then ends; nothing more is taken. The session stays open."""
+        """Runs what waits, then ends; nothing more is taken. The session stays open. In a fork it does nothing."""
+        if self._forks != forked.forks:
+            return
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -90,6 +94,8 @@ class Batcher:
         self.close()
 
     def _samples_of(self, inputs: Arrays) -> int:
+        if self._forks != forked.forks:
+            raise forked.refusal("batcher")
         samples = self._halves.batch_of(inputs)
         if samples > self.rule.max_batch:
             raise BadInput(f"{samples} samples are more than the greatest batch of {self.rule.max_batch}; raise it")

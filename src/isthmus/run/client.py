@@ -14,6 +14,7 @@ from isthmus.errors import BadInput, IsthmusError, Late, Refused, Remote
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.record.batching import Batching
 from isthmus.record.types import Choice, Chooser, Step
+from isthmus.run import forked
 from isthmus.run.batcher import Batcher
 from isthmus.run.beside import Beside, overtaken
 from isthmus.run.codecs import Codecs
@@ -51,7 +52,7 @@ class Session:
         verifier: Verifier | None,
         early: Early | None = None,
     ) -> None:
-        self._early = early
+        self._early, self._forks = early, forked.forks
         self._halves, self._codecs, self._chooser = halves, codecs, chooser
         self._mode, self._deadline_s, self._clock = mode, deadline_s, clock
         self._scribe, self._true_bps, self._verifier = Scribe(journal), true_bps, verifier
@@ -73,9 +74,12 @@ class Session:
         """The model's outputs for these inputs, by name, with the shapes and dtypes of the model's signature; that of
         one exit, where the choice names one or inputs may leave early.
 
-        Raises BadInput for inputs the model does not take. The network raises nothing, except in the mode
+        Raises BadInput for inputs the model does not take, and in a fork of the process that made the session. The
+        network raises nothing, except in the mode
         `only_on_server`: Unreachable, Late or Refused.
         """
+        if self._forks != forked.forks:
+            raise forked.refusal("session")
         trip, work = self._begin(inputs)
         with self._under_way(work):
             if work.cut == OUTPUT:
@@ -94,6 +98,8 @@ class Session:
 
         Raises BadInput for a model whose batch is fixed, and for more samples than the server takes.
         """
+        if self._forks != forked.forks:
+            raise forked.refusal("session")
         line = self._keeper.line() if self._keeper is not None else None
         most = line.welcome.max_batch if line is not None else 0
         if 0 < most < max_batch:
@@ -108,7 +114,7 @@ class Session:
     @property
     def connected(self) -> bool:
         """Whether a request would be sent now if the choice were to send it."""
-        return self._keeper is not None and self._keeper.line() is not None
+        return self._forks == forked.forks and self._keeper is not None and self._keeper.line() is not None
 
     @property
     def unreached(self) -> bool:
@@ -117,7 +123,7 @@ class Session:
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Until requests can be sent; False when the time was up first."""
-        if self._keeper is None:
+        if self._keeper is None or self._forks != forked.forks:
             return False
         try:
             self._keeper.wait_line(timeout_s)
@@ -131,8 +137,8 @@ class Session:
         return self._scribe.unwritten
 
     def close(self) -> None:
-        """Ends the session; the server hears of it."""
-        if self._keeper is not None:
+        """Ends the session; the server hears of it. In a fork it does nothing: the connection is the parent's."""
+        if self._keeper is not None and self._forks == forked.forks:
             self._keeper.close()
 
     def __enter__(self) -> Self:

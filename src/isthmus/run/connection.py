@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from isthmus.errors import IsthmusError, Late, Refused, Remote, Unreachable
+from isthmus.errors import BadFrame, IsthmusError, Late, Refused, Remote, Unreachable
 from isthmus.run.expected import Expected
 from isthmus.run.frame import Frame, Kind, Parcel, Parts, in_two, most_chunk_bytes, read_header
 from isthmus.run.heads import Head, Request, request_header
@@ -21,6 +21,10 @@ from isthmus.run.transport import Transport
 
 _HEADER_BYTES = 1 << 20
 """A server's headers may be long (many outputs); still bounded."""
+_UNASKED = 64
+"""Frames that may come although nobody waits for them; `_AFTERWARDS` more for each request that is given up."""
+_AFTERWARDS = 2
+"""The answer that was under way, and the word that it is given up there too."""
 _ASK, _REFUSAL = Kind.ASK, Kind.REFUSAL
 _AT_ONCE = 2
 """Frames handed over together."""
@@ -100,6 +104,7 @@ class Connection:
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._tickets: dict[int, Ticket] = {}
+        self._unasked_left = _UNASKED
         self._lost: Remote | None = None
         self._first: tuple[float, int] | None = None
         """When the message that is coming in began, and how much of it was here then."""
@@ -156,6 +161,7 @@ class Connection:
         ticket.parcel.dropped = True
         with self._lock:
             self._tickets.pop(ticket.parcel.id, None)
+            self._unasked_left += _AFTERWARDS
         self._outbox.put(Parcel(Kind.CANCEL, ticket.parcel.id, b"", ()))
 
     @property
@@ -263,7 +269,17 @@ class Connection:
             ticket = self._tickets.pop(frame.id, None)
         if ticket is not None:
             ticket.put(heard)
-        elif frame.kind is Kind.BYE:
+        else:
+            self._deliver_unasked(heard)
+
+    def _deliver_unasked(self, heard: Heard) -> None:
+        """What nobody waits for. Raises BadFrame for a server that says too much of it."""
+        frame = heard.frame
+        with self._lock:
+            self._unasked_left -= 1
+            if self._unasked_left < 0:
+                raise BadFrame(f"it sends more than {_UNASKED} frames that nobody asked for")
+        if frame.kind is Kind.BYE:
             self._lost = Unreachable(f"{self.address} is closing")  # what is under way will still be answered
         elif frame.id == 0 and frame.kind is Kind.REFUSAL:
             self._fail(Refused(read_header(Refusal, frame).reason))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from isthmus.errors import IsthmusError, Refused
 from isthmus.run.again import Again
@@ -50,8 +50,17 @@ class Conversation:
         self._line: deque[Job] = deque()
         self._computing = self._ending = self._over = False
 
+    def greeting(self) -> Sequence[bytes | Job]:
+        """Reads up to a greeting that is taken: what is to be said to it. Nothing where the client leaves before."""
+        while (message := self._message()) is not None:
+            answers = self._intake.feed(message, self._desk.clock())
+            if self._intake.greeted:
+                return answers
+            self._say(*answers)
+        return ()
+
     def run(self) -> None:
-        """Until the client leaves or `end` is called; the caller's thread is one of the two."""
+        """After the greeting, until the client leaves or `end` is called; the caller's thread is one of the two."""
         other = threading.Thread(target=self._work, daemon=True, name="isthmus-turns")
         other.start()
         self._work()

@@ -11,18 +11,21 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from isthmus.run.sockets import MAGIC, Inbox, Message, Octets, hang_up, send, tune
 
 _HTTP2 = b"PRI "
 _FIRST_WORD_S = 10.0
+"""All four bytes, in however many pieces."""
 _PIECE = 256 << 10
 _log = logging.getLogger(__name__)
 
 
 class Door:
-    """Listens on `listening` and serves everyone who comes, each in a thread of its own, `most` at a time.
+    """Listens on `listening` and serves everyone who comes, each in a thread of its own, `most` at a time; at most
+    `theirs` of them speak HTTP/2, so that they never take all the room.
 
     `converse(messages, say, hang_up)` talks to a client of ours, to whom `say(*parts)` says one message; `inner` opens
     a connection to gRPC.
@@ -36,11 +39,14 @@ class Door:
         inner: Callable[[], socket.socket],
         longest: int,
         most: int,
+        theirs: int,
     ) -> None:
         self._listening, self._converse, self._inner = listening, converse, inner
-        self._longest, self._most = longest, most
+        self._longest, self._most, self._most_theirs = longest, most, theirs
         self._closed = False
         self._left = threading.Condition()
+        self._new: set[socket.socket] = set()
+        """Those who have not said yet what they are."""
         self._ours: set[socket.socket] = set()
         self._theirs: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True, name="isthmus-door").start()
@@ -54,7 +60,7 @@ class Door:
         """Waits until our own clients have left, at most `grace_s`; then everyone is put out."""
         with self._left:
             self._left.wait_for(lambda: not self._ours, grace_s)
-            peers = [*self._ours, *self._theirs]
+            peers = [*self._new, *self._ours, *self._theirs]
         for peer in peers:
             hang_up(peer)
 
@@ -69,23 +75,22 @@ class Door:
                 threading.Event().wait(0.1)
                 continue
             with self._left:
-                full = len(self._ours) + len(self._theirs) >= self._most
+                full = len(self._new) + len(self._ours) + len(self._theirs) >= self._most
             if full:
                 hang_up(peer)
             else:
                 threading.Thread(target=self._serve, args=(peer,), daemon=True, name="isthmus-client").start()
 
     def _serve(self, peer: socket.socket) -> None:
-        kind = self._theirs
-        with self._inside(peer, kind):
-            try:
-                tune(peer)
-                word = _first_word(peer)
-            except OSError:
-                return
-            if word == _HTTP2:
-                self._lead(peer)
-        if word == MAGIC:
+        word = b""
+        with self._inside(peer, self._new), contextlib.suppress(OSError):
+            tune(peer)
+            word = _first_word(peer)
+        if word == _HTTP2:
+            with self._inside(peer, self._theirs):
+                if len(self._theirs) <= self._most_theirs:
+                    self._lead(peer)
+        elif word == MAGIC:
             with self._inside(peer, self._ours):
                 self._talk(peer)
         hang_up(peer)
@@ -128,10 +133,11 @@ class Door:
 
 def _first_word(peer: socket.socket) -> bytes:
     """The first four bytes, in however many pieces they come; fewer where they cannot become a word that is known, or
-    the client leaves. Raises OSError for one that says nothing for long."""
-    word = b""
-    peer.settimeout(_FIRST_WORD_S)  # with one, MSG_WAITALL waits for the first piece only
+    the client leaves. Raises OSError for one that takes long over it."""
+    word, end = b"", time.monotonic() + _FIRST_WORD_S
     while len(word) < len(MAGIC) and (MAGIC.startswith(word) or _HTTP2.startswith(word)):
+        # with a timeout, MSG_WAITALL waits for the first piece only; none at all would be "do not wait"
+        peer.settimeout(max(1e-3, end - time.monotonic()))
         piece = peer.recv(len(MAGIC) - len(word))
         if not piece:
             break

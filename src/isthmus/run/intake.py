@@ -115,6 +115,11 @@ class Intake:
         return None if room is None else (bytes(first[: PREAMBLE.size]), room)
 
     @property
+    def greeted(self) -> bool:
+        """Whether a greeting was taken."""
+        return self._greeted
+
+    @property
     def idle(self) -> bool:
         """Whether requests may come and none is here, in part or waiting for its answer."""
         return self._may_ask and self._open is None and not self._pending

@@ -9,6 +9,7 @@ import grpc
 
 from isthmus.codec.raw import Raw
 from isthmus.errors import BadFrame, BadInput
+from isthmus.run import forked
 from isthmus.run import oip_pb2 as oip
 from isthmus.run.oip_service import SERVICE
 from isthmus.run.options import client_options, translated
@@ -20,7 +21,7 @@ class OipClient:
     """A channel to one server; a context manager. Calls block, and may come from several threads."""
 
     def __init__(self, address: str, *, message_bytes: int = Bounds().message_bytes) -> None:
-        self.address = address
+        self.address, self._forks = address, forked.forks
         self._channel = grpc.insecure_channel(address, options=client_options(message_bytes))
         self._infer: Any = self._channel.unary_unary(f"/{SERVICE}/ModelInfer")
 
@@ -33,8 +34,10 @@ class OipClient:
         parameters: Mapping[str, str | int | float | bool] | None = None,
         timeout_s: float = 10.0,
     ) -> dict[str, Array]:
-        """The server's outputs by name. Raises BadInput for a dtype the protocol lacks, Refused, Unreachable, Late,
-        or BadFrame for an answer that lies about its sizes."""
+        """The server's outputs by name. Raises BadInput for a dtype the protocol lacks and in a fork, Refused,
+        Unreachable, Late, or BadFrame for an answer that lies about its sizes."""
+        if self._forks != forked.forks:
+            raise forked.refusal("client")
         message = request(model, inputs, version, parameters or {}).SerializeToString()
         try:
             answer = self._infer(message, timeout=timeout_s)
@@ -43,8 +46,9 @@ class OipClient:
         return outputs(oip.ModelInferResponse.FromString(answer))
 
     def close(self) -> None:
-        """Closes the channel."""
-        self._channel.close()
+        """Closes the channel; in a fork it does nothing."""
+        if self._forks == forked.forks:
+            self._channel.close()
 
     def __enter__(self) -> OipClient:
         return self

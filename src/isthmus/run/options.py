@@ -11,6 +11,10 @@ from isthmus.errors import Late, Refused, Remote, Unreachable
 Options = list[tuple[str, int]]
 _SPARE_BYTES = 1 << 20
 """Above the bound on payloads: headers and framing."""
+_HANDSHAKE_MS = 20_000
+"""Until a client has said what HTTP/2 begins with."""
+_IDLE_MS = 60_000
+"""A connection without a call, as long: its client makes another with the next call and does not notice."""
 
 
 def _common(message_bytes: int) -> Options:
@@ -33,6 +37,8 @@ def server_options(message_bytes: int) -> Options:
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
     ]
 
 

@@ -16,6 +16,7 @@ from isthmus.codec import PictureScale
 from isthmus.errors import BadInput
 from isthmus.profile import ExitTable
 from isthmus.quant import ChannelClip
+from isthmus.run import forked
 from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
 from isthmus.run.door import Door
@@ -41,7 +42,7 @@ class Server:
     def __init__(self, desk: Desk, split: SplitService, host: str, port: int) -> None:
         self._desk, self._split = desk, split
         self.host, self.port = host, port
-        self._stopped = threading.Event()
+        self._stopped, self._forks = threading.Event(), forked.forks
         self._inner_port = 0
         self._grpc: grpc.Server | None = None
         self._door: Door | None = None
@@ -61,6 +62,7 @@ class Server:
             inner=self._to_grpc,
             longest=bounds.header_bytes + MAX_BODY_BYTES,
             most=bounds.streams + _CLIENTS_BESIDE,
+            theirs=_CLIENTS_BESIDE,
         )
 
     @property
@@ -83,7 +85,10 @@ class Server:
         return self._stopped.wait(timeout_s)
 
     def stop(self, grace_s: float = 1.0) -> None:
-        """Takes no new requests, answers what it has for up to `grace_s`, and frees the port. Twice does no harm."""
+        """Takes no new requests, answers what it has for up to `grace_s`, and frees the port. Twice does no harm; in a
+        fork it does nothing, for the clients are the parent's."""
+        if self._forks != forked.forks:
+            return
         end = time.monotonic() + grace_s
         self._stopped.set()
         if self._door is not None:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import grpc
 
 from isthmus.run.conversation import Conversation
 from isthmus.run.desk import Desk
-from isthmus.run.intake import refusal
+from isthmus.run.intake import Job, refusal
 from isthmus.run.sockets import Message, Octets
 from isthmus.run.split_pb2 import Welcome
 from isthmus.run.types import STREAM_METHOD
 
+_GREETING_S = 20.0
+"""A greeting has some 300 bytes: 3 s at 1 kbit/s, and a lost packet costs as much again."""
+
 
 class SplitService:
-    """Serves any number of clients at a time, up to the bound."""
+    """Serves any number of clients at a time, up to the bound; who has not greeted is none yet, and does not stay."""
 
     def __init__(self, desk: Desk, welcome: Welcome) -> None:
         self._desk, self._welcome = desk, welcome
         self._lock = threading.Lock()
         self._open: set[Conversation] = set()
+        self._greeted: set[Conversation] = set()
+        self._streams = threading.Semaphore(desk.bounds.streams)
+        """Over gRPC, greeted or not: each holds one of its threads."""
         self._closing = False
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -36,17 +42,18 @@ class SplitService:
         """One client from greeting to end; see `Conversation`."""
         conversation = Conversation(self._desk, self._welcome, messages, say=say, hang_up=hang_up)
         with self._lock:
-            full = self._closing or len(self._open) >= self._desk.bounds.streams
-            if not full:
-                self._open.add(conversation)
-        if full:
-            say(refusal(0, f"the server is closing, or has its {self._desk.bounds.streams} clients already"))
-            return
+            self._open.add(conversation)
         try:
-            conversation.run()
+            welcome = _greeting(conversation, hang_up)
+            if welcome and self._let_in(conversation):
+                say(*welcome)
+                conversation.run()
+            elif welcome:
+                say(self._full())
         finally:
             with self._lock:
                 self._open.discard(conversation)
+                self._greeted.discard(conversation)
 
     def end(self) -> None:
         """No new clients; every conversation ends once what it has received is answered. Waits for none: a client that
@@ -57,6 +64,17 @@ class SplitService:
         for conversation in conversations:
             threading.Thread(target=conversation.end, daemon=True, name="isthmus-bye").start()
 
+    def _let_in(self, conversation: Conversation) -> bool:
+        """Whether there is room for one more who has greeted."""
+        with self._lock:
+            free = not self._closing and len(self._greeted) < self._desk.bounds.streams
+            if free:
+                self._greeted.add(conversation)
+        return free
+
+    def _full(self) -> bytes:
+        return refusal(0, f"the server is closing, or has its {self._desk.bounds.streams} clients already")
+
     def _over_grpc(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
@@ -65,9 +83,27 @@ class SplitService:
                 outbox.put(b"".join(parts))
 
         def talk() -> None:
-            self.converse(messages, say, lambda: outbox.put(None))
-            outbox.put(None)
+            try:
+                self.converse(messages, say, lambda: outbox.put(None))
+            finally:
+                outbox.put(None)
+                self._streams.release()
+
+        if not self._streams.acquire(blocking=False):
+            yield self._full()
+            return
 
         threading.Thread(target=talk, daemon=True, name="isthmus-stream").start()
         while (message := outbox.get()) is not None:
             yield message
+
+
+def _greeting(conversation: Conversation, hang_up: Callable[[], None]) -> Sequence[bytes | Job]:
+    """What is to be said to a greeting that is taken; nothing where none comes in time."""
+    late = threading.Timer(_GREETING_S, hang_up)
+    late.daemon = True
+    late.start()
+    try:
+        return conversation.greeting()
+    finally:
+        late.cancel()
