@@ -17,7 +17,7 @@ from isthmus.model import IR_VERSION, OPSET, model_from_proto
 from isthmus.profile.accuracy import load_samples
 from isthmus.quant import need_quantisable
 from isthmus.record.types import Choice
-from isthmus.run import connect_engine, serve
+from isthmus.run import connect_engine, infer_remote, serve
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,32 @@ def test_they_are_what_they_are_at_every_batch_and_cut(mixed: Engine, batch: int
             answer = session.infer(inputs)
             assert np.allclose(answer.outputs["y"], wanted, rtol=1e-5, atol=1e-5)
             assert (answer.cut, answer.step.batch, answer.step.wrong, answer.step.trouble) == (cut.id, batch, False, "")
+
+
+def test_over_the_inference_protocol_the_batch_is_that_of_the_input_that_has_one(mixed: Engine) -> None:
+    inputs = mixed.model.random_inputs(3)
+    with serve(mixed) as server:
+        for cut in prefix_cuts(mixed.graph)[:-1]:
+            tensors = mixed.head(cut.id, inputs)
+            found = infer_remote(server.address, "mixed", tensors, parameters={"cut": cut.id})
+            assert np.allclose(found["y"], mixed.whole(inputs)["y"], rtol=1e-5)
+
+
+def test_over_the_inference_protocol_the_batch_need_not_come_first(cache_dir: Path) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("Relu", ["t"], ["u"]),
+        helper.make_node("Transpose", ["u"], ["y"], perm=[1, 0]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in "xy")
+    opset = [helper.make_opsetid("", OPSET)]
+    proto = helper.make_model(helper.make_graph(nodes, "g", [x], [y]), opset_imports=opset, ir_version=IR_VERSION)
+    engine = Engine.open(model_from_proto(proto, "turned"), cache_dir=cache_dir)
+    inputs = engine.model.random_inputs(3)
+    with serve(engine) as server:
+        for cut in ("t", "u"):
+            found = infer_remote(server.address, "turned", engine.head(cut, inputs), parameters={"cut": cut})
+            np.testing.assert_array_equal(found["y"], np.maximum(inputs["x"], 0))
 
 
 def test_another_length_of_them_is_refused(mixed: Engine) -> None:

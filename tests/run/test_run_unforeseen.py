@@ -9,7 +9,7 @@ import pytest
 
 from isthmus.engine import Engine
 from isthmus.errors import Refused
-from isthmus.graph import INPUT
+from isthmus.graph import INPUT, prefix_cuts
 from isthmus.model import load_model
 from isthmus.profile import ExitTable
 from isthmus.run import Bounds
@@ -17,6 +17,7 @@ from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
 from isthmus.run.early import Early
 from isthmus.run.halves import Halves
+from isthmus.run.heads import Request, request_header
 from isthmus.run.places import Place, Places
 
 
@@ -51,6 +52,39 @@ def test_exits_that_the_table_names_are_foreseen(fresh: Engine, table: ExitTable
     first = table.model_copy(update={"rows": table.rows[-1:]})
     with pytest.raises(Refused, match=r"the exit exit1 is not ready here, and 0 others"):
         desk_of(fresh, first, 0).expected(Place(INPUT, "exit1").id, 1)
+
+
+def test_cuts_built_on_request_count_for_a_minute_and_exits_for_good(cache_dir: Path) -> None:
+    """Of such cuts the engine keeps a few, so they cost time and not memory."""
+    engine = Engine.open(load_model("zoo:digits"), cache_dir=cache_dir)
+    now = [100.0]
+    desk = Desk(Places(Halves(engine)), Codecs(), Bounds(unready_cuts=2), lambda: now[0])
+    inputs = engine.model.random_inputs()
+
+    def ask(cut: str) -> None:
+        heads, payloads = Codecs().dump("float32", engine.head(cut, inputs))
+        desk.admit(request_header(Request(cut, 1, sum(map(len, payloads)), heads)))
+
+    one, two, three, four = [c.id for c in prefix_cuts(engine.graph) if c.id not in desk.places.ready][:4]
+    ask(one)
+    now[0] += 40
+    ask(two)
+    for refused in (three, four):
+        with pytest.raises(Refused, match=r"is not ready here, and 2 others were built already"):
+            ask(refused)
+    now[0] += 30
+    ask(one)  # counts a minute from now
+    now[0] += 20
+    with pytest.raises(Refused, match=r"is not ready here, and 2 others"):
+        ask(three)
+    now[0] += 15
+    desk.expected(Place(INPUT, "exit1").id, 1)
+    with pytest.raises(Refused, match=r"is not ready here, and 2 others"):
+        ask(three)
+    now[0] += 1000
+    ask(three)
+    with pytest.raises(Refused, match=r"is not ready here, and 2 others"):
+        ask(four)
 
 
 @pytest.mark.parametrize("place", ["@input@@exit9", "@input@~exit1", "@output@@exit1", "@input@@exit1@<float32"])

@@ -66,12 +66,18 @@ class Shapes:
             batch = self._batch(what, name, array.shape, batch)
         return batch
 
+    def batch_told(self, name: str, shape: tuple[int, ...]) -> int | None:
+        """The batch a shape is for; None where it does not tell, or there is no such tensor."""
+        growth = self.growth.get(name, ())
+        if not any(growth) or len(shape) != len(growth):
+            return None
+        axis = next(i for i, g in enumerate(growth) if g)
+        return 1 + (shape[axis] - self.first[name][axis]) // growth[axis]
+
     def _batch(self, what: str, name: str, shape: tuple[int, ...], batch: int | None) -> int | None:
         """The batch a shape is for. With `batch` given it must be that one."""
-        growing = any(self.growth[name])
-        if batch is None and growing and len(shape) == len(self.growth[name]):
-            axis = next(i for i, g in enumerate(self.growth[name]) if g)
-            batch = 1 + (shape[axis] - self.first[name][axis]) // self.growth[name][axis]
+        if batch is None:
+            batch = self.batch_told(name, shape)
         wanted = self.at(name, max(batch or 1, 1))
         if shape != wanted:
             raise BadInput(f"{what}: {name} must be {_shown(wanted)}, not {_shown(shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from isthmus.run.places import Places, place_of
 from isthmus.run.types import Array, Arrays, Bounds
 
 _KEPT = 256
+_BUILT_LATELY_S = 60.0
 Done = tuple[dict[str, Array], float, float, float, Written]
 """Outputs, the seconds of queue, decoding and computing, and what goes on to the device, written."""
 
@@ -30,7 +32,8 @@ class Desk:
         self._busy = threading.Lock()
         self._counting = threading.Lock()
         self._waiting = self._requests = 0
-        self._unready: set[str] = set()
+        self._unready: dict[str, float] = {}
+        """What was built on request, and when it no longer counts."""
         self._admitted: dict[bytes, Request] = {}
         self._counts: Counter[str] = Counter()
 
@@ -124,12 +127,15 @@ class Desk:
             raise Refused(f"{sum(sizes)} bytes would go back; this server sends {self.bounds.message_bytes}")
 
     def _admit(self, place: str) -> None:
-        """Cuts that are not ready cost memory for good: only so many may be asked for."""
+        """Cuts that are not ready are built anew once a few others were asked for: only so many may take turns."""
         if not self.places.is_ready(place):
-            self._count_unready(place)
+            self._count_unready(place, _BUILT_LATELY_S)
 
-    def _count_unready(self, what: str) -> None:
+    def _count_unready(self, what: str, for_s: float = math.inf) -> None:
+        now = self.clock()
         with self._counting:
             if what not in self._unready and len(self._unready) >= self.bounds.unready_cuts:
-                raise Refused(f"{what[:90]} is not ready here, and {len(self._unready)} others were built already")
-            self._unready.add(what)
+                self._unready = {known: end for known, end in self._unready.items() if end > now}
+                if len(self._unready) >= self.bounds.unready_cuts:
+                    raise Refused(f"{what[:90]} is not ready here, and {len(self._unready)} others were built already")
+            self._unready[what] = now + for_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,6 +90,11 @@ class Halves:
         """The outputs made before a cut. Raises as `crossing`."""
         later = self.output_names(cut_id)
         return self._told([t for t in self._engine.graph.outputs if t not in later], batch)
+
+    def batch_told(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """The batch that tensors of these shapes are for, not checked; the model's own where none tells."""
+        told = (self._shapes.batch_told(name, shape) for name, shape in shapes.items())
+        return next((batch for batch in told if batch is not None), self._engine.graph.batch)
 
     def padded(self, inputs: Arrays) -> dict[str, Array]:
         """Every input of the model: zeros for those that are not there, which nothing may read."""

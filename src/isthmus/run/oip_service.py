@@ -113,7 +113,7 @@ class OipService:
         }
         if not heads or len(heads) != len(ask.inputs):
             raise Refused(f"{len(ask.inputs)} inputs came, {len(heads)} of them of different names")
-        batch = next((h.shape[0] for h, _ in heads.values() if h.shape), 1)
+        batch = self._desk.places.halves.batch_told({name: h.shape for name, (h, _) in heads.items()})
         order = [t.name for t in self._desk.expected(place, batch)]
         picked = [heads[name] for name in order if name in heads]
         if len(picked) != len(heads):

@@ -75,8 +75,8 @@ class Runner(Protocol):
 class Bounds:
     """What a server allows before it allocates anything. Defaults fit pictures and text, not video.
 
-    `unready_cuts`: how many cuts that are not ready, and exits that the table of exits does not name, may be built on
-    request, for all clients together.
+    `unready_cuts`: how many exits that the table of exits does not name may be built on request, for all clients
+    together, and how many cuts that are not ready beside them within a minute.
     """
 
     message_bytes: int = 256 << 20
