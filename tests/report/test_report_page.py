@@ -65,6 +65,17 @@ def test_the_verb_reads_a_journal_and_a_plan(tmp_path: Path) -> None:
     assert not list(out.parent.glob("*.part"))
 
 
+def test_lost_requests_of_a_journal_are_lost_on_its_page(tmp_path: Path) -> None:
+    run = steady_run(12)
+    gone = [s.model_copy(update={"kind": "lost", "trouble": "the server has gone"}) for s in run[4:]]
+    page = report(journal_of(tmp_path / "run.jsonl", [*run[:4], *gone]), tmp_path / "report.html").read_text()
+    assert "12 requests in" in Reader(page).text
+    assert "8 answers were lost" in Reader(page).text
+    assert "the server has gone" in Reader(page).text
+    page = report(journal_of(tmp_path / "none.jsonl", gone), tmp_path / "report.html").read_text()
+    assert "8 answers were lost, none was verified" in Reader(page).text
+
+
 def test_the_same_journal_gives_the_same_page(tmp_path: Path) -> None:
     path = journal_of(tmp_path / "run.jsonl", changing_run(20))
     assert report(path, tmp_path / "a.html").read_bytes() == report(path, tmp_path / "b.html").read_bytes()

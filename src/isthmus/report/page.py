@@ -82,7 +82,7 @@ def verdict(summary: Summary) -> str:
         lost = f"{_many(summary.lost, 'answer')} {'was' if summary.lost == 1 else 'were'} lost"
     if summary.wrong:
         right = f"{summary.wrong} of {summary.verified} verified answers were wrong"
-    elif summary.verified == summary.answered:
+    elif summary.verified and summary.verified == summary.answered:
         right = "every answer was verified against the whole model"
     else:
         right = f"all {summary.verified} verified were right" if summary.verified else "none was verified"
