@@ -135,6 +135,24 @@ def test_modes_are_kept(engine: Engine, server: Server, mode: Mode, cut: str, ra
     assert not answer.step.trouble
 
 
+@pytest.mark.parametrize("way", ["", "dns:///"])
+def test_outputs_may_be_changed_wherever_they_were_made(engine: Engine, server: Server, way: str) -> None:
+    """The first answer of a stream, and those that are expected to be like it."""
+    inputs, told = engine.model.random_inputs(), Told(INPUT)
+    with connect_engine(engine, way + server.address, chooser=told, deadline_s=10, verify=True) as session:
+        for cut, first in ((INPUT, "device"), (engine.cuts[1].id, "device"), (engine.cuts[1].id, "server")):
+            told.choice = Choice(cut=cut, first=first)
+            for _ in range(3):
+                answer = session.infer(inputs)
+                assert (answer.ran != "device", answer.step.wrong) == (True, False)
+                for output in answer.outputs.values():
+                    output[...] = 0
+        told.choice = Choice(cut=OUTPUT)
+        answer = session.infer(inputs)
+        assert (answer.ran, answer.step.wrong) == ("device", False)
+        assert all(output.flags.writeable for output in answer.outputs.values())
+
+
 def test_a_device_that_fails_asks_the_server_where_it_only_preferred_itself(
     engine: Engine, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
