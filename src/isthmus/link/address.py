@@ -24,4 +24,4 @@ def _is_host(name: str) -> bool:
         name.encode("idna")
     except UnicodeError:  # an empty label, or one that is too long
         return False
-    return name != "" and name.isprintable() and not set(name) & set(" []")
+    return name != "" and name.isprintable() and not set(name) & set(" []/")
