@@ -150,7 +150,7 @@ def test_lines_are_bounded_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_an_existing_journal_is_kept_unless_told(tmp_path: Path) -> None:
     path = written(tmp_path / "run.jsonl", step(0))
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match=r"is there already: remove it, or name another$"):
         Journal(path)
     assert len(read_journal(path)[1]) == 1
     Journal(path, replace=True).close()

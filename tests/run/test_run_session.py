@@ -300,6 +300,17 @@ def test_a_place_that_cannot_be_served_is_refused(engine: Engine, host: str, por
         serve(engine, host=host, port=port)
 
 
+def test_a_session_that_was_closed_says_so_at_once(engine: Engine, server: Server) -> None:
+    inputs, told = engine.model.random_inputs(), Told(INPUT)
+    session = connect_engine(engine, server.address, chooser=told, mode="only_on_server", deadline_s=1000)
+    session.close()
+    with pytest.raises(Unreachable, match=r"^the session is closed$"):
+        session.infer(inputs)
+    session = connect(engine, server, told)
+    session.close()
+    assert (session.infer(inputs).ran, told.steps[-1].trouble) == ("device", "the session is closed")
+
+
 def test_without_a_server_only_on_server_says_so(engine: Engine) -> None:
     with serve(engine) as gone:
         address = gone.address

@@ -150,6 +150,9 @@ def run(
     say_alone(here)
     back = here.bundle.plan.first == "server" if server_first is None else server_first
     chooser = _chooser(here, planner, cut, codec, exit_at, seconds(deadline), states, late_from, batch, back)
+    if private_until is not None and chooser is not None:
+        which = f"--cut {cut}" if cut else f"--planner {planner}"
+        raise BadInput(f"{which} may send what --private-until {private_until} keeps here: leave one of them out")
     inputs = inputs_for(here.engine.model, batch, data)
     with ExitStack() as stack:
         log = stack.enter_context(Journal(journal, _header(here, to))) if journal is not None else None

@@ -79,7 +79,7 @@ class Journal:
         try:
             self._file: io.FileIO | None = io.FileIO(self.path, "w" if replace else "x")
         except FileExistsError:
-            raise BadInput(f"{self.path} is there already: name another journal or allow replacing it") from None
+            raise BadInput(f"{self.path} is there already: remove it, or name another") from None
         except OSError as e:
             raise BadInput(f"cannot write the journal {self.path}: {e.strerror}") from e
         self._append(_line(header or Header()))

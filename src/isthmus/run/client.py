@@ -229,7 +229,7 @@ class Session:
                 finally:
                     line.attend(-1)
             except (Remote, BadInput) as e:
-                if isinstance(e, Refused | BadInput):
+                if isinstance(e, Refused | BadInput) or keeper.closed:
                     break
         return False
 
