@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from isthmus.adapt import always_device
@@ -23,6 +25,13 @@ def test_what_can_never_be_an_address_is_refused(engine: Engine, address: str) -
         connect_engine(engine, address, chooser=always_device())
     with pytest.raises(BadInput, match="is no address; write host:port"):
         probe(address)
+
+
+def test_what_is_no_text_is_no_address(engine: Engine) -> None:
+    address: Any
+    for address in (None, ("127.0.0.1", 8001), b"a:1"):
+        with pytest.raises(BadInput, match=r"an address is text, as '127.0.0.1:8001', not"):
+            connect_engine(engine, address, chooser=always_device())
 
 
 def test_both_families_and_names_are_addresses() -> None:

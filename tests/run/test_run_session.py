@@ -177,7 +177,10 @@ def test_a_device_that_fails_asks_the_server_where_it_only_preferred_itself(
 def test_what_the_model_does_not_take_is_refused_at_the_door(engine: Engine, server: Server) -> None:
     good = engine.model.random_inputs()
     name, array = next(iter(good.items()))
-    bad = [
+    bad: list[Any] = [
+        array,
+        None,
+        [array],
         {},
         {"nobody": array},
         {**good, "more": array},
@@ -278,8 +281,8 @@ def test_a_paced_link_shows_its_rate_by_dispersion(engine: Engine, server: Serve
     assert rate <= bytes_per_s * 8 * 1.05, "sleeping is never shorter than asked"
 
 
-@pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_deadline_that_cannot_be_kept_is_refused(engine: Engine, server: Server, deadline_s: float) -> None:
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan"), float("inf"), None, "2s"])
+def test_a_deadline_that_cannot_be_kept_is_refused(engine: Engine, server: Server, deadline_s: Any) -> None:
     with pytest.raises(BadInput, match="deadline"):
         connect_engine(engine, server.address, chooser=Told(INPUT), deadline_s=deadline_s)
 

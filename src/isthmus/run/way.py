@@ -23,7 +23,7 @@ def place_of(address: str) -> tuple[str, int] | None:
     >>> place_of("localhost:8001"), place_of("unix:/run/isthmus"), place_of("dns:8001")
     (('localhost', 8001), None, ('dns', 8001))
     """
-    scheme, _, rest = address.partition(":")
+    scheme, _, rest = address.partition(":") if isinstance(address, str) else ("", "", "")
     told = scheme.lower() in GRPC_SCHEMES and rest and not rest.isdigit()  # else a host of that name, and its port
     return None if told else host_and_port(address)
 
