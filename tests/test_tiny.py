@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,18 @@ def test_decisions_are_made_for_the_batch_of_each_request(bundle: Path, server: 
     assert sizes_up_to(1) == (1,)
     assert sizes_up_to(16) == tuple(range(1, 17))
     assert sizes_up_to(23) == (*range(1, 17), 18, 20, 22, 23)
+
+
+@pytest.mark.parametrize("said", [{"batch": 0}, {"batch": 1.5}, {"max_batch": 0}, {"max_batch": -1}, {"batch": 65_537},
+                                  {"batch": "2"}])  # fmt: skip
+def test_batches_that_cannot_be_are_refused(bundle: Path, said: dict[str, Any]) -> None:
+    ((name, size),) = said.items()
+    with pytest.raises(BadInput, match=f"^{name} is a whole number from 1 to 65536, not {size!r}$"):
+        isthmus.connect(bundle, "127.0.0.1:1", **said)
+    for deadline_s in (None, "2s"):
+        wrong: Any = deadline_s
+        with pytest.raises(BadInput, match=f"a deadline of {deadline_s!r} s cannot be kept"):
+            isthmus.connect(bundle, "127.0.0.1:1", deadline_s=wrong)
 
 
 def test_private_never_sends_the_input(bundle: Path, server: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import SupportsIndex
 
 from isthmus.adapt import AtExit, EachRequest, Habits, MapChooser, TableChooser
 from isthmus.bundle import Bundle, open_bundle
@@ -22,6 +23,8 @@ from isthmus.plan.uneven import uneven
 from isthmus.profile import ExitTable
 from isthmus.record import Choice, Chooser, Lateness
 from isthmus.run import Mode, Session, StepWriter, connect_engine
+from isthmus.run.connect import check_deadline
+from isthmus.units import MOST_BATCH
 
 
 @dataclass(frozen=True)
@@ -268,6 +271,10 @@ def connect(
     privacy where the server runs first, or for a `private_until` that the mode or a chooser of your own would break,
     and in the mode `only_on_server` Unreachable.
     """
+    check_deadline(deadline_s)
+    for name, size in (("batch", batch), ("max_batch", max_batch)):
+        if size is not None and not (isinstance(size, SupportsIndex) and 1 <= size <= MOST_BATCH):
+            raise BadInput(f"{name} is a whole number from 1 to {MOST_BATCH}, not {size!r}")
     here = bundle if isinstance(bundle, Ready) else ready(bundle)
     opened = here.bundle
     if private_until is not None and (chooser is not None or mode not in ("auto", "private")):

@@ -77,7 +77,11 @@ def show_bytes(count: float) -> str:
 
 
 def show_seconds(value: float) -> str:
-    """`12.3 ms` from 0.0123."""
+    """`12.3 ms` from 0.0123.
+
+    >>> show_seconds(1234.0), show_seconds(1e300)
+    ('1234 s', '1e+300 s')
+    """
     if value >= 1.0 or value == 0.0:
         return f"{_three(value)} s"
     return f"{_three(value * 1e3)} ms" if value >= 1e-3 else f"{_three(value * 1e6)} µs"
@@ -106,5 +110,5 @@ def _scaled(value: float, step: float, names: tuple[str, ...]) -> str:
 
 
 def _three(value: float) -> str:
-    """Three figures, but all digits before the point: 1234 and not 1.23e+03."""
-    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+    """Three figures, but all digits before the point: 1234 and not 1.23e+03, as far as that can be read."""
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e15 else f"{value:.3g}"

@@ -20,7 +20,7 @@ from cli_rig import Serving
 from conftest import Call
 from onnx import helper
 
-from isthmus.adapt import TableChooser
+from isthmus.adapt import TableChooser, always_device
 from isthmus.cli.app import VERBS
 from isthmus.errors import BadInput, Unreachable
 from isthmus.files import write_json
@@ -146,6 +146,16 @@ def test_serve_run_probe_report(call: Call, bundle: Path, tmp_path: Path) -> Non
     assert code == 2
     assert "in use" in err
     assert serving.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(("option", "value"), [("--cut", "@input"), ("--planner", "edgent_each")])
+def test_who_decides_elsewhere_is_named_where_privacy_is_asked_for(
+    call: Call, bundle: Path, option: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isthmus.cli.run.each_chooser_of", lambda *_, **__: always_device())
+    code, _, err = call("run", bundle, "--to", "127.0.0.1:1", "--private-until", "logits", option, value)
+    assert code == 2
+    assert f"{option} {value} may send what --private-until logits keeps here" in " ".join(err.split())
 
 
 def test_a_full_disk_costs_lines_of_the_journal_and_no_answer(

@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from conftest import Call
+
+from isthmus.record import Journal
 
 _AT = """
 import signal, sys
@@ -103,3 +106,16 @@ def test_characters_that_a_narrow_stdout_lacks_are_replaced() -> None:
     ran = isthmus("inspect", "zoo:tiny", PYTHONIOENCODING="ascii")
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert b"MACs" in ran.stdout
+
+
+def test_the_c_locale_prints_what_it_can(tmp_path: Path) -> None:
+    narrow = partial(isthmus, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    ran = narrow("inspect", "zoo:mobilenet_v2")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert b"MACs" in ran.stdout
+    with Journal(tmp_path / "run.jsonl"):
+        pass
+    ran = narrow("report", tmp_path / "run.jsonl", "--out", tmp_path / "mö.html")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert b"m??.html" in ran.stdout.replace(b"\n", b"")
+    assert (tmp_path / "mö.html").exists()

@@ -80,6 +80,7 @@ def test_private_until_leaves_what_comes_later(call: Call) -> None:
         (("--batches", "1,x"), "no list of batch sizes"),
         (("--batches", "0"), "1 to 65536 samples, not 0"),
         (("--private-until", "conv_850"), "no node 'conv_850'; did you mean conv_85"),
+        (("--compare",), "a comparison with baselines chooses bit widths and needs to know what they cost"),
         (("--codecs", "jpeg:0"), "1 to 100"),
     ],
 )

@@ -100,6 +100,7 @@ def test_truncation_is_said_in_the_log_by_default(tmp_path: Path, caplog: pytest
         (b"not json\n", "line 3 is not a step: Invalid JSON"),
         (b"\xff\xfe\n", "line 3 is not a step"),
         (step().model_dump_json().replace('"total":0.1', '"total":1e999').encode() + b"\n", "line 3.*seconds.total"),
+        (step().model_dump_json().replace('"total":0.1', '"total":-1').encode() + b"\n", "line 3.*less than 0 s"),
         (step().model_dump_json().replace('"t_s":0.0', '"t_s":NaN').encode() + b"\n", "line 3.*t_s = nan"),
         (step().model_dump_json().replace('"batch":1', '"batch":"1"').encode() + b"\n", "line 3.*batch"),
         (step().model_dump_json()[:-1].encode() + b',"new":1}\n', "line 3.*new"),
@@ -150,7 +151,7 @@ def test_lines_are_bounded_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_an_existing_journal_is_kept_unless_told(tmp_path: Path) -> None:
     path = written(tmp_path / "run.jsonl", step(0))
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match=r"is there already: remove it, or name another$"):
         Journal(path)
     assert len(read_journal(path)[1]) == 1
     Journal(path, replace=True).close()

@@ -86,6 +86,13 @@ def test_an_answer_that_never_came_is_later_than_any() -> None:
         late_of([*some, *(given_up(k) for k in range(6))])
 
 
+def test_a_request_that_was_lost_is_later_than_any() -> None:
+    gone = [split(k, kind="lost", seconds=Seconds(total=1.0), trouble="no answer") for k in range(48, 54)]
+    assert late_of([*(split(k) for k in range(48)), *gone[:2]]).link == pytest.approx(0.0)
+    with pytest.raises(BadInput, match=r"more than one exchange in ten was given up"):
+        late_of([*(split(k) for k in range(48)), *gone])
+
+
 def test_what_was_refused_is_nobodys_work() -> None:
     """The device computed all of it instead of its part: that is not the part being late."""
     refused = [local(k, 0.9, asked="a", trouble="the server refused it") for k in range(8)]

@@ -49,6 +49,15 @@ def test_counts_of_a_small_run() -> None:
     assert found.mean_seconds.head == pytest.approx(0.2)
 
 
+def test_lines_of_lost_requests_are_counted_as_lost_and_as_nothing_else() -> None:
+    gone = [step(20 + i, kind="lost", ran="server", cut="@input", trouble="the server has gone") for i in range(3)]
+    without = summarise(RUN, requests=8)
+    assert without.lost == 3
+    troubles = {"the server was late": 1, "the server has gone": 3}
+    assert summarise([*RUN, *gone]) == without.model_copy(update={"troubles": troubles})
+    assert (summarise(gone).requests, summarise(gone).answered, summarise(gone).lost) == (3, 0, 3)
+
+
 def test_a_fallback_is_no_switch_and_order_of_writing_does_not_matter() -> None:
     assert summarise(RUN).switches == 2  # a → @input (asked through the fallback) → @output
     assert summarise(RUN[::-1]) == summarise(RUN)

@@ -65,6 +65,17 @@ def test_the_verb_reads_a_journal_and_a_plan(tmp_path: Path) -> None:
     assert not list(out.parent.glob("*.part"))
 
 
+def test_lost_requests_of_a_journal_are_lost_on_its_page(tmp_path: Path) -> None:
+    run = steady_run(12)
+    gone = [s.model_copy(update={"kind": "lost", "trouble": "the server has gone"}) for s in run[4:]]
+    page = report(journal_of(tmp_path / "run.jsonl", [*run[:4], *gone]), tmp_path / "report.html").read_text()
+    assert "12 requests in" in Reader(page).text
+    assert "8 answers were lost" in Reader(page).text
+    assert "the server has gone" in Reader(page).text
+    page = report(journal_of(tmp_path / "none.jsonl", gone), tmp_path / "report.html").read_text()
+    assert "8 answers were lost, none was verified" in Reader(page).text
+
+
 def test_the_same_journal_gives_the_same_page(tmp_path: Path) -> None:
     path = journal_of(tmp_path / "run.jsonl", changing_run(20))
     assert report(path, tmp_path / "a.html").read_bytes() == report(path, tmp_path / "b.html").read_bytes()
@@ -120,7 +131,7 @@ CASES: dict[str, list[Step]] = {
         for s in steady_run(20)
     ],
     "zero_and_infinite_rates": steady_run(5, estimate_bps=0.0, true_bps=float("inf"), predicted_s=float("inf")),
-    "negative": steady_run(5, seconds=Seconds(total=-1e-6, head=-1.0), t_s=-5.0),
+    "negative": steady_run(5, seconds=Seconds(total=0.0, head=-1.0), t_s=-5.0),
     "causes_beyond_the_total": steady_run(5, seconds=Seconds(total=0.1, head=0.2, up=0.3)),
     "extreme_numbers": steady_run(
         3, t_s=1e9, seconds=Seconds(total=1e9, up=1e9), predicted_s=1e300, estimate_bps=1e300
@@ -136,6 +147,7 @@ def test_odd_runs_draw(tmp_path: Path, case: str) -> None:
     stands_alone(page)
     assert page.count("<svg") == 4
     assert not re.search(r'[ "][-+]?(nan|inf)[ "hHvV]', page)
+    assert not re.search(r"\d{25}", page), "nobody reads that many digits"
 
 
 def test_outliers_are_clipped_marked_and_said(tmp_path: Path) -> None:

@@ -43,6 +43,16 @@ class Told:
         return size
 
 
+class Kept:
+    """A journal that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def write(self, step: Step) -> None:
+        self.steps.append(step)
+
+
 @contextmanager
 def server_process(cache_dir: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """`zoo:tiny` served by another process, and its port."""

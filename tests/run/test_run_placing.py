@@ -86,7 +86,9 @@ def test_an_inbox_gives_what_was_sent_however_it_comes(sizes: list[int], seed: i
         thread.start()
         inbox = Inbox(ours, 200_000)
         inbox.place = place
-        assert [joined(message) for message in inbox] == sent
+        messages = list(inbox)
+        assert [joined(message) for message in messages] == sent
+        assert not any(memoryview(m[1] if isinstance(m, tuple) else m).readonly for m in messages)
         thread.join()
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from run_rig import Told, server_process, until
+from run_rig import Kept, Told, server_process, until
 
 from isthmus.engine import Engine
 from isthmus.errors import Late, Refused
 from isthmus.graph import INPUT, OUTPUT
-from isthmus.record.summary import fell_back
+from isthmus.record.summary import fell_back, summarise
 from isthmus.record.types import Step
 from isthmus.run import connect_engine, serve
 from isthmus.run.beside import Beside
@@ -229,18 +229,25 @@ def test_a_choice_is_given_up_before_the_deadline_where_it_says_so(engine: Engin
     assert waited.seconds.lost > 0.5, "who wants the server's answer waits until the deadline"
 
 
-def test_only_on_server_says_late(engine: Engine) -> None:
-    slow = Slow(engine)
+def test_only_on_server_says_late_and_the_journal_has_it(engine: Engine) -> None:
+    slow, told, kept = Slow(engine), Told(INPUT, "float16"), Kept()
     with (
         serve(slow) as server,  # type: ignore[arg-type]
         connect_engine(
-            engine, server.address, chooser=Told(engine.cuts[1].id), mode="only_on_server", deadline_s=0.2
+            engine, server.address, chooser=told, mode="only_on_server", deadline_s=0.2, journal=kept
         ) as session,
     ):
         slow.whole = lambda inputs: (slow.gate.wait(20), engine.whole(inputs))[1]  # type: ignore[method-assign]
         with pytest.raises(Late):
             session.infer(engine.model.random_inputs())
         slow.gate.set()
+    (gone,) = [s for s in kept.steps if s.kind == "lost"]
+    assert (gone.ran, gone.cut, gone.codec, gone.asked, gone.batch) == ("server", INPUT, "float16", "", 1)
+    assert gone.seconds.total >= gone.seconds.lost > 0.1
+    assert gone.up_bytes > 0
+    assert gone.trouble
+    assert gone not in told.steps, "choosers hear of what came back"
+    assert (summarise(kept.steps).requests, summarise(kept.steps).lost) == (1, 1)
 
 
 def test_a_server_that_stops_gracefully_answers_what_it_has(engine: Engine) -> None:

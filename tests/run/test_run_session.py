@@ -135,6 +135,24 @@ def test_modes_are_kept(engine: Engine, server: Server, mode: Mode, cut: str, ra
     assert not answer.step.trouble
 
 
+@pytest.mark.parametrize("way", ["", "dns:///"])
+def test_outputs_may_be_changed_wherever_they_were_made(engine: Engine, server: Server, way: str) -> None:
+    """The first answer of a stream, and those that are expected to be like it."""
+    inputs, told = engine.model.random_inputs(), Told(INPUT)
+    with connect_engine(engine, way + server.address, chooser=told, deadline_s=10, verify=True) as session:
+        for cut, first in ((INPUT, "device"), (engine.cuts[1].id, "device"), (engine.cuts[1].id, "server")):
+            told.choice = Choice(cut=cut, first=first)
+            for _ in range(3):
+                answer = session.infer(inputs)
+                assert (answer.ran != "device", answer.step.wrong) == (True, False)
+                for output in answer.outputs.values():
+                    output[...] = 0
+        told.choice = Choice(cut=OUTPUT)
+        answer = session.infer(inputs)
+        assert (answer.ran, answer.step.wrong) == ("device", False)
+        assert all(output.flags.writeable for output in answer.outputs.values())
+
+
 def test_a_device_that_fails_asks_the_server_where_it_only_preferred_itself(
     engine: Engine, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +177,10 @@ def test_a_device_that_fails_asks_the_server_where_it_only_preferred_itself(
 def test_what_the_model_does_not_take_is_refused_at_the_door(engine: Engine, server: Server) -> None:
     good = engine.model.random_inputs()
     name, array = next(iter(good.items()))
-    bad = [
+    bad: list[Any] = [
+        array,
+        None,
+        [array],
         {},
         {"nobody": array},
         {**good, "more": array},
@@ -260,8 +281,8 @@ def test_a_paced_link_shows_its_rate_by_dispersion(engine: Engine, server: Serve
     assert rate <= bytes_per_s * 8 * 1.05, "sleeping is never shorter than asked"
 
 
-@pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_deadline_that_cannot_be_kept_is_refused(engine: Engine, server: Server, deadline_s: float) -> None:
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan"), float("inf"), None, "2s"])
+def test_a_deadline_that_cannot_be_kept_is_refused(engine: Engine, server: Server, deadline_s: Any) -> None:
     with pytest.raises(BadInput, match="deadline"):
         connect_engine(engine, server.address, chooser=Told(INPUT), deadline_s=deadline_s)
 
@@ -280,6 +301,17 @@ def test_a_port_in_use_is_one_sentence(engine: Engine, server: Server) -> None:
 def test_a_place_that_cannot_be_served_is_refused(engine: Engine, host: str, port: int) -> None:
     with pytest.raises(BadInput, match="port"):
         serve(engine, host=host, port=port)
+
+
+def test_a_session_that_was_closed_says_so_at_once(engine: Engine, server: Server) -> None:
+    inputs, told = engine.model.random_inputs(), Told(INPUT)
+    session = connect_engine(engine, server.address, chooser=told, mode="only_on_server", deadline_s=1000)
+    session.close()
+    with pytest.raises(Unreachable, match=r"^the session is closed$"):
+        session.infer(inputs)
+    session = connect(engine, server, told)
+    session.close()
+    assert (session.infer(inputs).ran, told.steps[-1].trouble) == ("device", "the session is closed")
 
 
 def test_without_a_server_only_on_server_says_so(engine: Engine) -> None:

@@ -236,17 +236,29 @@ def test_what_was_given_up_still_tells_of_the_link() -> None:
 def test_without_a_device_a_request_can_be_lost_and_is_counted() -> None:
     remote = table_of(ROWS[:3])
     world = World({1: remote}, steps("100Mbit:1s,0:2s,100Mbit:5s"), deadline_s=0.4)
-    played = play(world, always_server(), Requests(until_s=5.0))
+    said: list[Step] = []
+
+    class Kept:
+        def write(self, step: Step) -> None:
+            said.append(step)
+
+    played = play(world, always_server(), Requests(until_s=5.0), journal=Kept())
     assert played.lost >= 1
+    assert summarise(said).lost == played.lost
+    gone = [s for s in said if s.kind == "lost"]
+    assert {(s.cut, s.seconds.total, s.seconds.lost) for s in gone} == {(INPUT, 0.4, 0.4)}
+    assert all(s.trouble for s in gone)
     assert played.asked == len(played.steps) + played.lost
     assert summarise(played.steps, requests=played.asked).lost == played.lost
     assert statics(world, Requests(until_s=5.0)).lost[0] == played.lost
 
 
-def test_a_request_that_never_ends_ends_the_simulation() -> None:
+def test_a_request_that_never_ends_ends_the_simulation(tmp_path: Path) -> None:
     world = World({1: TABLE}, Trace.of([0, 1], [10e6, 0.0]))
-    played = play(world, always_server(), Requests(count=50))
+    with Journal(tmp_path / "run.jsonl") as journal:
+        played = play(world, always_server(), Requests(count=50), journal=journal)
     assert (played.asked, len(played.steps), played.lost) == (3, 2, 1)
+    assert summarise(read_journal(tmp_path / "run.jsonl")[1]).lost == 1
     found = statics(world, Requests(count=50))
     assert found.lost.tolist() == [1, 1, 1, 0]
     assert found.names[found.best] == (OUTPUT, "float32")

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from isthmus.cli.common import err, interruptible, out, progress_bar
 from isthmus.codec import Array
@@ -40,6 +40,7 @@ class Callers(BaseModel):
     p50_s: float | None
     p99_s: float | None
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def lost(self) -> int:
         """Who asked and was not answered."""

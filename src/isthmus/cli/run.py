@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -25,7 +26,7 @@ from isthmus.errors import BadInput, Remote
 from isthmus.graph import at_exit, cut_at, graph_of
 from isthmus.model import Model
 from isthmus.plan.map_types import RewardName
-from isthmus.profile.accuracy import load_samples
+from isthmus.profile.accuracy import Samples, load_samples
 from isthmus.record import Batching, Choice, Chooser, Header, Journal, Step, Summary, summarise
 from isthmus.run import Session
 from isthmus.run.way import place_of
@@ -149,6 +150,10 @@ def run(
     say_alone(here)
     back = here.bundle.plan.first == "server" if server_first is None else server_first
     chooser = _chooser(here, planner, cut, codec, exit_at, seconds(deadline), states, late_from, batch, back)
+    if private_until is not None and chooser is not None:
+        which = f"--cut {cut}" if cut else f"--planner {planner}"
+        raise BadInput(f"{which} may send what --private-until {private_until} keeps here: leave one of them out")
+    inputs = inputs_for(here.engine.model, batch, data)
     with ExitStack() as stack:
         log = stack.enter_context(Journal(journal, _header(here, to))) if journal is not None else None
         steps = Steps(log)
@@ -170,7 +175,6 @@ def run(
                 verify=verify,
             )
         )
-        inputs = inputs_for(here.engine.model, batch, data)
         callers = send_batched(session, inputs, requests, every_s, rule) if rule else None
         asked = None if callers else send(session, inputs, requests, every_s)
     summary = summarise(steps.all, requests=asked)
@@ -302,12 +306,23 @@ def send(session: Session, inputs: Iterator[Mapping[str, Array]], requests: int,
 
 
 def inputs_for(model: Model, batch: int, data: Path | None) -> Iterator[dict[str, Array]]:
-    """Inputs without end: the samples of a file in order, or a few seeded ones in turn."""
+    """Inputs without end: the samples of a file in order and again from its first, or a few seeded ones in turn. Raises
+    BadInput for a file of fewer samples than a request holds."""
     if data is None:
         return itertools.cycle([model.random_inputs(batch, seed) for seed in range(_DIFFERENT_INPUTS)])
     samples = load_samples(data, model)
-    starts = range(0, max(1, len(samples) - batch + 1), batch)
-    return itertools.cycle([dict(samples.part(s, s + batch).inputs) for s in starts])
+    if (count := len(samples)) < batch:
+        raise BadInput(
+            f"{data} holds {count} samples, fewer than the {batch} of --batch; give more, or a smaller batch"
+        )
+    return (_round(samples, start % count, batch) for start in itertools.count(0, batch))
+
+
+def _round(samples: Samples, start: int, batch: int) -> dict[str, Array]:
+    """So many samples from `start` on; behind the last comes the first."""
+    if start + batch <= len(samples):
+        return dict(samples.part(start, start + batch).inputs)
+    return dict(samples.pick(np.arange(start, start + batch) % len(samples)).inputs)
 
 
 def show_summary(summary: Summary) -> None:

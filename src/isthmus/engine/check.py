@@ -40,7 +40,13 @@ class Shapes:
     def check(self, what: str, wanted: Sequence[str], given: Mapping[str, Array]) -> int | None:
         """The batch size, None where no shape tells. Raise BadInput, one sentence, unless `given` is exactly the
         tensors `wanted`, fit to be run."""
-        key = (tuple(wanted), *[(n, type(a), getattr(a, "dtype", 0), getattr(a, "shape", 0)) for n, a in given.items()])
+        try:
+            items = given.items()
+        except AttributeError:
+            raise BadInput(
+                f"{what} takes its tensors by name, as {{name: array}}, not {type(given).__name__}"
+            ) from None
+        key = (tuple(wanted), *[(n, type(a), getattr(a, "dtype", 0), getattr(a, "shape", 0)) for n, a in items])
         try:
             return self._seen[key]  # in one step: another thread may empty it
         except (KeyError, TypeError):  # not seen yet; or no array, and nothing that can be looked up

@@ -11,6 +11,8 @@ def host_and_port(address: str) -> tuple[str, int]:
     >>> host_and_port("[::1]:8001")
     ('::1', 8001)
     """
+    if not isinstance(address, str):
+        raise BadInput(f"an address is text, as '127.0.0.1:8001', not {address!r}")
     host, _, port = address.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536 and _is_host(bare)):
@@ -24,4 +26,4 @@ def _is_host(name: str) -> bool:
         name.encode("idna")
     except UnicodeError:  # an empty label, or one that is too long
         return False
-    return name != "" and name.isprintable() and not set(name) & set(" []")
+    return name != "" and name.isprintable() and not set(name) & set(" []/")

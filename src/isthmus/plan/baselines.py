@@ -29,7 +29,7 @@ QUANTISED = ("qdmp_e", "qdmp_e_u4", "u2", "u4", "u6", "u8")
 def baselines(problem: Problem, found: Joint | None = None, *, named: bool = True) -> tuple[Solution, ...]:
     """Every baseline that has an answer, as a solution named after it (not `named`: after what it is, as all solutions
     are). Memory limits are told, not kept (`fits`). Raises BadInput without distortion tables."""
-    splits = found.splits if found is not None else splits_for(problem, "baselines")
+    splits = found.splits if found is not None else splits_for(problem, "a comparison with baselines")
     reference = splits.uniform(len(splits.storage.heads) - 1, splits.bits[-1]).distortion
     estimates = found.estimates if found is not None else Estimates(problem, reference, (), (), ())
     rows = [*_uploads(problem, splits), *_floats(problem), *_quantised(problem)]

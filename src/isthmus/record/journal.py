@@ -79,7 +79,7 @@ class Journal:
         try:
             self._file: io.FileIO | None = io.FileIO(self.path, "w" if replace else "x")
         except FileExistsError:
-            raise BadInput(f"{self.path} is there already: name another journal or allow replacing it") from None
+            raise BadInput(f"{self.path} is there already: remove it, or name another") from None
         except OSError as e:
             raise BadInput(f"cannot write the journal {self.path}: {e.strerror}") from e
         self._append(_line(header or Header()))
@@ -142,13 +142,14 @@ def read_journal(
 
 
 def check_step(step: Step, where: str = "") -> None:
-    """Raises BadInput when a time of the step is not a finite number within `MAX_SECONDS`."""
+    """Raises BadInput when a time of the step is not a finite number within `MAX_SECONDS`, or its total is negative."""
+    where = where or f"step {step.id}"
     times = (("t_s", step.t_s), *((f"seconds.{name}", value) for name, value in step.seconds))
     for name, value in times:
         if not abs(value) <= MAX_SECONDS:
-            raise BadInput(
-                f"{where or f'step {step.id}'} has {name} = {value}: it must be finite and at most {MAX_SECONDS:.0e} s"
-            )
+            raise BadInput(f"{where} has {name} = {value}: it must be finite and at most {MAX_SECONDS:.0e} s")
+    if step.seconds.total < 0:
+        raise BadInput(f"{where} has seconds.total = {step.seconds.total}: nobody waits for less than 0 s")
 
 
 def _line(value: BaseModel) -> bytes:

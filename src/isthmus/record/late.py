@@ -39,7 +39,7 @@ def late_of(steps: Iterable[Step]) -> Lateness:
     """
     kinds: defaultdict[tuple[object, ...], list[Step]] = defaultdict(list)
     for step in steps:
-        if step.kind == "request":
+        if step.kind != "probe":
             cut = step.asked or step.cut
             kinds[cut, step.codec, step.exit, step.batch, step.first].append(step)
     found = {
@@ -60,7 +60,7 @@ def late_of(steps: Iterable[Step]) -> Lateness:
 def crossing_s(step: Step) -> float:
     """Seconds of a request that are no machine's work; infinite where an answer never came, 0 where none was asked."""
     s = step.seconds
-    if s.lost:
+    if s.lost or step.kind == "lost":
         return math.inf
     return s.total - s.head - s.encode - s.decode - s.tail - s.local if step.ran != "device" else 0.0
 

@@ -102,7 +102,7 @@ def summarise(
 
     Args:
         steps: requests and probes, in any order.
-        requests: how many were sent; without it those that came back are taken for all.
+        requests: how many were sent; without it those that came back and those told of as lost are taken for all.
         link_trace: (t_s, bit/s) from the header, used where a step does not know the true rate itself.
 
     Raises:
@@ -111,8 +111,9 @@ def summarise(
     ordered = in_order(steps)
     asked = [s for s in ordered if s.kind == "request"]
     probes = [s for s in ordered if s.probed]
+    lost = [s for s in ordered if s.kind == "lost"]
     answered = len({s.id for s in asked})
-    sent = answered if requests is None else requests
+    sent = answered + len(lost) if requests is None else requests
     if answered > sent:
         raise BadInput(f"{answered} requests came back but only {sent} were sent: count the requests again")
     total_s = np.array([s.seconds.total for s in asked], dtype=np.float64)
@@ -134,7 +135,7 @@ def summarise(
         mean_seconds=_means(asked),
         switches=sum((a.asked or a.cut) != (b.asked or b.cut) for a, b in pairwise(asked)),
         fallbacks=sum(fell_back(s) for s in asked),
-        troubles=dict(Counter(s.trouble for s in asked if s.trouble).most_common(MAX_TROUBLES)),
+        troubles=dict(Counter(s.trouble for s in (*asked, *lost) if s.trouble).most_common(MAX_TROUBLES)),
         up_bytes=sum(s.up_bytes for s in asked),
         down_bytes=sum(s.down_bytes for s in asked),
         probes=len(probes),

@@ -77,7 +77,9 @@ class Step(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["request", "probe"] = "request"
+    kind: Literal["request", "probe", "lost"] = "request"
+    """lost: a request that nobody answered; `ran`, `cut`, `codec`, `first` and `exit` are then what was asked for, the
+    seconds those until it was given up, and `trouble` says why"""
     late: bool | None = None
     """of a probe's line: nobody sent one, an answer that had been given up told of the link"""
     id: int

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.record.journal import MAX_SECONDS
 from isthmus.report.chart import (
     HALF,
     Chart,
@@ -23,7 +24,7 @@ from isthmus.report.chart import (
 from isthmus.report.columns import RAN, Columns, Floats
 from isthmus.report.markup import Markup, number, tag
 from isthmus.report.order import name_of
-from isthmus.report.scale import Scale, log_range
+from isthmus.report.scale import Scale, label_share, log_range
 from isthmus.units import show_seconds
 
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 64.0, HALF - 26.0, 12.0, 290.0, 314.0
@@ -82,7 +83,7 @@ def foresight(columns: Columns, median_error: float | None) -> Chart:
             parts.append(_cloud(columns, index[where], x.at(said[where]), y.at(took[where]), css))
             keys.append(Key(css, name, str(where.size)))
     beyond = int(((np.maximum(said, took) > high) | (np.minimum(said, took) < low)).sum())
-    error = "" if median_error is None else f"Median error {median_error:.1%}, fallbacks included. "
+    error = "" if median_error is None else f"Median error {label_share(median_error)}, fallbacks included. "
     return Chart(
         title="Predicted and measured",
         about=error + "The band is ±10%.",
@@ -147,6 +148,10 @@ def _dot(columns: Columns, i: int, x: float, y: float, css: str) -> Markup:
 def _sample(columns: Columns, index: NDArray[np.int64]) -> tuple[tuple[str, ...], ...]:
     picks = index[:: max(1, -(-len(index) // MOST_NAMED_DOTS))]
     return tuple(
-        (str(columns.requests[i].id), f"{columns.predicted_s[i] * 1e3:.3f}", f"{columns.total_s[i] * 1e3:.3f}")
+        (str(columns.requests[i].id), _milliseconds(columns.predicted_s[i]), _milliseconds(columns.total_s[i]))
         for i in picks
     )
+
+
+def _milliseconds(value_s: float) -> str:
+    return f"{value_s * 1e3:.3f}" if abs(value_s) <= MAX_SECONDS else f"{value_s * 1e3:.3g}"

@@ -14,7 +14,7 @@ from isthmus.report.distribution import foresight, latency_shares
 from isthmus.report.markup import Markup, join, tag
 from isthmus.report.order import name_of
 from isthmus.report.plan_bars import plan_bars
-from isthmus.report.scale import label_time
+from isthmus.report.scale import label_share, label_time
 from isthmus.report.style import STYLE
 from isthmus.report.timeline import timeline
 from isthmus.units import show_bytes, show_seconds
@@ -82,7 +82,7 @@ def verdict(summary: Summary) -> str:
         lost = f"{_many(summary.lost, 'answer')} {'was' if summary.lost == 1 else 'were'} lost"
     if summary.wrong:
         right = f"{summary.wrong} of {summary.verified} verified answers were wrong"
-    elif summary.verified == summary.answered:
+    elif summary.verified and summary.verified == summary.answered:
         right = "every answer was verified against the whole model"
     else:
         right = f"all {summary.verified} verified were right" if summary.verified else "none was verified"
@@ -251,4 +251,4 @@ def _long(span_s: float) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+    return "–" if value is None else label_share(value)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_MOST_PERCENT = 1e6
 _TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
 _TINY, _HUGE = 1e-12, 1e18
 """No second, byte or bit per second that means anything lies outside; the arithmetic of a log axis ends near there."""
@@ -40,6 +41,15 @@ class Scale:
     def one(self, value: float) -> float:
         """The pixel of one value."""
         return float(self.at(value))
+
+
+def label_share(share: float) -> str:
+    """A percentage, as long as that can be read.
+
+    >>> label_share(0.1234), label_share(2e300)
+    ('12.3%', '2e+300 times')
+    """
+    return f"{share:.1%}" if share < _MOST_PERCENT / 100 else f"{share:.3g} times"
 
 
 def linear_ticks(high: float, count: int = 5) -> tuple[float, ...]:

@@ -235,7 +235,7 @@ class Session:
                 finally:
                     line.attend(-1)
             except (Remote, BadInput) as e:
-                if isinstance(e, Refused | BadInput):
+                if isinstance(e, Refused | BadInput) or keeper.closed:
                     break
         return False
 
@@ -313,10 +313,12 @@ class Session:
     def _instead(self, trip: Trip, work: Work, why: IsthmusError) -> None:
         """The device finishes, unless it must not."""
         trip.trouble = str(why)
-        if self._halves.finishes == "never":
-            raise lost(why, self._deadline_s)
         if self._only_there:
-            raise why
+            error = lost(why, self._deadline_s) if self._halves.finishes == "never" else why
+            if isinstance(error, Remote):
+                trip.ended_s = self._clock()
+                self._scribe.write(trip.lost(*self._line_of(trip)))
+            raise error
         self._finish(trip, work, lambda: trip.started_s + self._deadline_s - self._clock())
         if work.cut_short:
             trip.trouble += f"; {work.exit} had answered by then"
@@ -326,10 +328,14 @@ class Session:
         work.finish(left_s)
         trip.local_s += self._clock() - begun
 
+    def _line_of(self, trip: Trip) -> tuple[int, float, float | None]:
+        """Number, zero of the clock and real rate for a request's line."""
+        t_s = trip.started_s - self._zero_s
+        return next(self._ids), self._zero_s, self._true_bps(t_s) if self._true_bps else None
+
     def _told(self, trip: Trip) -> Step:
         """The request's line, which the chooser has heard; but for one that tells of neither link nor server."""
-        t_s = trip.started_s - self._zero_s
-        step = trip.step(next(self._ids), self._zero_s, self._true_bps(t_s) if self._true_bps else None)
+        step = trip.step(*self._line_of(trip))
         if not trip.unsendable:
             with self._deciding:
                 self._chooser.observe(step)

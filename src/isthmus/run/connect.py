@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import SupportsFloat
 
 from isthmus.codec import PictureScale
 from isthmus.errors import BadInput, Refused
@@ -21,6 +22,12 @@ from isthmus.run.split_pb2 import Hello
 from isthmus.run.types import PROTOCOL, Mode, Runner
 from isthmus.run.verify import verifier
 from isthmus.run.way import GREETING_S, Way
+
+
+def check_deadline(deadline_s: object) -> None:
+    """Raises BadInput for what is no number of seconds that can be waited."""
+    if not (isinstance(deadline_s, SupportsFloat) and 0 < float(deadline_s) < threading.TIMEOUT_MAX):
+        raise BadInput(f"a deadline of {deadline_s!r} s cannot be kept; give seconds above zero")
 
 
 def connect_engine(
@@ -55,8 +62,7 @@ def connect_engine(
     be one and for a mode that needs a whole network here where there is none, and, in the mode `only_on_server`,
     Unreachable; otherwise an absent server is no error: the device works until it comes.
     """
-    if not 0 < deadline_s < threading.TIMEOUT_MAX:
-        raise BadInput(f"a deadline of {deadline_s} s cannot be kept; give seconds above zero")
+    check_deadline(deadline_s)
     if engine.finishes == "never" and mode in ("only_on_device", "prefer_on_device"):
         raise BadInput(f"the mode {mode} needs a whole network on this device, and its memory holds none; take auto")
     halves, codecs = Halves(engine), Codecs(clips, pictures, written, slowdown=engine.slowdown)

@@ -68,7 +68,8 @@ class Keeper:
         self._again = False
         """Whether a probe has just come back, and one more look is free."""
         self._wake, self._tried, self._usable = threading.Event(), threading.Event(), threading.Event()
-        self._closed = False
+        self.closed = False
+        """whether the session is over"""
         self.reached = False
         """whether the server was ever there"""
         self.rate_bps: float | None = None
@@ -98,10 +99,10 @@ class Keeper:
         return self._tried.wait(timeout_s)
 
     def wait_line(self, timeout_s: float) -> Connection:
-        """The connection, waiting for it. Raises what the trouble is when the time is up."""
+        """The connection, waiting for it. Raises what the trouble is when the time is up, or nothing more will come."""
         left = timeout_s
         while (found := self.line()) is None:
-            if left <= 0:
+            if left <= 0 or self.closed:
                 raise self._why()
             self._usable.wait(min(left, TICK_S))
             self._usable.clear()
@@ -109,6 +110,8 @@ class Keeper:
         return found
 
     def _why(self) -> Remote:
+        if self.closed:
+            return Unreachable("the session is closed")
         connection = self._connection
         return connection.lost if connection is not None and connection.lost is not None else self._trouble
 
@@ -161,7 +164,7 @@ class Keeper:
 
     def close(self) -> None:
         """Stops for good. The connection goes first: the keeper's thread may be waiting on it."""
-        self._closed = True
+        self.closed = True
         self._drop()
         self._wake.set()
         self._thread.join(5.0)
@@ -169,7 +172,7 @@ class Keeper:
             connection.close()
 
     def _run(self) -> None:
-        while not self._closed:
+        while not self.closed:
             now, connection = self._clock(), self._connection
             self._see_off()
             try:
@@ -216,7 +219,7 @@ class Keeper:
     def _attached(self, connection: Connection) -> bool:
         """Takes a new connection; False, and it is closed, where `close` did not wait for it."""
         with self._lock:
-            if not self._closed:
+            if not self.closed:
                 self._connection = connection
                 return True
         connection.close()

@@ -183,7 +183,8 @@ def _no_room() -> Room | None:
 class Inbox:
     """What a peer says, message by message. What has come of an unfinished one is kept for the next call.
 
-    A length alone allocates nothing: a long message is read in pieces as they come. `stamped`: the kernel is asked
+    A length alone allocates nothing: a long message is read in pieces as they come. The memory of a message is whoever
+    takes it's alone, to be written to as well: outputs of a network lie in it. `stamped`: the kernel is asked
     when what is received came in (`landed`), for a thread that reads wakes when it is let; 3 µs each time.
     """
 
@@ -281,7 +282,7 @@ class Inbox:
             self._at, self._begun = begin + size, False
             if self._expected is not None and size == len(self._expected):  # it began where the room does
                 return self._filled_room(self._expected)
-            return self._near[begin : self._at].tobytes()
+            return memoryview(bytearray(self._near[begin : self._at]))
         if not self._begun:
             self._begun = True
             self.coming(have)
@@ -349,7 +350,7 @@ class Inbox:
         head, self._head = self._head, b""
         if head:
             return head, pieces[0]
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else memoryview(bytearray().join(pieces))
 
 
 def _stamps(peer: socket.socket) -> bool:

@@ -37,8 +37,9 @@ class Transport(Protocol):
         transport cannot tell."""
 
     def talk(self, outgoing: Iterator[Parts], needed: Callable[[], bool]) -> Iterator[Message]:
-        """Sends what `outgoing` yields, from a thread of its own, and yields what comes. Raises Remote or BadFrame
-        when it breaks. Called once. `needed()`: whether somebody waits for a message who cannot listen himself."""
+        """Sends what `outgoing` yields, from a thread of its own, and yields what comes, as memory that nobody else has
+        and that may be written to. Raises Remote or BadFrame when it breaks. Called once. `needed()`: whether somebody
+        waits for a message who cannot listen himself."""
 
     def offer(self, whole: Sequence[Octets]) -> bool | None:
         """Takes messages, `framed`, from the caller's thread while `outgoing` yields nothing, and waits no longer than
@@ -62,7 +63,7 @@ class GrpcTransport:
     def __init__(self, address: str, message_bytes: int) -> None:
         self.address = address
         self._channel = grpc.insecure_channel(address, options=client_options(message_bytes))
-        self._stream: Any = self._channel.stream_stream(STREAM_METHOD)
+        self._stream: Any = self._channel.stream_stream(STREAM_METHOD, response_deserializer=_writable)
 
     def watch(self, coming: Callable[[int], None], room: Callable[[], Room | None]) -> None:
         """See `Transport`: grpc hands over whole messages."""
@@ -87,6 +88,11 @@ class GrpcTransport:
     def close(self) -> None:
         """See `Transport`."""
         self._channel.close()
+
+
+def _writable(message: bytes) -> memoryview:
+    """A copy: grpc makes several, and no other way to memory that may be written to."""
+    return memoryview(bytearray(message))
 
 
 class TcpTransport:

@@ -126,6 +126,14 @@ class Trip:
             true_bps=true_bps,
         )
 
+    def lost(self, request_id: int, zero_s: float, true_bps: float | None) -> Step:
+        """The line of a request that nobody answered."""
+        asked = self.asked
+        ran: Ran = "server" if asked.cut == INPUT else "split"
+        wanted = {"ran": ran, "cut": asked.cut, "codec": asked.codec, "first": asked.first, "exit": asked.exit}
+        step = self.step(request_id, zero_s, true_bps)
+        return step.model_copy(update={"kind": "lost", "asked": "", **wanted})
+
     def _evidence(self) -> Evidence:
         told = evidence(self.said, self.up_bps, self.rtt_s, self.spread)
         if self.first == "device":

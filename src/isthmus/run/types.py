@@ -97,6 +97,7 @@ class Answer:
     """What the model says to one request, and how the request went."""
 
     outputs: dict[str, Array]
+    """the caller's own, which may be changed, wherever they were computed"""
     step: Step
     """of the whole batch, where several requests were gathered into one"""
     wait_s: float = 0.0

@@ -12,12 +12,20 @@ from isthmus.run.transport import GrpcTransport, TcpTransport, Transport
 from isthmus.run.types import Bounds
 
 GREETING_S = 2.0
+GRPC_SCHEMES = ("dns", "unix", "unix-abstract", "ipv4", "ipv6", "vsock", "xds")
+"""What a target begins with that grpc finds by itself."""
 
 
 def place_of(address: str) -> tuple[str, int] | None:
     """Host and port to connect to; None for a target that only gRPC understands, as `dns:///host:port`. Raises BadInput
-    for what is neither."""
-    return None if "/" in address else host_and_port(address)
+    for what is neither.
+
+    >>> place_of("localhost:8001"), place_of("unix:/run/isthmus"), place_of("dns:8001")
+    (('localhost', 8001), None, ('dns', 8001))
+    """
+    scheme, _, rest = address.partition(":") if isinstance(address, str) else ("", "", "")
+    told = scheme.lower() in GRPC_SCHEMES and rest and not rest.isdigit()  # else a host of that name, and its port
+    return None if told else host_and_port(address)
 
 
 class Way:

@@ -19,6 +19,7 @@ from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.link import dispersion_bps
 from isthmus.link.probe import lead_bytes
 from isthmus.record import Choice, Chooser, Evidence, Ran, Seconds, Step
+from isthmus.record.journal import MAX_SECONDS
 from isthmus.simulate.requests import Due, Requests
 from isthmus.simulate.world import Went, World
 
@@ -138,7 +139,7 @@ class _Player:
         trip = _Trip(world, row, due.batch, choice, went)
         if trip.ended_s == math.inf:
             self.played.lost += 1
-            return self._lose(trip)
+            return self._lose(trip, beliefs)
         if trip.on_device:
             self.idle(trip.ended_s, COMPUTING_S)
         else:
@@ -159,12 +160,14 @@ class _Player:
             raise BadInput(f"the policy wants {choice.cut} as {choice.codec}, which has no price {where}")
         return row
 
-    def _lose(self, trip: _Trip) -> float:
+    def _lose(self, trip: _Trip, beliefs: tuple[float | None, float | None]) -> float:
         """Nobody answers, and the device cannot: the caller goes on at the deadline, or waits for ever."""
-        if self._world.deadline_s is None:
-            return math.inf
-        gave_up_s = trip.start_s + self._world.deadline_s
-        self._strike(gave_up_s, gave_up_s)
+        waits_s = math.inf if self._world.deadline_s is None else self._world.deadline_s
+        if self._journal is not None:
+            self._journal.write(trip.lost(self._next_id(), min(waits_s, MAX_SECONDS), beliefs))
+        gave_up_s = trip.start_s + waits_s
+        if gave_up_s < math.inf:
+            self._strike(gave_up_s, gave_up_s)
         return gave_up_s
 
     def _after(self, trip: _Trip) -> None:
@@ -324,6 +327,27 @@ class _Trip:
             evidence=self.evidence(),
             asked=self.choice.cut if trouble or self.beaten else "",
             trouble=trouble,
+            predicted_s=self.choice.predicted_s,
+            estimate_bps=beliefs[0],
+            estimate_load=beliefs[1],
+            true_bps=self.world.up.rate_at(self.start_s),
+        )
+
+    def lost(self, number: int, waited_s: float, beliefs: tuple[float | None, float | None]) -> Step:
+        """The line of a request that nobody answers; it says where it was to run."""
+        return Step(
+            kind="lost",
+            id=number,
+            t_s=self.start_s,
+            ran="server" if self.choice.cut == INPUT else "split",
+            cut=self.choice.cut,
+            codec=self.choice.codec,
+            first=self.first,
+            batch=self.batch,
+            exit=self.choice.exit,
+            seconds=Seconds(total=waited_s, lost=waited_s),
+            up_bytes=0 if self.off else self.up_bytes,
+            trouble="nobody answered: the server was away, and the device cannot",
             predicted_s=self.choice.predicted_s,
             estimate_bps=beliefs[0],
             estimate_load=beliefs[1],
