@@ -19,12 +19,14 @@ from isthmus.errors import BadInput, Refused
 from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.link import Link, ShapedLink
 from isthmus.model import load_model
-from isthmus.plan import PLANNERS, Limits, problem_for
+from isthmus.plan import PLANNERS, Limits, price, problem_for
+from isthmus.profile.accuracy import Samples
+from isthmus.profile.calibrate import calibrate
 from isthmus.profile.measure import Measuring, measure
 from isthmus.record import Choice, Header, Journal, Step, read_journal, summarise
 from isthmus.report import report
 from isthmus.run import Server, serve
-from isthmus.session import connect, ready, sizes_up_to, table_of
+from isthmus.session import connect, problem_of, ready, sizes_up_to, table_of
 
 
 class Kept:
@@ -80,6 +82,29 @@ def test_every_cut_and_codec_over_a_shaped_link_answers_like_the_whole_model(
     assert {s.cut for s in requests} == set(cuts)
     page = report(path, tmp_path / "report.html")
     assert "<svg" in page.read_text()
+
+
+def test_bytes_are_priced_as_they_are_sent(tmp_path: Path) -> None:
+    """Also where ranges were calibrated, so that none is sent with the tensor."""
+    model = load_model("zoo:tiny")
+    engine = Engine.open(model)
+    profile = measure(engine, Measuring(runs=1), taken="2026", clock=time.perf_counter)
+    link, names = Link(20e6, 20e6, 0.005), ("float32", "float16", "int8", "int3")
+    plan = PLANNERS["mincut"](problem_for(graph_of(model), profile, profile, link))
+    inner = [c for c in engine.cuts if c.id != OUTPUT]
+    clips = calibrate(engine, Samples(model.random_inputs(8)), inner[::2])
+    contents = Contents(profile, profile, plan, link, clips=clips, clip_samples=8, default_codecs=names)
+    opened = pack(model, engine, contents, tmp_path / "bundle", packed="2026")
+    here, problem, seen = ready(opened.path), problem_of(opened, batch=2), set()
+    with serve(engine, clips=opened.clips) as server:
+        for cut in inner:
+            for codec in names:
+                with connect(here, server.address, chooser=Fixed(Choice(cut=cut.id, codec=codec))) as session:
+                    step = session.infer(model.random_inputs(2)).step
+                sent = price(problem, [cut], codec).up_bytes[0]
+                assert step.up_bytes == sent, (cut.id, codec)
+                seen.add(sent)
+    assert len(seen) > 2 * len(names)
 
 
 def test_the_public_verb_connects_and_adapts(bundle: Path, server: Server) -> None:

@@ -95,6 +95,7 @@ def problem_of(
         limits=limits,
         ready=manifest.cuts,
         accuracy=manifest.accuracy,
+        clipped=bundle.clips,
     )
     return problem.turned() if server_first else problem
 

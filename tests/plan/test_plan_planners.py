@@ -68,6 +68,18 @@ def test_the_minimum_cut_is_as_good_as_trying_everything() -> None:
     assert beats_narrow > 60, beats_narrow
 
 
+def test_ranges_that_are_known_beforehand_are_not_paid_for() -> None:
+    """Two tensors take a byte more than the one before them, but not the eight of a range each."""
+    of = graph(
+        [Op("a", ("x",), 100), Op("b", ("a",), 60), Op("c", ("a",), 44), Op("d", ("b", "c"), 10)], {"x": 5000}, ["d"]
+    )
+    machines = (times(of, [1e-6, 1e-6, 1e-6, 1.0]), times(of, [1e-6] * 4))
+    problem = Problem(of, machines, (Link(1e5, 1e5, 1e-3),), default_codecs=("int8",))
+    for name in ("mincut", "exhaustive"):
+        assert PLANNERS[name](problem).cuts == ("a",)
+        assert PLANNERS[name](replace(problem, clipped=frozenset("bc"))).cuts == ("b+c",)
+
+
 def test_codecs_and_privacy_that_single_out_cuts_are_met_exactly() -> None:
     moved = 0
     for seed in range(150):
@@ -77,9 +89,9 @@ def test_codecs_and_privacy_that_single_out_cuts_are_met_exactly() -> None:
         codecs = {
             c: rng.choice((("float32",), ("int8",), ("float32", "int8"), ())) for c in rng.sample(ids, len(ids) // 2)
         }
-        problem = replace(
-            made, codecs=codecs, default_codecs=("float32", "int8"), limits=Limits(private=rng.random() < 0.4)
-        )
+        limits = Limits(private=rng.random() < 0.4)
+        clipped = frozenset(random.Random(seed).sample(sorted(made.graph.tensors), 3))
+        problem = replace(made, codecs=codecs, default_codecs=("float32", "int8"), limits=limits, clipped=clipped)
         best = PLANNERS["exhaustive"](problem)
         found = PLANNERS["mincut"](problem)
         assert found.cost.total_s <= best.cost.total_s + 2e-7, f"seed {seed}"

@@ -130,7 +130,7 @@ def pack(
     channels = (*machines.model.inputs[0].at(1), 1, 1)[1]
     judged = judge(machines, names, None if bits.wanted else given, accuracy_loss, scale_of(picture, channels))
     wanted = PlanAsked(planner, link, limits, names, batch, server_first=server_first, bits=options)
-    plan = plan or make_plan(machines, wanted, codecs=judged.codecs, accuracy=judged.rows)
+    plan = plan or make_plan(machines, wanted, codecs=judged.codecs, accuracy=judged.rows, clipped=judged.clips)
     contents = _contents(machines, judged, plan, link, names, table)
     parts = parts_of(machines, bits, plan, link, given)
     contents = contents if parts is None else with_parts(contents, parts, names)

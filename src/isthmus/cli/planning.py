@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, cast, get_args
 
@@ -145,15 +145,16 @@ def make_plan(
     *,
     codecs: Mapping[str, tuple[str, ...]] | None = None,
     accuracy: Sequence[AccuracyRow] = (),
+    clipped: Collection[str] = (),
     measuring: Callable[[Model, Problem], Problem] | None = None,
     compare: bool = False,
 ) -> Plan:
     """Ask the planner. `codecs`: of each tensor that something was measured for; `accuracy`: what was measured of
-    them, as in `problem_for`; `measuring` finds out what solutions lose; `compare` adds the baselines to the
-    solutions."""
+    them, and `clipped`: what was calibrated, as in `problem_for`; `measuring` finds out what solutions lose; `compare`
+    adds the baselines to the solutions."""
     if asked.planner in CHOOSE_BITS:
         need_quantisable(machines.model)
-    problem = _problem(machines, asked, codecs or {}, accuracy)
+    problem = replace(_problem(machines, asked, codecs or {}, accuracy), clipped=frozenset(clipped))
     problem = problem if measuring is None else measuring(machines.model, problem)
     plan = planner_called(asked.planner)(problem)
     return plan.model_copy(update={"solutions": (*plan.solutions, *baselines(problem))}) if compare else plan

@@ -34,11 +34,12 @@ def problem_for(
     additive: bool = False,
     ready: Collection[str] | None = None,
     accuracy: Iterable[AccuracyRow] = (),
+    clipped: Collection[str] = (),
 ) -> Problem:
     """Device first, server second, home on the device.
 
     codecs: cut id → codecs that keep the accuracy there; `default_codecs` for the rest. `device_factor` and `load`
-    multiply the device's and the server's times; `additive` prices parts as sums of node times; `ready`: see
+    multiply the device's and the server's times; `additive` prices parts as sums of node times; `ready`, `clipped`: see
     `Problem`; `accuracy`: codecs as they were measured at cuts, whose bytes are prices where they depend on what is
     written. Raises BadInput for a profile of another model than the other's, or a factor that is not above zero.
     """
@@ -58,6 +59,7 @@ def problem_for(
         sample_bytes={
             (r.cut, r.codec): r.sample_bytes for r in accuracy if r.sample_bytes is not None and length_varies(r.codec)
         },
+        clipped=frozenset(clipped),
     )
 
 

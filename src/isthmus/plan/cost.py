@@ -123,8 +123,7 @@ def parts(problem: Problem, cuts: Sequence[Cut], codec: str) -> Parts:
     compute = tuple(m.part_s(edges[k], edges[k + 1]) for k, m in enumerate(machines))
     coding = [0.0] * len(machines)
     up_bytes, down_bytes = [], []
-    narrow = problem.machines[problem.home].bits
-    levels = {} if narrow is None else narrow.outputs
+    levels = problem.known_ranges
     for j, cut in enumerate(cuts):
         carried = traffic(graph, cut, forward_is_up=problem.home <= j)
         for up, load in ((True, carried.up), (False, carried.down)):
@@ -134,7 +133,7 @@ def parts(problem: Problem, cuts: Sequence[Cut], codec: str) -> Parts:
         measured = _measured_bytes(problem, cut, codec) if carried.up and problem.home <= j else None
         made = sum(p.bytes(codec, levels=p.tensor.name in levels) for p in carried.up) if measured is None else measured
         up_bytes.append(made)
-        down_bytes.append(sum(p.bytes(codec) for p in carried.down))
+        down_bytes.append(sum(p.bytes(codec, levels=p.tensor.name in levels) for p in carried.down))
     return Parts(compute, tuple(coding), tuple(up_bytes), tuple(down_bytes))
 
 

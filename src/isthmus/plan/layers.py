@@ -142,7 +142,8 @@ class Layers:
             is_coded: Any = False
         else:
             parcels = [parcel_of(tensor, answer=tensor.name in answers) for tensor in tensors]
-            written = [parcel.written(self.codec) for parcel in parcels]
+            known = self.problem.known_ranges
+            written = [parcel.written(self.codec, levels=parcel.tensor.name in known) for parcel in parcels]
             is_coded = [parcel.coded for parcel in parcels]
         sizes: Any = np.array([size or 0 for size in written], dtype=np.float64)
         elements = np.array(counts, dtype=np.float64)

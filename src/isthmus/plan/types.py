@@ -85,7 +85,8 @@ class Problem:
     for each. whole: the network that this is one exit of. distortions: what fewer bits do to each layer, for
     planners that choose widths. losses: name of a `Solution` → the accuracy it was measured to lose (shares of 1);
     those in `agreed` by how often it disagrees with the whole network. give_or_take: standard errors of losses, by the
-    same names. sample_bytes: (cut id, codec) → bytes of a sample, measured. literal: what Auto-Split prints where
+    same names. sample_bytes: (cut id, codec) → bytes of a sample, measured. clipped: tensors whose ranges were
+    calibrated, so that none is sent with them. literal: what Auto-Split prints where
     isthmus departs. arrivals_hz: how often an input comes, for planners that look at the rate and not at one request.
     """
 
@@ -107,6 +108,7 @@ class Problem:
     agreed: frozenset[str] = frozenset()
     give_or_take: Mapping[str, float] = field(default_factory=dict)
     sample_bytes: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    clipped: frozenset[str] = frozenset()
     literal: bool = False
     arrivals_hz: float | None = None
 
@@ -127,6 +129,12 @@ class Problem:
         if self.limits.private_until is not None:
             return tensors_before(self.whole or self.graph, self.limits.private_until)
         return frozenset(self.graph.inputs) if self.limits.private else frozenset()
+
+    @cached_property
+    def known_ranges(self) -> frozenset[str]:
+        """Tensors of which both ends know the range: what quantised layers make, and what was calibrated."""
+        narrow = self.machines[self.home].bits
+        return self.clipped if narrow is None else self.clipped.union(narrow.outputs)
 
     @cached_property
     def surely(self) -> Problem:
