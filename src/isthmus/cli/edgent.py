@@ -60,7 +60,7 @@ class TableFile:
         other = f"{self.path} is of {self.table.model}, not of {name} as it is here"
         if self.asked:
             raise BadInput(f"{other}; make one with isthmus profile --exits")
-        err.print(f"{other}: it is left out", highlight=False)
+        err.print(f"{other}: it is left out", highlight=False, soft_wrap=True)
         return None
 
 
