@@ -139,9 +139,9 @@ def test_batches_that_cannot_be_are_refused(bundle: Path, said: dict[str, Any]) 
     ((name, size),) = said.items()
     with pytest.raises(BadInput, match=f"^{name} is a whole number from 1 to 65536, not {size!r}$"):
         isthmus.connect(bundle, "127.0.0.1:1", **said)
-    for deadline_s in (None, "2s"):
+    for deadline_s in (None, "2s", np.array([1.0, 2.0])):
         wrong: Any = deadline_s
-        with pytest.raises(BadInput, match=f"a deadline of {deadline_s!r} s cannot be kept"):
+        with pytest.raises(BadInput, match=r"a deadline of .* s cannot be kept"):
             isthmus.connect(bundle, "127.0.0.1:1", deadline_s=wrong)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
-from typing import SupportsIndex
 
 from isthmus.adapt import AtExit, EachRequest, Habits, MapChooser, TableChooser
 from isthmus.bundle import Bundle, open_bundle
@@ -274,7 +274,7 @@ def connect(
     """
     check_deadline(deadline_s)
     for name, size in (("batch", batch), ("max_batch", max_batch)):
-        if size is not None and not (isinstance(size, SupportsIndex) and 1 <= size <= MOST_BATCH):
+        if size is not None and not _is_batch(size):
             raise BadInput(f"{name} is a whole number from 1 to {MOST_BATCH}, not {size!r}")
     here = bundle if isinstance(bundle, Ready) else ready(bundle)
     opened = here.bundle
@@ -321,3 +321,7 @@ def _rule(bundle: Bundle, early: bool | ExitTable) -> ExitTable | None:
             "make one with isthmus profile --exits and pack it with --exits"
         )
     return bundle.exits if early else None
+
+
+def _is_batch(size: object) -> bool:
+    return isinstance(size, Integral) and 1 <= int(size) <= MOST_BATCH

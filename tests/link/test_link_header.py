@@ -77,3 +77,24 @@ def test_what_is_not_known_is_refused(tmp_path: Path, text: str, words: str) -> 
     with pytest.raises(BadInput, match=words) as caught:
         read(tmp_path, text)
     assert "some.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "times", "rates"),
+    [
+        ("time_since_last_ms,time_s,rate_mbps", ("5,0,1", "5,1,2"), [0, 1], [1e6, 2e6]),
+        ("ts_offset_ms,timestamp,rate_mbps", ("5,0,1", "5,2,2"), [0, 2], [1e6, 2e6]),
+        ("time_zone,time_s,rate_mbps", ("1,0,1", "1,3,2"), [0, 3], [1e6, 2e6]),
+        ("TIME_S,THROUGHPUT_MBPS", ("0,1", "1,2"), [0, 1], [1e6, 2e6]),
+        ("TIME_MS,DL_BITRATE_KBPS", ("0,1", "1000,2"), [0, 1], [1e3, 2e3]),
+        ("time_s,uplink_mbps,downlink_mbps", ("0,9,1", "1,9,2"), [0, 1], [1e6, 2e6]),
+        ("time_s,Bandwidth(MHz),DL_bitrate", ("0,20,1", "1,20,2"), [0, 1], [1e3, 2e3]),
+    ],
+)
+def test_the_column_that_says_most_is_taken(
+    tmp_path: Path, header: str, rows: tuple[str, ...], times: list[float], rates: list[float]
+) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("\n".join((header, *rows)))
+    found = read_trace(path)
+    assert (found.times_s.tolist(), found.rates_bps.tolist()) == (times, rates)

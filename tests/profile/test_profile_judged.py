@@ -122,3 +122,16 @@ def test_pack_refuses_labels_for_one_number(call: Call, tmp_path: Path) -> None:
     code, _, err = call(*words, tmp_path / "bare.npz")
     assert code == 0, err
     assert "codecs at cuts lose more than 1.0% and are left out" in " ".join(err.split())
+
+
+def test_what_is_no_number_is_kept_where_it_stays_that() -> None:
+    """And does not make everything else lost, nor the whole network's own answers."""
+    whole = np.array([[1.0], [2.0], [3.0], [-np.inf], [np.nan]])
+    assert kept(whole, whole, whole).all()
+    moved = np.array([[1.01], [2.5], [np.nan], [-np.inf], [np.nan]])
+    assert kept(moved, whole, whole).tolist() == [True, False, False, True, True]
+    assert kept(-whole, whole, whole).tolist() == [False, False, False, False, True]
+    one = np.array([[100.0]])
+    assert kept(one + 1, one, one).all()
+    assert not kept(one + 6, one, one).any()
+    assert kept(one * np.nan, one * np.nan, one * np.nan).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -260,6 +261,17 @@ def test_samples_from_a_file_are_checked(tmp_path: Path, monkeypatch: pytest.Mon
     assert path.stat().st_size < 10_000
     with pytest.raises(BadInput, match="holds more than 1000000 bytes"):
         load_samples(path, model)
+
+
+@pytest.mark.parametrize("shape", ["(10000000000000000000000000000000, 1)", "(1000000000000000, 1, 8, 8)", "()"])
+def test_an_array_that_lies_about_its_shape_is_refused(shape: str, tmp_path: Path) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(4)
+    for name, held in (("input.npy", content), ("input", b"no array")):
+        with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive:
+            archive.writestr(name, held)
+        with pytest.raises(BadInput, match="it holds something else than whole arrays"):
+            load_samples(tmp_path / "s.npz", load_model("zoo:tiny"))
 
 
 @pytest.mark.parametrize("kind", ["array", "text", "zip"])

@@ -78,12 +78,13 @@ def test_the_time_to_greet_is_not_begun_anew_with_every_byte(engine: Engine, mon
 
 
 def test_a_greeted_client_may_be_silent(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_GREETING_S", SOON_S)
+    greeting_s = SOON_S * 1.25  # not that of another test, whose clients may be leaving still
+    monkeypatch.setattr(service, "_GREETING_S", greeting_s)
     ended: list[float] = []
     with serve(engine) as server:
         monkeypatch.setattr(threading.Timer, "cancel", lambda timer: ended.append(timer.interval))
         assert still_serves(engine, server)
-    assert ended == [SOON_S]
+    assert ended.count(greeting_s) == 1
 
 
 def test_a_grpc_stream_without_a_greeting_ends(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def test_a_grpc_stream_without_a_greeting_ends(engine: Engine, monkeypatch: pyte
 def test_those_who_speak_http2_leave_room_for_ours(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "_CLIENTS_BESIDE", 1)
     monkeypatch.setattr(options, "_HANDSHAKE_MS", 600_000)
-    with serve(engine, bounds=Bounds(streams=2)) as server, saying(server, HTTP2, 1):
+    with serve(engine, bounds=Bounds(streams=1)) as server, saying(server, HTTP2, 1):
         assert server._door is not None
         theirs = server._door._theirs
         assert until(lambda: len(theirs) == 1)

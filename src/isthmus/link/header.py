@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from isthmus.errors import BadInput
 
@@ -18,20 +19,21 @@ _RATE_UNIT = re.compile(
     r"([kmg]?)(?:((?-i:bps)|(?-i:b)/s|bits?/s(?:ec)?|(?<=[kmg])bits?)|((?-i:Bps)|(?-i:B)/s|bytes?/s(?:ec)?))", re.I
 )
 """Of kbps, Mbit/s, MB/s; only the case of b and B counts."""
+_UP = frozenset({"ul", "up", "uplink", "upload", "tx"})
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _CLOCK_NAMES = ("t", "ts", "time", "timestamp", "stamp", "elapsed", "epoch", "unix")
 _CLOCK_UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "us": 1e-6}
 
 
 def rate_columns(header: list[str]) -> list[str]:
-    """Columns that look like rates, whether or not their unit is known. Downlink before uplink: in phone logs the
-    uplink column is what was sent (acknowledgements), not the capacity.
+    """Columns that look like rates, those of a known unit first. Downlink before uplink: in phone logs the uplink is
+    what was sent (acknowledgements), not the capacity.
 
     >>> rate_columns(["Time (s)", "frame_rate", "UL_bitrate", "Download (Mb/s)"])
     ['Download (Mb/s)', 'UL_bitrate']
     """
     known = [n for n in header if _RATE_NAME.search(n) or any(_RATE_UNIT.fullmatch(w.lower()) for w in _words(n))]
-    return sorted(known, key=lambda name: ("ul" in re.split(r"[^a-z]+", name.lower()), header.index(name)))
+    return sorted(known, key=lambda name: (not _is_told(rate_unit_bps, name), _is_up(name)))
 
 
 def rate_unit_bps(column: str) -> float:
@@ -40,6 +42,7 @@ def rate_unit_bps(column: str) -> float:
     >>> [rate_unit_bps(name) for name in ("rate_mbps", "Throughput (Mb/s)", "bandwidth_MB/s", "gbit", "DL_bitrate")]
     [1000000.0, 1000000.0, 8000000.0, 1000000000.0, 1000.0]
     """
+    column = column.lower() if column.isupper() else column  # in capitals throughout, B is no byte
     name = _RATE_NAME.search(column)
     before, after = (_words(column[: name.start()]), _words(column[name.end() :])) if name else (_words(column), [])
     units = [found for word in before + after if (found := _RATE_UNIT.fullmatch(word))]
@@ -55,12 +58,13 @@ def rate_unit_bps(column: str) -> float:
 
 
 def clock_columns(header: list[str]) -> list[str]:
-    """Columns that look like clocks, whether or not their unit is known.
+    """Columns that look like clocks: those called that and a unit at most, others of a known unit, and the rest.
 
-    >>> clock_columns(["Time (min)", "rate", "timestampMs", "round_trip_time"])
-    ['Time (min)', 'timestampMs']
+    >>> clock_columns(["Time (min)", "rate", "time_since_start_ms", "timestampMs", "round_trip_time"])
+    ['timestampMs', 'time_since_start_ms', 'Time (min)']
     """
-    return [name for name in header if _is_clock(_clock_words(name))]
+    found = [name for name in header if _is_clock(_clock_words(name))]
+    return sorted(found, key=lambda name: (not _is_only_clock(_clock_words(name)), not _is_told(clock_tick_s, name)))
 
 
 def clock_tick_s(column: str) -> float:
@@ -85,8 +89,27 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[A-Za-z]+(?:/[A-Za-z]+)?", text)
 
 
+def _is_up(column: str) -> bool:
+    return not _UP.isdisjoint(re.split(r"[^a-z]+", column.lower()))
+
+
 def _is_clock(words: list[str]) -> bool:
     return bool(words) and (words[0] in _CLOCK_NAMES or (len(words) == 1 and _tick(words[0]) is not None))
+
+
+def _is_only_clock(words: list[str]) -> bool:
+    """No `time_since_last`, which may stand beside the clock itself."""
+    names = words if _tick(words[-1]) is None else words[:-1]
+    return all(word in _CLOCK_NAMES for word in names)
+
+
+def _is_told(unit_of: Callable[[str], float], column: str) -> bool:
+    """Whether a column's unit is known."""
+    try:
+        unit_of(column)
+    except BadInput:
+        return False
+    return True
 
 
 def _clock_words(text: str) -> list[str]:

@@ -196,6 +196,8 @@ def _trace(samples: Samples, before_bps: float | None, loop: bool) -> Trace:
     stamps, where, counts = np.unique(t, return_inverse=True, return_counts=True)
     means = np.bincount(where, weights=np.array(rates)) / counts
     if before_bps is not None and stamps[0] > 0:
+        if math.isnan(end_s):  # by the file's own steps, as always
+            end_s = float(stamps[-1] + (np.median(np.diff(stamps)) if len(stamps) > 1 else 1.0))
         stamps, means = np.append(0.0, stamps), np.append(before_bps, means)
     return Trace(stamps - stamps[0], means, end_s - stamps[0], loop)
 

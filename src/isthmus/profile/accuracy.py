@@ -25,6 +25,7 @@ MAX_SAMPLE_BYTES = 1 << 30
 NEAR = 0.05
 """Numbers that are no scores of classes are kept where they move by at most this share of their spread (standard
 deviation): where 99 of 100 normal errors are that small, fewer than one answer in a hundred crosses a threshold."""
+_NO_ARRAYS = "cannot read samples from {}: it holds something else than whole arrays"
 Progress = Callable[[int, int, str], None]
 
 
@@ -93,14 +94,17 @@ def _arrays(path: Path, model: Model) -> dict[str, NDArray[Any]]:
         if size > MAX_SAMPLE_BYTES:
             raise BadInput(f"{path} holds more than {MAX_SAMPLE_BYTES} bytes; some hundred samples are enough")
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            arrays = {name: stored[name] for name in stored.files}
     except zipfile.BadZipFile as error:
         call = ", ".join(f"{i.name}=…" for i in model.inputs)
         raise BadInput(f"{path} is no .npz file; numpy.savez(file, {call}) makes one") from error
     except (OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise BadInput(f"cannot read samples from {path}: {error}") from error
-    except ValueError as error:
-        raise BadInput(f"cannot read samples from {path}: it holds something else than whole arrays") from error
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise BadInput(_NO_ARRAYS.format(path)) from error
+    if not all(isinstance(value, np.ndarray) and (value.ndim or name == "labels") for name, value in arrays.items()):
+        raise BadInput(_NO_ARRAYS.format(path))
+    return arrays
 
 
 def measure_accuracy(
@@ -201,11 +205,15 @@ def answers_of(output: Array, count: int) -> Array:
 
 def kept(answers: NDArray[Any], wanted: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.bool_]:
     """Which answers are the wanted ones: equal to them, or, of numbers, `NEAR` them (root mean square over a sample's)
-    beside the spread of what the whole network answers."""
-    if wanted.dtype.kind == "f":
-        with np.errstate(invalid="ignore", over="ignore"):
-            apart = np.sqrt(np.mean(np.square(answers - wanted), axis=1))
-            same: NDArray[np.bool_] = apart <= NEAR * np.std(whole)
-    else:
-        same = answers == wanted
-    return same
+    beside the spread of what the whole network answers, or beside its size where that is one answer only. What is no
+    number, or infinite, must be the same."""
+    if wanted.dtype.kind != "f":
+        equal: NDArray[np.bool_] = answers == wanted
+        return equal
+    numbers = whole[np.isfinite(whole)]
+    spread = np.std(numbers) if numbers.size else 0.0
+    same = (answers == wanted) | (np.isnan(answers) & np.isnan(wanted))
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.sqrt(np.mean(np.square(np.where(same, 0.0, answers - wanted)), axis=1))
+    near: NDArray[np.bool_] = apart <= NEAR * (spread or np.abs(numbers).max(initial=0.0))
+    return near

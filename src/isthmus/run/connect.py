@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import SupportsFloat
+from numbers import Real
 
 from isthmus.codec import PictureScale
 from isthmus.errors import BadInput, Refused
@@ -26,7 +26,7 @@ from isthmus.run.way import GREETING_S, Way
 
 def check_deadline(deadline_s: object) -> None:
     """Raises BadInput for what is no number of seconds that can be waited."""
-    if not (isinstance(deadline_s, SupportsFloat) and 0 < float(deadline_s) < threading.TIMEOUT_MAX):
+    if not (isinstance(deadline_s, Real) and 0 < float(deadline_s) < threading.TIMEOUT_MAX):
         raise BadInput(f"a deadline of {deadline_s!r} s cannot be kept; give seconds above zero")
 
 

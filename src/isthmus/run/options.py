@@ -14,7 +14,7 @@ _SPARE_BYTES = 1 << 20
 _HANDSHAKE_MS = 20_000
 """Until a client has said what HTTP/2 begins with."""
 _IDLE_MS = 60_000
-"""A connection without a call, as long: its client makes another with the next call and does not notice."""
+"""A connection without a call, as long: its client makes another with the next call."""
 
 
 def _common(message_bytes: int) -> Options:

@@ -33,7 +33,8 @@ from isthmus.run.types import Bounds, Runner
 
 _UNARY_THREADS = 16
 _CLIENTS_BESIDE = 64
-"""Connections allowed beside the streams: health checks, clients of the Open Inference Protocol."""
+"""Connections over HTTP/2, or as many as streams where those are more: health checks, clients of the Open Inference
+Protocol, streams over gRPC. They take nothing from our own clients."""
 
 
 class Server:
@@ -56,13 +57,14 @@ class Server:
         self._grpc.add_generic_rpc_handlers((self._split.handler(), *unary.handlers()))
         self._inner_port = self._grpc.add_insecure_port("127.0.0.1:0")
         self._grpc.start()
+        theirs = max(_CLIENTS_BESIDE, bounds.streams)
         self._door = Door(
             listening,
             converse=self._split.converse,
             inner=self._to_grpc,
             longest=bounds.header_bytes + MAX_BODY_BYTES,
-            most=bounds.streams + _CLIENTS_BESIDE,
-            theirs=_CLIENTS_BESIDE,
+            most=bounds.streams + theirs,
+            theirs=theirs,
         )
 
     @property

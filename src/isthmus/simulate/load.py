@@ -37,12 +37,15 @@ class Load:
     """profiled seconds of work done per second"""
 
     @classmethod
-    def of(cls, times_s: Sequence[float], factors: Sequence[float], *, loop: bool = False) -> Self:
-        """From time stamps (s, rising from 0) and factors. Raises BadInput for a factor that is not above zero."""
+    def of(
+        cls, times_s: Sequence[float], factors: Sequence[float], *, duration_s: float = math.nan, loop: bool = False
+    ) -> Self:
+        """From time stamps (s, rising from 0) and factors; duration_s: as of a `Trace`. Raises BadInput for a factor
+        that is not above zero."""
         bad = [f for f in factors if not 0 < f < math.inf]
         if bad:
             raise BadInput(f"a load factor must be finite and above zero (1 is as profiled), not {bad[0]:g}")
-        return cls(Trace.of(times_s, [1 / f for f in factors], loop=loop))
+        return cls(Trace.of(times_s, [1 / f for f in factors], duration_s=duration_s, loop=loop))
 
     @classmethod
     def constant(cls, factor: float = 1.0) -> Self:
@@ -62,7 +65,8 @@ def read_load(path: str | Path, *, loop: bool = False) -> Load:
     """A load from a file of two columns, seconds and factor; until the first it is 1. Raises BadInput in one
     sentence."""
     trace = read_trace(path, "columns", before_bps=1e6)  # its rates are what stands there, times a million
-    return Load.of(trace.times_s.tolist(), (trace.rates_bps / 1e6).tolist(), loop=loop)
+    factors = (trace.rates_bps / 1e6).tolist()
+    return Load.of(trace.times_s.tolist(), factors, duration_s=trace.duration_s, loop=loop)
 
 
 @dataclass(frozen=True)
