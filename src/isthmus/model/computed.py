@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import defs, helper, numpy_helper, shape_inference
 
-from isthmus.model.fold import FOLDABLE, SMALL, has_small_values, run_small
+from isthmus.model.fold import FOLDABLE, SMALL, run_small, small_values
 from isthmus.model.vetting import opset_of
 
 _FOLLOWED = FOLDABLE | frozenset(
@@ -35,7 +35,7 @@ def computed_types(proto: onnx.ModelProto) -> Types:
     graph, opset = proto.graph, opset_of(proto)
     types = {v.name: v.type for v in graph.input}
     types |= {t.name: helper.make_tensor_type_proto(t.data_type, t.dims) for t in graph.initializer}
-    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer if has_small_values(t)}
+    values = small_values(graph)
     for node in graph.node:
         read = [name for name in node.input if name]
         if any(name not in types for name in read):

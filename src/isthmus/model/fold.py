@@ -41,10 +41,10 @@ def fold_small(graph: onnx.GraphProto, opset: int) -> dict[str, onnx.TensorProto
 
 def small_values(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
     """What the small initializers and Constant nodes hold, by tensor name."""
-    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer if has_small_values(t)}
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer if _has_small_values(t)}
     for node in graph.node:
         for attribute in node.attribute if node.op_type == "Constant" else ():
-            if attribute.name == "value" and has_small_values(attribute.t):
+            if attribute.name == "value" and _has_small_values(attribute.t):
                 values[node.output[0]] = numpy_helper.to_array(attribute.t)
     return values
 
@@ -62,8 +62,7 @@ def fold_into(graph: onnx.GraphProto, opset: int) -> None:
         graph.initializer.extend(folded.values())
 
 
-def has_small_values(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor holds values, and not more than `SMALL`."""
+def _has_small_values(tensor: onnx.TensorProto) -> bool:
     if math.prod(tensor.dims) > SMALL or tensor.external_data:
         return False
     filled = tensor.raw_data or tensor.int64_data or tensor.int32_data or tensor.float_data or tensor.double_data
