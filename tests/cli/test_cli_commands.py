@@ -152,7 +152,7 @@ def test_serve_run_probe_report(call: Call, bundle: Path, tmp_path: Path) -> Non
 def test_who_decides_elsewhere_is_named_where_privacy_is_asked_for(
     call: Call, bundle: Path, option: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isthmus.cli.run.each_chooser_of", lambda *_, **__: always_device())
+    monkeypatch.setattr("isthmus.cli.deciding.each_chooser_of", lambda *_, **__: always_device())
     code, _, err = call("run", bundle, "--to", "127.0.0.1:1", "--private-until", "logits", option, value)
     assert code == 2
     assert f"{option} {value} may send what --private-until logits keeps here" in " ".join(err.split())
@@ -335,7 +335,7 @@ def test_a_run_that_is_cut_short_says_so_and_by_its_code(
             self.looks += 1
             return self.looks > 3
 
-    monkeypatch.setattr("isthmus.cli.run.interruptible", lambda: nullcontext(Soon()))
+    monkeypatch.setattr("isthmus.cli.sending.interruptible", lambda: nullcontext(Soon()))
     code, out, err = call("run", bundle, "--mode", "only_on_device", "--requests", 9, "--json")
     assert (code, json.loads(out)["answered"]) == (130, 3)
     assert "interrupted" in err

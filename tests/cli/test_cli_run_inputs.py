@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isthmus.cli.run import inputs_for
+from isthmus.cli.sending import inputs_for
 from isthmus.codec import Array
 from isthmus.errors import BadInput
 from isthmus.model import Model, load_model

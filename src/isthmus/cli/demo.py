@@ -19,7 +19,7 @@ from isthmus.bundle.pack import pack as write_bundle
 from isthmus.cli.common import Json, emit, err, out, progress_bar, today
 from isthmus.cli.machines import MachinesAsked, machines_of
 from isthmus.cli.planning import PlanAsked, codecs_of, make_plan
-from isthmus.cli.run import Steps, show_summary
+from isthmus.cli.sending import Steps, show_summary
 from isthmus.demo import Compared, DigitsRow, Scene, ServerProcess, compare, digits_rows, scene_for
 from isthmus.demo.server import use_core
 from isthmus.errors import BadInput
