@@ -43,12 +43,12 @@ from isthmus.plan.joint import Joint, joint
 from isthmus.plan.planners.autosplit import keeps
 from isthmus.plan.solution import Solution
 from isthmus.plan.types import USUAL_ERRORS
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import spread
 from isthmus.profile.devices import computed_profile, shipped
 from isthmus.profile.devices.widths import WidthWork
 from isthmus.profile.distortion import measure_distortions
 from isthmus.profile.heads import HeadJudge
+from isthmus.profile.samples import Samples
 from isthmus.quant import Distortions
 
 MOST = 0.01

@@ -17,9 +17,9 @@ import numpy as np
 from isthmus.codec import PictureScale
 from isthmus.files import read_json, write_json
 from isthmus.model import Model, load_model
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import judged_pictures
 from isthmus.profile.distortion import RANDOM, measure_distortions, random_samples
+from isthmus.profile.samples import Samples
 from isthmus.quant import Distortions
 
 SCALE = PictureScale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -40,10 +40,10 @@ from isthmus.model import digits_test, load_model
 from isthmus.plan import PLANNERS, Limits, Plan, Problem
 from isthmus.plan.types import Exit
 from isthmus.plan.uneven import uneven
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import load_dataset
 from isthmus.profile.exit_measure import measure_exits
 from isthmus.profile.measure import Measuring, measure
+from isthmus.profile.samples import Samples
 from isthmus.record import Choice, Step, crossing_s, late_of
 from isthmus.session import connect, problem_of, ready
 

@@ -23,8 +23,8 @@ from isthmus.files import write_json
 from isthmus.model import digits_test, load_model_file
 from isthmus.model.torch_module import from_torch
 from isthmus.model.zoo.digits import DIGITS_LEVELS, digits_parts
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.exit_measure import measure_exits
+from isthmus.profile.samples import Samples
 
 ZOO = Path(__file__).resolve().parents[1] / "src" / "isthmus" / "model" / "zoo"
 EXITS = ("exit1", "exit2", "exit3")

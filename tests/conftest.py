@@ -15,8 +15,8 @@ from isthmus.codec import Array
 from isthmus.engine import Engine
 from isthmus.model import Model, digits_test, load_model
 from isthmus.profile import ExitTable
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.exit_measure import measure_exits
+from isthmus.profile.samples import Samples
 from isthmus.run import Bounds, Server, serve
 
 Call = Callable[..., tuple[int, str, str]]

@@ -20,9 +20,9 @@ from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.link import Link, ShapedLink
 from isthmus.model import load_model
 from isthmus.plan import PLANNERS, Limits, price, problem_for
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.calibrate import calibrate
 from isthmus.profile.measure import Measuring, measure
+from isthmus.profile.samples import Samples
 from isthmus.record import Choice, Header, Journal, Step, read_journal, summarise
 from isthmus.report import report
 from isthmus.run import Server, serve

@@ -22,8 +22,8 @@ from isthmus.engine import Engine
 from isthmus.graph import cut_at
 from isthmus.model import Model, fused, load_model
 from isthmus.plan.solution import Solution
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.distortion import Widths, measure_distortions
+from isthmus.profile.samples import Samples
 from isthmus.quant import BitPlan, Distortions, QuantisedHead, quantised_head
 
 NETWORK = Path(__file__).with_name("plates.onnx")

@@ -20,9 +20,9 @@ from isthmus.graph import graph_of
 from isthmus.link import Link
 from isthmus.model import Model, load_model
 from isthmus.plan import PLANNERS, problem_for
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.calibrate import calibrate
 from isthmus.profile.measure import Measuring, measure
+from isthmus.profile.samples import Samples
 
 LINK = Link(20e6, 20e6, 0.01)
 

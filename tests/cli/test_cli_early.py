@@ -20,8 +20,8 @@ from isthmus.errors import BadBundle, BadInput
 from isthmus.files import read_json, write_json
 from isthmus.model import digits_test, load_model
 from isthmus.profile import ExitTable, cascade
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.exit_measure import measure_exits
+from isthmus.profile.samples import Samples
 from isthmus.run import serve
 from isthmus.session import connect, table_of
 

@@ -15,9 +15,9 @@ from isthmus.codec import PictureScale
 from isthmus.files import write_json
 from isthmus.model import Model, digits_test
 from isthmus.plan import Plan
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import load_dataset
 from isthmus.profile.distortion import measure_distortions
+from isthmus.profile.samples import Samples
 
 PLAN = ("plan", "zoo:digits", "--planner", "autosplit", "--device", "eyeriss", "--server", "tpu", "--up", "10kbit")
 SHORT = ("--samples", 80, "--memory", "48KiB")

@@ -11,7 +11,7 @@ from plate_pictures import ALPHABET, LENGTH, MOST_PLATES, SIDE, Plate, laid, net
 from plate_samples import write_samples
 
 from isthmus.model import load_model
-from isthmus.profile.accuracy import load_samples
+from isthmus.profile.samples import load_samples
 
 
 def test_a_seed_is_a_picture() -> None:

@@ -13,8 +13,8 @@ from isthmus.engine import Engine
 from isthmus.errors import BadInput, BadModel
 from isthmus.graph import fused_graph, graph_of
 from isthmus.model import Model, digits_test, fused, load_model
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.distortion import RANDOM, Widths, measure_distortions, random_samples
+from isthmus.profile.samples import Samples
 from isthmus.quant import Distortions, Steps, layer_weights, quantise_weight, weight_values
 
 Load = Callable[[str], Model]

@@ -9,10 +9,10 @@ import pytest
 from isthmus.engine import Engine
 from isthmus.files import read_json
 from isthmus.model import digits_test, load_model
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.exit_file import exits_beside
 from isthmus.profile.exit_measure import measure_exits
 from isthmus.profile.exits import ExitTable
+from isthmus.profile.samples import Samples
 
 
 def test_the_shipped_table_is_of_the_network_that_ships() -> None:

@@ -15,9 +15,9 @@ from isthmus.errors import BadInput, BadModel
 from isthmus.graph import at_exit, exits_of, graph_of
 from isthmus.model import Model, digits_test, load_model, load_model_file
 from isthmus.profile import ExitTable, cascade
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.exit_measure import measure_exits, run_exits
 from isthmus.profile.exit_table import Answers, early_exits, exit_macs, exit_table
+from isthmus.profile.samples import Samples
 
 EngineOf = Callable[[str], Engine]
 

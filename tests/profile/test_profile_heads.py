@@ -14,9 +14,9 @@ from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, fused_graph, graph_of
 from isthmus.model import Model, digits_test, fused
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.distortion import Widths, measure_distortions
 from isthmus.profile.heads import FEWEST, HeadJudge
+from isthmus.profile.samples import Samples
 from isthmus.profile.uploads import measure_uploads
 from isthmus.quant import BitPlan, quantised_head
 

@@ -16,9 +16,11 @@ from isthmus.codec import make_codec
 from isthmus.engine import Engine
 from isthmus.errors import BadInput, BadModel
 from isthmus.model import load_model
-from isthmus.profile.accuracy import Samples, answers_of, kept, measure_accuracy
+from isthmus.profile.accuracy import measure_accuracy
 from isthmus.profile.distortion import Widths, measure_distortions
 from isthmus.profile.heads import HeadJudge
+from isthmus.profile.judging import answers_of, kept
+from isthmus.profile.samples import Samples
 from isthmus.quant import BitPlan
 
 WEIGHTS = np.random.default_rng(0).standard_normal((20, 12), np.float32)

@@ -16,9 +16,10 @@ from isthmus.files import read_json, write_json
 from isthmus.graph import INPUT, OUTPUT, at_exit, cut_at, graph_of, narrow_cuts
 from isthmus.model import load_model
 from isthmus.profile import Profile, Times
-from isthmus.profile.accuracy import Samples, load_samples, measure_accuracy
+from isthmus.profile.accuracy import measure_accuracy
 from isthmus.profile.calibrate import calibrate
 from isthmus.profile.measure import Measuring, measure, measure_codecs, time_in_turns, timing_of
+from isthmus.profile.samples import Samples, load_samples
 from isthmus.profile.types import Timing
 
 
@@ -256,7 +257,7 @@ def test_samples_from_a_file_are_checked(tmp_path: Path, monkeypatch: pytest.Mon
     np.savez(path, **{name: np.array([object()])}, allow_pickle=True)
     with pytest.raises(BadInput, match=r"cannot read samples from .*: it holds something else than whole arrays"):
         load_samples(path, model)
-    monkeypatch.setattr("isthmus.profile.accuracy.MAX_SAMPLE_BYTES", 1_000_000)
+    monkeypatch.setattr("isthmus.profile.samples.MAX_SAMPLE_BYTES", 1_000_000)
     np.savez_compressed(path, **{name: np.zeros((10_000, 1, 8, 8), np.float32)})  # type: ignore[arg-type]
     assert path.stat().st_size < 10_000
     with pytest.raises(BadInput, match="holds more than 1000000 bytes"):

@@ -8,7 +8,7 @@ import pytest
 from isthmus.engine import Engine
 from isthmus.errors import BadInput, BadModel
 from isthmus.model import digits_test, load_model
-from isthmus.profile.accuracy import Samples
+from isthmus.profile.samples import Samples
 from isthmus.profile.whole_accuracy import _ranks, whole_accuracy
 
 

@@ -15,9 +15,9 @@ from isthmus.model import Model, digits_test, fused, load_model
 from isthmus.plan import Plan, problem_for
 from isthmus.plan.cost import price, row
 from isthmus.profile import Profile
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.distortion import Widths, measure_distortions
 from isthmus.profile.measure import Measuring, measure
+from isthmus.profile.samples import Samples
 from isthmus.quant import BitPlan, Distortions
 
 LINK = Link(20e6, 20e6, 0.002)

@@ -16,8 +16,8 @@ from isthmus.errors import BadInput, Refused
 from isthmus.graph import INPUT, OUTPUT, narrow_cuts
 from isthmus.model import digits_test
 from isthmus.profile import ExitTable, cascade
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.exit_measure import measure_exits
+from isthmus.profile.samples import Samples
 from isthmus.record import Choice
 from isthmus.run import Bounds, Server, connect_engine, infer_remote, serve
 from isthmus.run.codecs import Codecs

@@ -14,7 +14,7 @@ from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.graph import prefix_cuts
 from isthmus.model import IR_VERSION, OPSET, model_from_proto
-from isthmus.profile.accuracy import load_samples
+from isthmus.profile.samples import load_samples
 from isthmus.quant import need_quantisable
 from isthmus.record.types import Choice
 from isthmus.run import connect_engine, infer_remote, serve

@@ -30,8 +30,9 @@ from isthmus.plan.held import held
 from isthmus.plan.needs import needs
 from isthmus.plan.solution import MemoryOf
 from isthmus.profile import Profile
-from isthmus.profile.accuracy import Samples, answers_of, kept
+from isthmus.profile.judging import answers_of, kept
 from isthmus.profile.measure import time_in_turns
+from isthmus.profile.samples import Samples
 from isthmus.profile.types import RuntimeMemory
 from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Steps, quantised_head
 

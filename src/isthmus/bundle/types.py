@@ -80,7 +80,7 @@ class PartRow(_Strict):
     onnxruntime holds for it at most, by the plan; held_bytes: as measured, where it was packed (None: not told). ratio:
     how many times as long as in floating point it took here. error: greatest relative mean-square distance of an answer
     from the whole network's, as a root; agrees: share of the `samples` inputs whose greatest output stayed the same, or
-    whose one number stayed near (`isthmus.profile.accuracy.kept`).
+    whose one number stayed near (`isthmus.profile.judging.kept`).
     """
 
     file: str

@@ -10,8 +10,9 @@ from isthmus.cli.machines import Machines
 from isthmus.codec import Codec, PictureScale, codec_for
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.profile import AccuracyRow
-from isthmus.profile.accuracy import Samples, measure_accuracy
+from isthmus.profile.accuracy import measure_accuracy
 from isthmus.profile.calibrate import calibrate
+from isthmus.profile.samples import Samples
 from isthmus.quant import ChannelClip
 
 _EXACT = "float32"

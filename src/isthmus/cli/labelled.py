@@ -17,8 +17,8 @@ from isthmus.codec import PictureScale
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.model import Model, digits_test, load_model
-from isthmus.profile.accuracy import Samples, load_samples
 from isthmus.profile.datasets import is_listed_set, judged_pictures
+from isthmus.profile.samples import Samples, load_samples
 from isthmus.profile.whole_accuracy import Accuracy, whole_accuracy
 
 SCALES = {

@@ -23,10 +23,11 @@ from isthmus.plan.joint import Joint, joint
 from isthmus.plan.losses import measurable, to_measure
 from isthmus.plan.planners.autosplit import USUAL_LOSS
 from isthmus.plan.solution import Solution
-from isthmus.profile.accuracy import Samples, classes_judged
 from isthmus.profile.datasets import spread
 from isthmus.profile.distortion import need_alike, need_better_than_chance
 from isthmus.profile.heads import HeadJudge, HeadLoss, Progress
+from isthmus.profile.judging import classes_judged
+from isthmus.profile.samples import Samples
 from isthmus.quant import BitPlan, Distortions
 
 PlanData = Annotated[

@@ -25,7 +25,7 @@ from isthmus.plan import Limits, Plan, problem_for
 from isthmus.plan.planners.autosplit import USUAL_LOSS
 from isthmus.plan.solution import MemoryOf
 from isthmus.plan.whole_part import whole_part
-from isthmus.profile.accuracy import Samples
+from isthmus.profile.samples import Samples
 from isthmus.units import show_bytes
 
 GivenPlan = Annotated[

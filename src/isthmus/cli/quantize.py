@@ -17,8 +17,8 @@ from isthmus.codec import PictureScale
 from isthmus.errors import BadInput
 from isthmus.files import write_json
 from isthmus.model import Model, load_model
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.distortion import RANDOM, Widths, measure_distortions, random_samples
+from isthmus.profile.samples import Samples
 from isthmus.quant import Distortions, LayerBits, RangeName, need_quantisable
 
 _PURPOSE = "distortions are measured on random inputs only with --random; without it on"

@@ -15,7 +15,7 @@ from isthmus.cli.common import err, interruptible, out, progress_bar
 from isthmus.codec import Array
 from isthmus.errors import BadInput, Remote
 from isthmus.model import Model
-from isthmus.profile.accuracy import Samples, load_samples
+from isthmus.profile.samples import Samples, load_samples
 from isthmus.record import Journal, Step, Summary
 from isthmus.run import Session
 from isthmus.units import LONGEST_S, seconds, show_bytes, show_seconds

@@ -18,10 +18,10 @@ from isthmus.files import write_json, write_whole
 from isthmus.model import load_model_file
 from isthmus.model.torch_module import need_torch
 from isthmus.profile import ExitTable
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.datasets import Dataset, Part, apart
 from isthmus.profile.exit_measure import measure_exits, run_exits
 from isthmus.profile.exits import Rule
+from isthmus.profile.samples import Samples
 from isthmus.units import MOST_BATCH, MOST_THREADS
 
 if TYPE_CHECKING:

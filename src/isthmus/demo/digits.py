@@ -9,8 +9,9 @@ from isthmus.engine import Engine
 from isthmus.graph import bottlenecks
 from isthmus.model import load_model
 from isthmus.model.zoo import digits_test
-from isthmus.profile.accuracy import Samples, measure_accuracy
+from isthmus.profile.accuracy import measure_accuracy
 from isthmus.profile.calibrate import calibrate
+from isthmus.profile.samples import Samples
 
 _CODECS = ("float32", "int8", "int4", "int3", "int2")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from isthmus.engine import Engine
 from isthmus.graph import OUTPUT, Cut
-from isthmus.profile.accuracy import Samples
+from isthmus.profile.samples import Samples
 from isthmus.quant import Calibrator, ChannelClip
 
 Progress = Callable[[int, int, str], None]

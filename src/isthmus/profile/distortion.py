@@ -22,7 +22,7 @@ from isthmus.engine import Taps, tapped
 from isthmus.errors import BadInput
 from isthmus.graph import Graph, Node, fused_graph, graph_of
 from isthmus.model import Model, fused
-from isthmus.profile.accuracy import Samples
+from isthmus.profile.samples import Samples
 from isthmus.profile.uploads import measure_uploads
 from isthmus.quant import (
     Channels,

@@ -8,9 +8,9 @@ import numpy as np
 
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
-from isthmus.profile.accuracy import Samples
 from isthmus.profile.exit_table import Answers, early_exits, exit_table
 from isthmus.profile.exits import ExitTable, Rule
+from isthmus.profile.samples import Samples
 
 _FEWEST = 20
 """Below this, half of the samples choose thresholds by chance."""

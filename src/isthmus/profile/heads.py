@@ -21,7 +21,8 @@ from isthmus.engine import Engine, has_vnni
 from isthmus.files import scratch_folder
 from isthmus.graph import INPUT, OUTPUT, cut_at
 from isthmus.model import Model
-from isthmus.profile.accuracy import Samples, answers_of, classes_judged, kept
+from isthmus.profile.judging import answers_of, classes_judged, kept
+from isthmus.profile.samples import Samples
 from isthmus.quant import BitPlan, Distortions, QuantisedHead, Steps, quantised_head
 
 Places = NDArray[np.intp]

@@ -8,7 +8,7 @@ import numpy as np
 
 from isthmus.codec import PictureScale, make_codec, picture_names
 from isthmus.errors import Missing
-from isthmus.profile.accuracy import Samples
+from isthmus.profile.samples import Samples
 from isthmus.quant import Upload
 
 

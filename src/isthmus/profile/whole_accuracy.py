@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
-from isthmus.profile.accuracy import Samples, classes_judged
+from isthmus.profile.judging import classes_judged
+from isthmus.profile.samples import Samples
 
 _WITHIN = 5
 
