@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from isthmus.bundle import Bundle, open_bundle
+from isthmus.bundle.folder import seal
 from isthmus.bundle.pack import Contents, check_halves, pack
 from isthmus.codec import Array
 from isthmus.engine import Engine
@@ -119,27 +121,55 @@ def test_a_missing_or_truncated_file_is_found(copy: Path, name: str) -> None:
         lambda m: m["files"]["plan.json"].update(bytes=-1),
         lambda m: m["link"].update(up_bps=0),
         lambda m: m.update(fingerprint="0" * 64),
+        lambda m: m.update(cuts=[]),
+        lambda m: m["cuts"].append(m["cuts"][0]),
+        lambda m: m["codecs"].update({"@input": ["int9"]}),
+        lambda m: m.update(default_codecs=["float31"]),
+        lambda m: m.update(pictures={"x": {"mean": [0.5], "std": [0.0]}}),
     ],
 )
 def test_a_manifest_that_lies_is_refused(copy: Path, change: Callable[[dict[str, object]], object]) -> None:
     _edit(copy / "manifest.json", change)
+    seal(copy)
     with pytest.raises(BadBundle) as caught:
         open_bundle(copy).model()
     assert "\n" not in str(caught.value)
+
+
+def test_any_byte_of_the_manifest_that_changed_is_found(copy: Path) -> None:
+    written = (copy / "manifest.json").read_bytes()
+    for at in range(0, len(written), 41):
+        (copy / "manifest.json").write_bytes(written[:at] + bytes([written[at] ^ 1]) + written[at + 1 :])
+        with pytest.raises(BadBundle, match="was changed after packing"):
+            open_bundle(copy)
+
+
+def test_the_hash_of_the_manifest_is_one_that_sha256sum_checks(copy: Path) -> None:
+    hashed = hashlib.sha256((copy / "manifest.json").read_bytes()).hexdigest()
+    assert (copy / "manifest.sha256").read_text() == f"{hashed}  manifest.json\n"
+    for content in (b"", hashed.encode(), bytes(1000)):
+        (copy / "manifest.sha256").write_bytes(content)
+        with pytest.raises(BadBundle, match=r"was changed after packing|holds more than"):
+            open_bundle(copy)
+    (copy / "manifest.sha256").unlink()
+    with pytest.raises(BadBundle, match=r"manifest\.sha256 is missing"):
+        open_bundle(copy)
 
 
 def test_a_folder_without_manifest_or_with_nonsense_is_no_bundle(tmp_path: Path) -> None:
     for content in (None, b"", b"{}", b"\xff\xfe", b"[" * 100_000):
         if content is not None:
             (tmp_path / "manifest.json").write_bytes(content)
+            seal(tmp_path)
         with pytest.raises(BadBundle):
             open_bundle(tmp_path)
 
 
-def test_a_link_out_of_the_folder_is_not_followed(copy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["plan.json", "manifest.json", "manifest.sha256"])
+def test_a_link_out_of_the_folder_is_not_followed(copy: Path, tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside"
-    shutil.move(copy / "plan.json", outside)
-    (copy / "plan.json").symlink_to(outside)
+    shutil.move(copy / name, outside)
+    (copy / name).symlink_to(outside)
     with pytest.raises(BadBundle, match="is missing"):
         open_bundle(copy)
 

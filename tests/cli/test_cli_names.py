@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from rich.table import Table
 from rich.text import Text
 
+from isthmus.bundle.folder import seal
 from isthmus.cli.terminal import Terminal
 
 CLOSING = "[/red]"
@@ -53,6 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run([sys.executable, "-m", "isthmus", *map(str, words)], check=True, capture_output=True)
     manifest = json.loads((made / "b" / "manifest.json").read_text())
     (made / "b" / "manifest.json").write_text(json.dumps(manifest | {"name": CLOSING}))
+    seal(made / "b")
     return made
 
 

@@ -17,15 +17,16 @@ from isthmus.bundle.types import (
     MANIFEST_FILE,
     MODEL_FILE,
     PLAN_FILE,
+    SEAL_FILE,
     SERVER_FILE,
     SHAPES_FILE,
     Clips,
     Manifest,
     PartRow,
 )
-from isthmus.codec import PictureScale, read_head
+from isthmus.codec import PictureScale, make_codec, read_head
 from isthmus.errors import BadBundle, BadInput
-from isthmus.files import read_json, sha256_of
+from isthmus.files import read_json, read_within, sha256_of, write_whole
 from isthmus.model import Model, load_model, model_from_proto
 from isthmus.plan import Plan
 from isthmus.profile import ExitTable, Profile
@@ -99,7 +100,9 @@ def open_bundle(path: str | Path) -> Bundle:
     if not is_bundle(path):
         raise BadBundle(f"{path} is no bundle: it has no {MANIFEST_FILE}; make one with isthmus pack")
     try:
+        _verify_manifest(path)
         manifest = read_json(path / MANIFEST_FILE, Manifest)
+        _verify_said(path, manifest)
         _verify_files(path, manifest)
         bundle = Bundle(
             path=path,
@@ -126,6 +129,38 @@ def open_bundle(path: str | Path) -> Bundle:
         if part is not None and part.fingerprint != manifest.fingerprint:
             raise BadBundle(f"{path}: the {name} is of another model than {manifest.name}")
     return bundle
+
+
+def seal(path: Path) -> None:
+    """Write down the hash of a folder's manifest, which holds those of all else. Raises BadInput when it cannot be."""
+    write_whole(path / SEAL_FILE, _sealed(path))
+
+
+def _sealed(path: Path) -> bytes:
+    return f"{sha256_of(path / MANIFEST_FILE)}  {MANIFEST_FILE}\n".encode()
+
+
+def _verify_manifest(path: Path) -> None:
+    for name in (MANIFEST_FILE, SEAL_FILE):
+        if (path / name).is_symlink() or not (path / name).is_file():
+            raise BadBundle(f"{path}: {name} is missing; copy the bundle again, or pack it again")
+    wanted = _sealed(path)
+    if read_within(path / SEAL_FILE, len(wanted)) != wanted:
+        raise BadBundle(
+            f"{path}: {MANIFEST_FILE} was changed after packing (its sha256 is not that of {SEAL_FILE}); copy the "
+            "bundle again"
+        )
+
+
+def _verify_said(path: Path, manifest: Manifest) -> None:
+    """What the manifest says by itself, before any file is looked at."""
+    cuts = manifest.cuts
+    if not cuts or len(set(cuts)) != len(cuts):
+        raise BadBundle(f"{path}: the manifest must name at least one cut, and each once")
+    for name in {*manifest.default_codecs, *(name for names in manifest.codecs.values() for name in names)}:
+        make_codec(name)
+    for row in manifest.pictures.values():
+        PictureScale(row.mean, row.std)
 
 
 def _verify_files(path: Path, manifest: Manifest) -> None:

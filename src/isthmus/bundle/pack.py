@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 
 from isthmus.bundle.few_bits import FewBits
-from isthmus.bundle.folder import Bundle, is_bundle, open_bundle
+from isthmus.bundle.folder import Bundle, is_bundle, open_bundle, seal
 from isthmus.bundle.types import (
     CLIPS_FILE,
     DEVICE_FILE,
@@ -167,6 +167,7 @@ def _write(
         files=files,
     )
     write_json(folder / MANIFEST_FILE, manifest)
+    seal(folder)
 
 
 def _save_model(proto: onnx.ModelProto, path: Path) -> None:

@@ -24,6 +24,8 @@ SHAPES_FILE = "shapes.onnx"
 """Only where the device's part has few bits: the quantised head, the quantised whole network where the device has room
 for one, and the network without its weights. With these the device needs no MODEL_FILE, and its copy may lack it."""
 MANIFEST_FILE = "manifest.json"
+SEAL_FILE = "manifest.sha256"
+"""The manifest's own hash, as `sha256sum` writes and checks it."""
 
 
 class _Strict(BaseModel):
