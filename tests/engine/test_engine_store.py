@@ -158,6 +158,17 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert default_folder() == Path.home() / ".cache" / "isthmus"
 
 
+def test_who_has_no_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("ISTHMUS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(BadInput, match="ISTHMUS_CACHE"):
+        Engine.open(load_model("zoo:tiny"))
+
+
 def test_an_entry_note_is_plain_json(tmp_path: Path) -> None:
     opened(tmp_path)
     note = json.loads(next(tmp_path.glob("*/entry.json")).read_text())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -30,3 +33,16 @@ def test_markov_refuses_nonsense() -> None:
     for states, stay, long in (([1e6], 10, 60), ([1e6, 2e6], 0.1, 60), ([1e6, 2e6], 10, 0), ([1e6, -2e6], 1, 60)):
         with pytest.raises(BadInput):
             markov(states, stay, long, seed=0)
+    usual: dict[str, Any] = {"states_bps": [1e6, 2e6], "stay_s": 10, "duration_s": 60, "seed": 1}
+    for odd in (
+        {"duration_s": math.nan},
+        {"duration_s": math.inf},
+        {"step_s": 1e-320},
+        {"step_s": math.nan},
+        {"seed": -1},
+        {"noise": 1e3},
+        {"noise": math.nan},
+        {"stay_s": math.nan},
+    ):
+        with pytest.raises(BadInput):
+            markov(**(usual | odd))

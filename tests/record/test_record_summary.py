@@ -32,6 +32,11 @@ RUN = [
 ]
 
 
+def test_sessions_that_share_a_journal_are_counted_each() -> None:
+    found = summarise([step(0), step(0, wrong=False), step(1, wrong=False)])
+    assert (found.requests, found.answered, found.lost, found.verified) == (3, 3, 0, 2)
+
+
 def test_counts_of_a_small_run() -> None:
     found = summarise(RUN, requests=6)
     assert (found.requests, found.answered, found.lost, found.verified, found.wrong) == (6, 5, 1, 2, 1)

@@ -134,7 +134,7 @@ CASES: dict[str, list[Step]] = {
     "negative": steady_run(5, seconds=Seconds(total=0.0, head=-1.0), t_s=-5.0),
     "causes_beyond_the_total": steady_run(5, seconds=Seconds(total=0.1, head=0.2, up=0.3)),
     "extreme_numbers": steady_run(
-        3, t_s=1e9, seconds=Seconds(total=1e9, up=1e9), predicted_s=1e300, estimate_bps=1e300
+        3, t_s=1e9, seconds=Seconds(total=1e9, up=1e9), predicted_s=1e306, estimate_bps=1e300
     ),
     "outlier": [*steady_run(99), steady_run(1, id=99, t_s=9.9, seconds=Seconds(total=60.0, lost=60.0))[0]],
     "many_cuts": [s.model_copy(update={"cut": f"/block.{s.id % 80}/Add_output_0"}) for s in steady_run(400)],

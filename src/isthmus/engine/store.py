@@ -33,11 +33,19 @@ _OURS = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{8}-.+|\.(broken|optimising|old)-.+"
 
 
 def default_folder() -> Path:
-    """`$ISTHMUS_CACHE`, else `$XDG_CACHE_HOME/isthmus`, else `~/.cache/isthmus`."""
+    """`$ISTHMUS_CACHE`, else `$XDG_CACHE_HOME/isthmus`, else `~/.cache/isthmus`.
+
+    Raises BadInput where neither is set and this user has no home.
+    """
     named = os.environ.get("ISTHMUS_CACHE")
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isthmus"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isthmus"
+    except RuntimeError as error:
+        raise BadInput(
+            "this user has no home folder: say by ISTHMUS_CACHE where optimised networks are kept"
+        ) from error
 
 
 @cache

@@ -11,6 +11,8 @@ from isthmus.link.trace import MAX_SAMPLES, Floats, Trace
 from isthmus.units import rate_bps, seconds
 
 _OUTAGE = ("0", "down", "outage")
+_MOST_NOISE = 10
+"""A sample in a hundred is then 10 orders of magnitude off."""
 
 
 def constant(rate: str | float) -> Trace:
@@ -56,15 +58,20 @@ def markov(
 ) -> Trace:
     """A Markov chain over rates: every `step_s` it stays with probability 1 - step_s/stay_s, otherwise it moves to
     one of the other states, all equally likely. noise: standard deviation of log-normal noise on every sample.
+    Raises BadInput for numbers that make no such chain, a seed below 0 among them.
 
     >>> markov([1e6, 20e6], stay_s=10, duration_s=60, seed=1).summary()["samples"]
     60.0
     """
-    count = round(duration_s / step_s) if step_s > 0 else 0
-    if not 1 <= count <= MAX_SAMPLES:
-        raise BadInput(f"a Markov trace of {duration_s:g} s in steps of {step_s:g} s has {count} samples")
-    if len(states_bps) < 2 or not stay_s >= step_s or not noise >= 0:
-        raise BadInput("a Markov trace needs at least two states, stay_s ≥ step_s and noise ≥ 0")
+    if not (step_s > 0 and 0.5 < duration_s / step_s <= MAX_SAMPLES):
+        raise BadInput(
+            f"a Markov trace of {duration_s:g} s in steps of {step_s:g} s: it needs 1 to {MAX_SAMPLES} samples"
+        )
+    if len(states_bps) < 2 or not stay_s >= step_s or not 0 <= noise <= _MOST_NOISE or seed < 0:
+        raise BadInput(
+            f"a Markov trace needs at least two states, stay_s ≥ step_s, noise from 0 to {_MOST_NOISE} and seed ≥ 0"
+        )
+    count = round(duration_s / step_s)
     rng = np.random.default_rng(seed)
     moves = np.where(rng.random(count) < step_s / stay_s, rng.integers(1, len(states_bps), count), 0)
     moves[0] = rng.integers(len(states_bps))

@@ -102,7 +102,8 @@ def summarise(
 
     Args:
         steps: requests and probes, in any order.
-        requests: how many were sent; without it those that came back and those told of as lost are taken for all.
+        requests: how many one session sent; an answer told of twice is then one. Without it those that came back and
+            those told of as lost are taken for all, whatever sessions wrote them.
         link_trace: (t_s, bit/s) from the header, used where a step does not know the true rate itself.
 
     Raises:
@@ -112,7 +113,7 @@ def summarise(
     asked = [s for s in ordered if s.kind == "request"]
     probes = [s for s in ordered if s.probed]
     lost = [s for s in ordered if s.kind == "lost"]
-    answered = len({s.id for s in asked})
+    answered = len(asked) if requests is None else len({s.id for s in asked})
     sent = answered + len(lost) if requests is None else requests
     if answered > sent:
         raise BadInput(f"{answered} requests came back but only {sent} were sent: count the requests again")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 Ran = Literal["device", "split", "server"]
 Side = Literal["device", "server"]
@@ -95,8 +95,8 @@ class Step(BaseModel):
     exits: dict[str, PositiveInt] = Field(default_factory=dict)
     """where samples may leave early: how many of the batch left at which exit"""
     seconds: Seconds
-    up_bytes: int = 0
-    down_bytes: int = 0
+    up_bytes: NonNegativeInt = 0
+    down_bytes: NonNegativeInt = 0
     evidence: Evidence = Evidence()
     asked: str = ""
     """the cut that was asked for, when another ran: a fallback, or the device was first"""

@@ -154,4 +154,5 @@ def _sample(columns: Columns, index: NDArray[np.int64]) -> tuple[tuple[str, ...]
 
 
 def _milliseconds(value_s: float) -> str:
-    return f"{value_s * 1e3:.3f}" if abs(value_s) <= MAX_SECONDS else f"{value_s * 1e3:.3g}"
+    value_ms = float(value_s) * 1e3  # numpy's own would warn where that is infinite
+    return f"{value_ms:.3f}" if abs(value_s) <= MAX_SECONDS else f"{value_ms:.3g}"
