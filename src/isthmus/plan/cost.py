@@ -106,7 +106,15 @@ def priced(problem: Problem, cuts: Sequence[Cut], codec: str) -> Cost:
         fixed_s=sum(h[2] for h in hops),
         up_bytes=found.up_bytes,
         down_bytes=found.down_bytes,
+        stage_s=_stage_s(problem, found),
     )
+
+
+def _stage_s(problem: Problem, found: Parts) -> float:
+    stages = [compute_s + codec_s for compute_s, codec_s in zip(found.compute_s, found.codec_s, strict=True)]
+    for link, up, down in zip(problem.links, found.up_bytes, found.down_bytes, strict=True):
+        stages += [link.busy.up_s(up), link.busy.down_s(down)]
+    return max(stages)
 
 
 def hop_s(link: Link, up_bytes: Any, down_bytes: Any, sends_up: Any, sends_down: Any) -> tuple[Any, Any, Any]:
