@@ -19,7 +19,7 @@ from isthmus.plan.strategies import link_at, strategies
 from isthmus.plan.types import Exit
 from isthmus.profile.regression import profile_for
 from isthmus.record import Choice, Seconds, Step
-from isthmus.simulate import RIGHT_SIZING, Requests, World, compare, make_policy, play, served
+from isthmus.simulate import RIGHT_SIZING, Away, Requests, World, compare, make_policy, play, served
 
 WITHIN_S = 1.6
 ACCURACY = (0.747, 0.755, 0.765, 0.775, 0.782)
@@ -113,6 +113,17 @@ def test_an_outage_at_the_start_and_no_answer_in_time(problem: Problem, world: W
     assert all(s.exit is not None and s.ran == "device" for s in late)
     planned = make_policy("edgent", dark, ASKED, problem=problem).choose(0.0)
     assert planned.exit == "exit5"  # by the 2 Mbit/s there are when the link first carries something
+
+
+@pytest.mark.parametrize("name", ["edgent_each", "edgent_map", "edgent_map_accuracy"])
+def test_while_the_server_is_away_an_exit_that_fits_answers(problem: Problem, name: str) -> None:
+    """Only early exits fit the device's memory, and nothing presses: on a link that works the last one is best."""
+    small = replace(problem, limits=Limits(home_memory_bytes=3_000_000))
+    there = replace(world_of(small), up=Trace.of([0.0], [1e6]), away=Away(((5.0, 20.0),)), deadline_s=2.0)
+    _, (row,) = compare(there, Requests(count=15, every_s=2.0), [name], problem=small)
+    assert row.lost <= 1  # the first, by which the server is found to be away
+    assert row.shares.ran["device"] > 0.3
+    assert row.shares.ran["server"] > 0.3  # and it comes back
 
 
 def test_what_cannot_be_played(problem: Problem, world: World) -> None:

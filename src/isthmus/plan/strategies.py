@@ -78,8 +78,7 @@ class Strategies:
     @cached_property
     def home_s(self) -> float:
         """Seconds in which home surely computes all of this exit by itself; infinite where it may not."""
-        alone = self.surely.device_s[(self.surely.up_bytes == 0) & (self.surely.down_bytes == 0)]
-        return float(alone.min(initial=math.inf))
+        return float(self.surely.device_s[self.surely.stays].min(initial=math.inf))
 
 
 def strategies(problem: Problem) -> tuple[Strategies, ...]:
@@ -99,6 +98,13 @@ def strategies(problem: Problem) -> tuple[Strategies, ...]:
     if not found:
         raise NoPlan("no exit has a partition that keeps the limits on memory and privacy; allow more of either")
     return tuple(found)
+
+
+def staying(found: Sequence[Strategies]) -> tuple[Strategies, ...]:
+    """Of these strategies those that send nothing, which is all there is while nobody answers; no exit that always
+    sends."""
+    here = [each for each in found if each.table.stays.any()]
+    return tuple(replace(s, table=s.table.only(s.table.stays), surely=s.surely.only(s.surely.stays)) for s in here)
 
 
 def _on(table: CostTable, link: Link) -> NDArray[np.float64]:
