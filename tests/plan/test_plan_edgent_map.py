@@ -16,8 +16,10 @@ from isthmus.link.types import Link
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, price
 from isthmus.plan.cost import allowed_codecs
 from isthmus.plan.map_types import ConfigMap, RewardName
+from isthmus.plan.planners.edgent import in_time
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.rewards import reward
+from isthmus.plan.strategies import strategies as strategies_of
 from isthmus.plan.types import Exit
 from isthmus.profile.types import lateness
 
@@ -90,6 +92,19 @@ def test_the_paper_s_reward_prefers_speed_and_the_other_accuracy() -> None:
     assert reward("edgent", 0.5, 0.5, None) == pytest.approx(math.exp(0.5) + 2)
     with pytest.raises(BadInput, match=r"'best' is no reward"):
         reward("best", 0.5, 0.5, None)  # type: ignore[arg-type]
+
+
+def test_a_batch_is_rewarded_for_the_inferences_in_it() -> None:
+    """At one rate the map at a batch of 8 says what the seconds it tells make of it, with and without a spread."""
+    one = replace(branchy_problem(random.Random(2)), limits=Limits(), states_bps=STATES)
+    problem = one.at_batch(replace(one.graph, batch=8))
+    for spread in ((), (1.0,)):
+        for row in configuration_map(replace(problem, states_spread=spread)).rows:
+            assert row.reward == pytest.approx(math.exp(row.accuracy or 0) + 8 / row.latency_s)
+    link = problem.links[0]
+    row = in_time(strategies_of(problem), link, None)
+    assert row.reward == pytest.approx(math.exp(row.accuracy or 0) + 8 / row.latency_s)
+    assert reward("accuracy_first", 0.5, 0.5, None, 4) == pytest.approx(0.5 + 1e-3 * 8 / 9)
 
 
 def test_a_rate_finds_the_nearest_state() -> None:

@@ -105,6 +105,18 @@ def test_worth_is_the_reward_of_every_request() -> None:
     assert found.accuracy_first == pytest.approx(sum(careful) / 5)
 
 
+def test_a_batch_is_as_many_answers_as_it_has_samples() -> None:
+    exits = [Exit("a", 0.5), Exit("b", 0.9)]
+    steps = [
+        Step(id=k, t_s=k, ran="device", cut="@output", codec="float32", exit=e, batch=n, seconds=Seconds(total=0.1))
+        for k, (e, n) in enumerate((("b", 1), ("a", 99)))
+    ]
+    found = served(steps, exits, 1.0)
+    assert found.accuracy == pytest.approx((0.9 + 99 * 0.5) / 100)
+    assert found.reward == pytest.approx((math.exp(0.9) + 10 + math.exp(0.5) + 990) / 2)
+    assert found.accuracy_first == pytest.approx((0.9 + 0.01 / 11 + 0.5 + 0.99 / 991) / 2)
+
+
 def test_an_outage_at_the_start_and_no_answer_in_time(problem: Problem, world: World) -> None:
     dark = replace(world, up=Trace.of([0, 5], [0, 2e6], duration_s=20), deadline_s=WITHIN_S)
     played = play(dark, make_policy("edgent_map", dark, ASKED, problem=problem), Requests(until_s=20.0, every_s=0.5))
