@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 _BLOCK = 4096
 """Arrivals of others are drawn so many at a time."""
+_MOST = 1024 * _BLOCK
+"""No more are drawn, which take some 150 MB; after the last the same come again from the first on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +104,16 @@ class Others:
             return np.where(np.isfinite(at), 0.0, math.inf)
         known = np.where(np.isfinite(at), at, 0.0)
         times, left = self._until(float(known.max(initial=0.0)))
+        known = known % times[-1]
         index = times.searchsorted(known, side="right") - 1
         wait = np.where(index < 0, 0.0, np.maximum(0.0, left[index] - (known - times[index])))
         return np.where(np.isfinite(at), wait, math.inf)
 
     def _until(self, t_s: float) -> tuple[Floats, Floats]:
-        """Arrival times up to beyond t, and the work that is waiting right after each (Lindley's recursion)."""
+        """Arrival times up to beyond t, but no more than `_MOST`, and the work that is waiting right after each
+        (Lindley's recursion)."""
         times = self._drawn.get("times", np.zeros(0))
-        while not times.size or times[-1] <= t_s:
+        while not times.size or (times[-1] <= t_s and times.size < _MOST):
             rng = np.random.default_rng((self.seed, times.size))
             last = times[-1] if times.size else 0.0
             times = np.concatenate([times, last + np.cumsum(rng.exponential(1 / self.per_s, max(_BLOCK, times.size)))])
