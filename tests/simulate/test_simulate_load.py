@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isthmus.errors import BadInput
 from isthmus.simulate import Others, load, read_load
 
 
@@ -40,3 +41,18 @@ def test_others_are_drawn_up_to_a_limit_and_then_come_again(monkeypatch: pytest.
     assert np.allclose(others.wait_s(near_s + 7 * times[-1]), first, atol=1e-6)
     assert others.wait_s(near_s).tolist() == first.tolist()
     assert Others(1e9, 1e-10).wait_s(np.array([1e12, np.inf])).tolist()[1] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("5 1e10", r"load.txt holds no load: a load factor is a number from 1e-06 to 1e\+06 \(.*\), not 1e\+10"),
+        ("5 1e-300", r"load.txt holds no load: a load factor is a number from 1e-06 to 1e\+06 \(.*\), not 1e-300"),
+        ("5", r"load.txt cannot be read as two columns: line 2 has 1 values instead of two"),
+    ],
+)
+def test_a_load_that_is_none_is_refused_by_file_and_range(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "load.txt"
+    file.write_text(f"0 1\n{line}\n")
+    with pytest.raises(BadInput, match=said):
+        read_load(file)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
 from isthmus.link import Trace, read_trace
+from isthmus.link.read import read_pairs
+from isthmus.units import MOST_SLOWER
 
 Floats = NDArray[np.float64]
 
@@ -43,10 +45,9 @@ class Load:
         cls, times_s: Sequence[float], factors: Sequence[float], *, duration_s: float = math.nan, loop: bool = False
     ) -> Self:
         """From time stamps (s, rising from 0) and factors; duration_s: as of a `Trace`. Raises BadInput for a factor
-        that is not above zero."""
-        bad = [f for f in factors if not 0 < f < math.inf]
-        if bad:
-            raise BadInput(f"a load factor must be finite and above zero (1 is as profiled), not {bad[0]:g}")
+        that is not between 1 / MOST_SLOWER and MOST_SLOWER."""
+        if wrong := _wrong(factors):
+            raise BadInput(wrong)
         return cls(Trace.of(times_s, [1 / f for f in factors], duration_s=duration_s, loop=loop))
 
     @classmethod
@@ -66,9 +67,19 @@ class Load:
 def read_load(path: str | Path, *, loop: bool = False) -> Load:
     """A load from a file of two columns, seconds and factor; until the first it is 1. Raises BadInput in one
     sentence."""
+    if wrong := _wrong([factor for _, factor in read_pairs(path)]):
+        raise BadInput(f"{Path(path).name} holds no load: {wrong}")
     trace = read_trace(path, "columns", before_bps=1e6)  # its rates are what stands there, times a million
     factors = (trace.rates_bps / 1e6).tolist()
     return Load.of(trace.times_s.tolist(), factors, duration_s=trace.duration_s, loop=loop)
+
+
+def _wrong(factors: Sequence[float]) -> str:
+    """Which of these is no load factor, in a sentence; empty where all are."""
+    bad = [f for f in factors if not 1 / MOST_SLOWER <= f <= MOST_SLOWER]
+    if not bad:
+        return ""
+    return f"a load factor is a number from {1 / MOST_SLOWER:g} to {MOST_SLOWER:g} (1 is as profiled), not {bad[0]:g}"
 
 
 @dataclass(frozen=True)
