@@ -130,7 +130,7 @@ def test_planning_anew_goes_by_the_last_sample_and_stays_without_a_server() -> N
     def plan(bps: float) -> ConfigRow:
         return config().at(bps).model_copy(update={"state_bps": bps})
 
-    made = EachRequest(plan, watch(), 4e6)
+    made = EachRequest(plan, watch(), 4e6, alone=config().rows[0])
     assert made.choose(0.0).exit == "exit2"
     for k in range(10):
         made.observe(request(0.2 * k, 4e6))
@@ -141,7 +141,7 @@ def test_planning_anew_goes_by_the_last_sample_and_stays_without_a_server() -> N
     assert made.choose(2.8).cut == INPUT
     for k in range(6):
         made.observe(request(3 + 0.2 * k, 4e6, trouble="no answer"))
-    assert (made.choose(4.5).cut, made.choose(4.5).exit) == (OUTPUT, "exit1")  # as on a link that carries nothing
+    assert (made.choose(4.5).cut, made.choose(4.5).exit) == (OUTPUT, "exit1")  # what is best alone
 
 
 def test_one_slow_sample_is_heeded_until_it_is_explained_and_changes_no_state() -> None:

@@ -280,7 +280,8 @@ def test_a_load_file(simulate: Call, tmp_path: Path) -> None:
     path.write_text("0 1\n5 0\n")
     code, _, err = simulate(*words, "--load", path)
     assert code == 2
-    assert "a load factor must be finite and above zero (1 is as profiled), not 0" in " ".join(err.split())
+    sentence = "load.txt holds no load: a load factor is a number from 1e-06 to 1e+06 (1 is as profiled), not 0"
+    assert sentence in " ".join(err.split())
 
 
 def test_long_steps_of_a_trace_written_by_hand_are_no_gaps(simulate: Call) -> None:

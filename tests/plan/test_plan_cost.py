@@ -38,6 +38,21 @@ def test_nothing_sent_costs_no_round_trip_and_no_fixed_part() -> None:
     assert cost.total_s == pytest.approx(5e-3)
 
 
+def test_a_stage_is_as_long_as_it_is_busy() -> None:
+    """A machine's is its work and its coding, a link's the bytes in either direction; the way keeps nobody busy."""
+    problem = diamond_problem(links=(Link(1e9, 1e9, 4.0, 5.0),))
+    cut = [cut_at(problem.graph, "a")]
+    device_s = 1e-3 + (2e-6 + 400 * 1e-9) + (1e-6 + 10 * 2e-10)
+    assert price(problem, cut, "int8").stage_s == pytest.approx(device_s)
+    assert price(replace(problem, links=(Link(1e6, 1e9, 4.0),)), cut, "int8").stage_s == pytest.approx(408 * 8 / 1e6)
+    assert price(replace(problem, links=(Link(1e9, 1e4, 4.0),)), cut, "int8").stage_s == pytest.approx(40 * 8 / 1e4)
+    slow = replace(problem.machines[1], factor=1000)
+    answer_s = 0.4 + 1000 * (2e-6 + 400 * 5e-10 + 1e-6 + 10 * 1e-10)
+    cost = price(replace(problem, machines=(problem.machines[0], slow)), cut, "int8")
+    assert cost.stage_s == pytest.approx(answer_s)
+    assert price(problem, [cut_at(problem.graph, OUTPUT)]).stage_s == pytest.approx(5e-3)
+
+
 def test_a_tensor_read_twice_is_sent_once() -> None:
     problem = diamond_problem()
     assert price(problem, [cut_at(problem.graph, "a")]).up_bytes == (1600,)

@@ -30,8 +30,7 @@ def test_the_heavy_search_keeps_its_guarantee_and_is_mostly_exact() -> None:
     for seed in range(30):
         problem = random_problem(random.Random(seed), most=7, machines=2)
         plan = PLANNERS["dads_heavy"](problem)
-        cut = [cut_at(problem.graph, c) for c in plan.cuts]
-        ratios.append(price(problem, cut, plan.codec).stage_s / best_stage_s(problem))
+        ratios.append(stage_s(problem, plan) / best_stage_s(problem))
         inside += plan.cuts[0] not in (INPUT, OUTPUT)
         light = PLANNERS["mincut"](problem)
         differs += light.cuts != plan.cuts
@@ -47,7 +46,7 @@ def test_dads_looks_at_latency_until_inputs_come_too_fast() -> None:
     for seed in range(20):
         problem = random_problem(random.Random(seed), most=7, machines=2)
         light, heavy = PLANNERS["mincut"](problem), PLANNERS["dads_heavy"](problem)
-        slow = stage_s(light)
+        slow = stage_s(problem, light)
         easy = PLANNERS["dads"](replace(problem, arrivals_hz=0.5 / slow))
         hard = PLANNERS["dads"](replace(problem, arrivals_hz=2 / slow))
         assert easy.planner == hard.planner == "dads"
@@ -58,6 +57,21 @@ def test_dads_looks_at_latency_until_inputs_come_too_fast() -> None:
         lighter += hard.cost.total_s > easy.cost.total_s
     assert heavier > 3, heavier
     assert lighter > 3, lighter
+
+
+def test_a_long_way_takes_no_throughput() -> None:
+    """Nobody is busy while bytes are on their way: more of them follow."""
+    sent = 0
+    for seed in range(20):
+        problem = random_problem(random.Random(seed), most=7, machines=2)
+        link = problem.links[0]
+        far = replace(problem, links=(replace(link, rtt_s=link.rtt_s + 2.0, fixed_s=1.0),))
+        near_by, far_off = PLANNERS["dads_heavy"](problem), PLANNERS["dads_heavy"](far)
+        slow = stage_s(problem, near_by)
+        assert stage_s(far, far_off) == pytest.approx(slow, rel=1e-9), seed
+        assert PLANNERS["dads"](replace(far, arrivals_hz=1e6)).cuts == far_off.cuts
+        sent += far_off.cost.up_s[0] > 0
+    assert sent > 8, sent
 
 
 def test_the_heavy_search_keeps_limits_and_says_what_it_cannot() -> None:
@@ -82,13 +96,13 @@ def test_a_small_memory_leaves_it_no_worse_than_the_partition_of_least_latency()
         needed = sorted({home_bytes(problem, (cut,)) for cut in all_cuts(problem.graph)})
         small = replace(problem, limits=Limits(home_memory_bytes=rng.choice(needed)))
         heavy, light = PLANNERS["dads_heavy"](small), PLANNERS["mincut"](small)
-        assert stage_s(heavy) <= stage_s(light) * (1 + 1e-9), seed
+        assert stage_s(small, heavy) <= stage_s(small, light) * (1 + 1e-9), seed
         tight += light.cuts != PLANNERS["mincut"](problem).cuts
     assert tight > 10, tight
 
 
-def stage_s(plan: Plan) -> float:
-    return max(*plan.cost.compute_s, *plan.cost.up_s, *plan.cost.down_s)
+def stage_s(problem: Problem, plan: Plan) -> float:
+    return price(problem, [cut_at(problem.graph, cut) for cut in plan.cuts], plan.codec).stage_s
 
 
 def blocks(rng: random.Random, count: int) -> Problem:

@@ -15,9 +15,11 @@ from isthmus.graph import INPUT, OUTPUT, cut_at, narrow_cuts
 from isthmus.link.types import Link
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, price
 from isthmus.plan.cost import allowed_codecs
-from isthmus.plan.map_types import ConfigMap
+from isthmus.plan.map_types import ConfigMap, RewardName
+from isthmus.plan.planners.edgent import in_time
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.rewards import reward
+from isthmus.plan.strategies import strategies as strategies_of
 from isthmus.plan.types import Exit
 from isthmus.profile.types import lateness
 
@@ -90,6 +92,19 @@ def test_the_paper_s_reward_prefers_speed_and_the_other_accuracy() -> None:
     assert reward("edgent", 0.5, 0.5, None) == pytest.approx(math.exp(0.5) + 2)
     with pytest.raises(BadInput, match=r"'best' is no reward"):
         reward("best", 0.5, 0.5, None)  # type: ignore[arg-type]
+
+
+def test_a_batch_is_rewarded_for_the_inferences_in_it() -> None:
+    """At one rate the map at a batch of 8 says what the seconds it tells make of it, with and without a spread."""
+    one = replace(branchy_problem(random.Random(2)), limits=Limits(), states_bps=STATES)
+    problem = one.at_batch(replace(one.graph, batch=8))
+    for spread in ((), (1.0,)):
+        for row in configuration_map(replace(problem, states_spread=spread)).rows:
+            assert row.reward == pytest.approx(math.exp(row.accuracy or 0) + 8 / row.latency_s)
+    link = problem.links[0]
+    row = in_time(strategies_of(problem), link, None)
+    assert row.reward == pytest.approx(math.exp(row.accuracy or 0) + 8 / row.latency_s)
+    assert reward("accuracy_first", 0.5, 0.5, None, 4) == pytest.approx(0.5 + 1e-3 * 8 / 9)
 
 
 def test_a_rate_finds_the_nearest_state() -> None:
@@ -213,6 +228,33 @@ def test_home_begins_while_it_can_still_keep_the_requirement() -> None:
     assert waits > 20, waits
     assert never > 20, never
     assert alone > 30, alone
+
+
+@pytest.mark.parametrize("name", ["edgent", "accuracy_first"])
+def test_alone_is_the_best_that_sends_nothing(name: RewardName) -> None:
+    """Also where a later exit, which does not fit the memory at home, would be worth more on any link."""
+    beside = 0
+    for seed in range(60):
+        base = branchy_problem(random.Random(seed))
+        nodes = tuple(replace(node, weight_bytes=1_000_000) for node in base.graph.nodes)
+        heavy = replace(base, graph=replace(base.graph, nodes=nodes))
+        heavy = replace(heavy, machines=tuple(replace(m, graph=heavy.graph) for m in heavy.machines))
+        problem = replace(heavy, limits=Limits(home_memory_bytes=4_500_000), states_bps=STATES)
+        config = configuration_map(problem, name)
+        fits = [e for e in problem.exits if len(problem.at_exit(e.output).graph.nodes) <= 4]
+        worth = {
+            e.output: float(reward(name, e.accuracy or 0.0, home_alone_s(problem.at_exit(e.output)), None))
+            for e in fits
+        }
+        if not fits:
+            assert config.alone is None
+            continue
+        assert config.alone is not None
+        assert not config.alone.sends
+        assert config.alone.reward == pytest.approx(max(worth.values()), rel=1e-9)
+        assert worth[config.alone.exit or ""] == pytest.approx(config.alone.reward, rel=1e-9)
+        beside += len(fits) < len(problem.exits)
+    assert beside > 20, beside
 
 
 def home_alone_s(problem: Problem) -> float:

@@ -19,7 +19,7 @@ from isthmus.plan.strategies import link_at, strategies
 from isthmus.plan.types import Exit
 from isthmus.profile.regression import profile_for
 from isthmus.record import Choice, Seconds, Step
-from isthmus.simulate import RIGHT_SIZING, Requests, World, compare, make_policy, play, served
+from isthmus.simulate import RIGHT_SIZING, Away, Requests, World, compare, make_policy, play, served
 
 WITHIN_S = 1.6
 ACCURACY = (0.747, 0.755, 0.765, 0.775, 0.782)
@@ -105,6 +105,18 @@ def test_worth_is_the_reward_of_every_request() -> None:
     assert found.accuracy_first == pytest.approx(sum(careful) / 5)
 
 
+def test_a_batch_is_as_many_answers_as_it_has_samples() -> None:
+    exits = [Exit("a", 0.5), Exit("b", 0.9)]
+    steps = [
+        Step(id=k, t_s=k, ran="device", cut="@output", codec="float32", exit=e, batch=n, seconds=Seconds(total=0.1))
+        for k, (e, n) in enumerate((("b", 1), ("a", 99)))
+    ]
+    found = served(steps, exits, 1.0)
+    assert found.accuracy == pytest.approx((0.9 + 99 * 0.5) / 100)
+    assert found.reward == pytest.approx((math.exp(0.9) + 10 + math.exp(0.5) + 990) / 2)
+    assert found.accuracy_first == pytest.approx((0.9 + 0.01 / 11 + 0.5 + 0.99 / 991) / 2)
+
+
 def test_an_outage_at_the_start_and_no_answer_in_time(problem: Problem, world: World) -> None:
     dark = replace(world, up=Trace.of([0, 5], [0, 2e6], duration_s=20), deadline_s=WITHIN_S)
     played = play(dark, make_policy("edgent_map", dark, ASKED, problem=problem), Requests(until_s=20.0, every_s=0.5))
@@ -113,6 +125,17 @@ def test_an_outage_at_the_start_and_no_answer_in_time(problem: Problem, world: W
     assert all(s.exit is not None and s.ran == "device" for s in late)
     planned = make_policy("edgent", dark, ASKED, problem=problem).choose(0.0)
     assert planned.exit == "exit5"  # by the 2 Mbit/s there are when the link first carries something
+
+
+@pytest.mark.parametrize("name", ["edgent_each", "edgent_map", "edgent_map_accuracy"])
+def test_while_the_server_is_away_an_exit_that_fits_answers(problem: Problem, name: str) -> None:
+    """Only early exits fit the device's memory, and nothing presses: on a link that works the last one is best."""
+    small = replace(problem, limits=Limits(home_memory_bytes=3_000_000))
+    there = replace(world_of(small), up=Trace.of([0.0], [1e6]), away=Away(((5.0, 20.0),)), deadline_s=2.0)
+    _, (row,) = compare(there, Requests(count=15, every_s=2.0), [name], problem=small)
+    assert row.lost <= 1  # the first, by which the server is found to be away
+    assert row.shares.ran["device"] > 0.3
+    assert row.shares.ran["server"] > 0.3  # and it comes back
 
 
 def test_what_cannot_be_played(problem: Problem, world: World) -> None:

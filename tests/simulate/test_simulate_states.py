@@ -95,6 +95,11 @@ def test_walks_with_other_starts_are_compared_moment_by_moment() -> None:
     # moments in the first second: 2 against 1; then 2 against 3 for three seconds
     assert found.mean_of_savings == pytest.approx((-1 + 3 * (1 / 3)) / 4, abs=1e-9)
     assert found.ratio_of_sums == 0.0
+    later = gain_in_time([100.0, 102.0], [2.0, 2.0], [100.0, 101.0], [1.0, 3.0])
+    assert later.mean_of_savings == pytest.approx(found.mean_of_savings, abs=1e-9)
+    # only from 9 to 10 s both walk, 1 s against 2
+    late = gain_in_time([0.0, 9.0], [9.0, 1.0], [9.0], [2.0])
+    assert late.mean_of_savings == pytest.approx(1 / 2, abs=1e-9)
     assert gain_in_time([0.0, 5.0], [1.0, 8.0], [0.0, 5.0], [2.0, 10.0]) == gain([1.0, 8.0], [2.0, 10.0])
 
 

@@ -20,7 +20,6 @@ from typing import Self
 
 import numpy as np
 
-from isthmus.adapt.bandwidth import LOWEST_BPS
 from isthmus.adapt.chooser import TableChooser
 from isthmus.adapt.lateness import late_after_s
 from isthmus.adapt.transfers import SLOW
@@ -29,7 +28,7 @@ from isthmus.plan.cost import asked_cut
 from isthmus.plan.map_types import ConfigMap, ConfigRow
 from isthmus.plan.planners.edgent import in_time
 from isthmus.plan.remarks import unseen
-from isthmus.plan.strategies import link_at, strategies
+from isthmus.plan.strategies import link_at, staying, strategies
 from isthmus.plan.types import Problem
 from isthmus.record.types import Choice, Step
 from isthmus.units import show_rate
@@ -42,11 +41,12 @@ link moves by a hundredth or two, and a rate may lie exactly on a border."""
 class _Strategist(ABC):
     """What both have in common: a link that is watched, a strategy, and the device where the server is away.
 
-    One batch size; requests of others follow it too. Times are seconds on any one rising clock.
+    `alone`: the strategy while nobody answers, None where none is known. One batch size; requests of others follow it
+    too. Times are seconds on any one rising clock.
     """
 
-    def __init__(self, watch: TableChooser) -> None:
-        self._watch = watch
+    def __init__(self, watch: TableChooser, alone: ConfigRow | None) -> None:
+        self._watch, self._alone = watch, alone
         self.races = True
         """whether the device begins while the server's answer is out; no such thing is in the papers"""
 
@@ -56,7 +56,7 @@ class _Strategist(ABC):
         row, first = self._strategy(), self._watch.first
         cut = asked_cut(row.cut, first)
         if self._watch.server_away and cut != OUTPUT:
-            exit_ = (self._alone() or row).exit
+            exit_ = (self._alone or row).exit
             return Choice(cut=OUTPUT, exit=exit_, why="the server does not answer")
         late = "" if row.meets else "; nothing is in time there"
         return Choice(
@@ -102,10 +102,6 @@ class _Strategist(ABC):
     def _strategy(self) -> ConfigRow:
         """The strategy for the next request."""
 
-    @abstractmethod
-    def _alone(self) -> ConfigRow | None:
-        """The strategy while nobody answers, as far as one is known."""
-
 
 class MapChooser(_Strategist):
     """A `Chooser` that goes by a map; `watch` follows the link (its candidates only tell it what a probe is worth)."""
@@ -113,7 +109,7 @@ class MapChooser(_Strategist):
     _source = "the map's for"
 
     def __init__(self, config: ConfigMap, watch: TableChooser) -> None:
-        super().__init__(watch)
+        super().__init__(watch, config.alone)
         self.config = config
         self._state: int | None = None
         self._last_bps = math.inf
@@ -154,9 +150,6 @@ class MapChooser(_Strategist):
                 return 0
         return super().probe_bytes(now_s)
 
-    def _alone(self) -> ConfigRow | None:
-        return self.config.alone
-
     def _remark(self) -> str:
         up_bps, _ = self._watch.beliefs
         far = "" if up_bps is None else unseen(self.config, up_bps)
@@ -171,7 +164,8 @@ class MapChooser(_Strategist):
 
 class EachRequest(_Strategist):
     """A `Chooser` that plans anew for the rate of the last sample; `plan` gives the strategy for a rate, as
-    `isthmus.plan.planners.edgent.in_time` does. What is believed of the link before is `start_bps`.
+    `isthmus.plan.planners.edgent.in_time` does. What is believed of the link before is `start_bps`; `alone` is the
+    strategy while nobody answers, where one is known.
 
     >>> import numpy as np
     >>> from isthmus.link import Link
@@ -189,8 +183,10 @@ class EachRequest(_Strategist):
 
     _source = "planned for"
 
-    def __init__(self, plan: Callable[[float], ConfigRow], watch: TableChooser, start_bps: float) -> None:
-        super().__init__(watch)
+    def __init__(
+        self, plan: Callable[[float], ConfigRow], watch: TableChooser, start_bps: float, alone: ConfigRow | None = None
+    ) -> None:
+        super().__init__(watch, alone)
         self._plan, self._last_bps = plan, start_bps
 
     @classmethod
@@ -199,12 +195,13 @@ class EachRequest(_Strategist):
 
         Raises NoPlan where no exit keeps the limits on memory and privacy, BadInput for more than two machines.
         """
-        ahead, link = strategies(problem), problem.links[0]
+        ahead, link, within_s = strategies(problem), problem.links[0], problem.limits.latency_s
+        here = staying(ahead)
 
         def plan(up_bps: float) -> ConfigRow:
-            return in_time(ahead, link_at(link, up_bps), problem.limits.latency_s)
+            return in_time(ahead, link_at(link, up_bps), within_s)
 
-        return cls(plan, watch, link.up_bps)
+        return cls(plan, watch, link.up_bps, in_time(here, link, within_s) if here else None)
 
     def observe(self, step: Step) -> None:
         """Learn from one request or probe: its rate is what the next request is planned for. Where it was too short to
@@ -219,7 +216,3 @@ class EachRequest(_Strategist):
 
     def _strategy(self) -> ConfigRow:
         return self._plan(self._last_bps)
-
-    def _alone(self) -> ConfigRow | None:
-        found = self._plan(LOWEST_BPS)
-        return None if found.sends else found

@@ -74,6 +74,16 @@ def read_trace(
         raise BadInput(f"{file.name} cannot be read as a {kind} trace: {error}") from error
 
 
+def read_pairs(path: str | Path) -> list[tuple[float, float]]:
+    """The numbers of a file of two columns as they stand there. Raises BadInput in one sentence."""
+    file = Path(path)
+    lines = _lines(file)
+    try:
+        return [_pair(line, at) for at, line in enumerate(lines, 1)]
+    except BadInput as error:
+        raise BadInput(f"{file.name} cannot be read as two columns: {error}") from error
+
+
 def _lines(file: Path) -> list[str]:
     try:
         text = read_within(file, MAX_FILE_BYTES).decode("utf-8-sig")
@@ -209,7 +219,7 @@ def _split(line: str) -> list[str]:
 def _pair(line: str, at: int) -> tuple[float, float]:
     words = _split(line)
     if len(words) != 2:
-        raise BadInput(f"line {at} has {len(words)} values instead of a time and a rate")
+        raise BadInput(f"line {at} has {len(words)} values instead of two")
     return _number(words[0], at), _number(words[1], at)
 
 

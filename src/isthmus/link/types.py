@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from isthmus.errors import BadInput
 
@@ -39,6 +40,11 @@ class Link:
     def down_s(self, payload_bytes: float) -> float:
         """The same, back."""
         return self.rtt_s / 2 + payload_bytes * 8 / self.down_bps
+
+    @cached_property
+    def busy(self) -> Link:
+        """The same link, its seconds only those in which bytes occupy it: no round trip, nothing fixed."""
+        return Link(self.up_bps, self.down_bps)
 
     def slowed(self, factor: float) -> Link:
         """The same link where everything takes `factor` times as long. Raises BadInput for a factor of zero or less."""

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import compress
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -106,7 +107,15 @@ def priced(problem: Problem, cuts: Sequence[Cut], codec: str) -> Cost:
         fixed_s=sum(h[2] for h in hops),
         up_bytes=found.up_bytes,
         down_bytes=found.down_bytes,
+        stage_s=_stage_s(problem, found),
     )
+
+
+def _stage_s(problem: Problem, found: Parts) -> float:
+    stages = [compute_s + codec_s for compute_s, codec_s in zip(found.compute_s, found.codec_s, strict=True)]
+    for link, up, down in zip(problem.links, found.up_bytes, found.down_bytes, strict=True):
+        stages += [link.busy.up_s(up), link.busy.down_s(down)]
+    return max(stages)
 
 
 def hop_s(link: Link, up_bytes: Any, down_bytes: Any, sends_up: Any, sends_down: Any) -> tuple[Any, Any, Any]:
@@ -262,6 +271,10 @@ def row(cost: Cost) -> CostRow:
     )
 
 
+_ARRAYS = ("device_s", "server_s", "up_bytes", "down_bytes")
+"""What a `CostTable` holds a number a choice of."""
+
+
 @dataclass(frozen=True)
 class CostTable:
     """Many choices of a problem with two machines, laid out so that all are re-priced in one expression.
@@ -303,14 +316,18 @@ class CostTable:
     def joined(cls, tables: Sequence[CostTable]) -> CostTable:
         """Tables of one problem's link and order, at least one, as a single one: the device's times may differ."""
         first = tables[0]
-        arrays = ("device_s", "server_s", "up_bytes", "down_bytes")
         return cls(
             cuts=tuple(cut for t in tables for cut in t.cuts),
             codecs=tuple(codec for t in tables for codec in t.codecs),
             link=first.link,
             first=first.first,
-            **{name: np.concatenate([getattr(t, name) for t in tables]) for name in arrays},
+            **{name: np.concatenate([getattr(t, name) for t in tables]) for name in _ARRAYS},
         )
+
+    def only(self, kept: NDArray[np.bool_]) -> CostTable:
+        """The choices marked here, in their order."""
+        cuts, codecs = (tuple(compress(names, kept)) for names in (self.cuts, self.codecs))
+        return replace(self, cuts=cuts, codecs=codecs, **{name: getattr(self, name)[kept] for name in _ARRAYS})
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
@@ -331,6 +348,12 @@ class CostTable:
     def sends_up(self) -> NDArray[np.float64]:
         """1 for the choices that send anything up, else 0."""
         return (self.up_bytes > 0).astype(np.float64)
+
+    @cached_property
+    def stays(self) -> NDArray[np.bool_]:
+        """Which choices send nothing at all."""
+        stays: NDArray[np.bool_] = (self.up_bytes == 0) & (self.down_bytes == 0)
+        return stays
 
     @cached_property
     def sends_down(self) -> NDArray[np.float64]:

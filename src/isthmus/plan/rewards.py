@@ -1,7 +1,7 @@
 """What a strategy is worth: how a configuration map weighs accuracy against speed.
 
-Both are 0 where the latency requirement is broken. Accuracy is a share (0…1), throughput 1 / latency, inferences per
-second.
+Both are 0 where the latency requirement is broken. Accuracy is a share (0…1), throughput batch / latency, inferences
+per second.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ _SPEED = 1e-3
 """What all the speed in the world is worth beside accuracy: a tenth of a point."""
 
 
-def reward(name: RewardName, accuracy: float, latency_s: Floats | float, within_s: float | None) -> Floats:
-    """Reward of strategies of one accuracy at these latencies, seconds; an array of the same shape.
+def reward(
+    name: RewardName, accuracy: float, latency_s: Floats | float, within_s: float | None, batch: int = 1
+) -> Floats:
+    """Reward of strategies of one accuracy at these latencies, seconds of `batch` samples each; an array of the same
+    shape.
 
     `edgent`: e^accuracy + throughput (Li et al., IEEE TWC 2020, §III-D). The first term lies between 1 and 2.72, so
     wherever an inference takes less than a few tenths of a second throughput decides and the earliest exit wins
@@ -29,9 +32,9 @@ def reward(name: RewardName, accuracy: float, latency_s: Floats | float, within_
     """
     latency = np.asarray(latency_s, np.float64)
     if name == "edgent":
-        worth = np.exp(accuracy) + 1 / latency
+        worth = np.exp(accuracy) + batch / latency
     elif name == "accuracy_first":
-        worth = accuracy + _SPEED / (1 + latency)
+        worth = accuracy + _SPEED * batch / (batch + latency)
     else:
         raise BadInput(f"'{name}' is no reward; there are edgent and accuracy_first")
     in_time = latency <= (np.inf if within_s is None else within_s)

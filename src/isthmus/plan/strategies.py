@@ -29,6 +29,7 @@ class Strategies:
     table: CostTable
     surely: CostTable
     slow: float = 1.0
+    batch: int = 1
 
     def worth(
         self, link: Link, spread: Sequence[float], within_s: float | None, name: RewardName
@@ -38,12 +39,12 @@ class Strategies:
         surely is at that rate."""
         accuracy = self.exit.accuracy or 0.0
         if not spread:
-            return reward(name, accuracy, self.typical_s(link), within_s)
+            return reward(name, accuracy, self.typical_s(link), within_s, self.batch)
         total = np.zeros(len(self.table.cuts))
         for factor in spread:
             there = link_at(link, factor * link.up_bps)
             in_time = self.surely_s(there) <= (np.inf if within_s is None else within_s)
-            total += np.where(in_time, reward(name, accuracy, self.typical_s(there), None), 0.0)
+            total += np.where(in_time, reward(name, accuracy, self.typical_s(there), None, self.batch), 0.0)
         return total / len(spread)
 
     def typical_s(self, link: Link) -> NDArray[np.float64]:
@@ -61,7 +62,7 @@ class Strategies:
         latency_s = float(self.typical_s(link)[at])
         spare_s = math.inf if within_s is None else within_s - self.home_s
         if worth is None:
-            worth = float(reward("edgent", self.exit.accuracy or 0.0, latency_s, within_s))
+            worth = float(reward("edgent", self.exit.accuracy or 0.0, latency_s, within_s, self.batch))
         return ConfigRow(
             state_bps=link.up_bps,
             exit=self.exit.output or None,
@@ -78,8 +79,7 @@ class Strategies:
     @cached_property
     def home_s(self) -> float:
         """Seconds in which home surely computes all of this exit by itself; infinite where it may not."""
-        alone = self.surely.device_s[(self.surely.up_bytes == 0) & (self.surely.down_bytes == 0)]
-        return float(alone.min(initial=math.inf))
+        return float(self.surely.device_s[self.surely.stays].min(initial=math.inf))
 
 
 def strategies(problem: Problem) -> tuple[Strategies, ...]:
@@ -95,10 +95,18 @@ def strategies(problem: Problem) -> tuple[Strategies, ...]:
         if options:
             table = CostTable.of(at, options)
             surely = table if at.surely is at else CostTable.of(at.surely, options)
-            found.append(Strategies(place, table, surely, table.link.up_bps / surely.link.up_bps))
+            slow = table.link.up_bps / surely.link.up_bps
+            found.append(Strategies(place, table, surely, slow, at.graph.batch))
     if not found:
         raise NoPlan("no exit has a partition that keeps the limits on memory and privacy; allow more of either")
     return tuple(found)
+
+
+def staying(found: Sequence[Strategies]) -> tuple[Strategies, ...]:
+    """Of these strategies those that send nothing, which is all there is while nobody answers; no exit that always
+    sends."""
+    here = [each for each in found if each.table.stays.any()]
+    return tuple(replace(s, table=s.table.only(s.table.stays), surely=s.surely.only(s.surely.stays)) for s in here)
 
 
 def _on(table: CostTable, link: Link) -> NDArray[np.float64]:

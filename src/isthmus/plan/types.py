@@ -176,7 +176,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by cause; the sum is the whole. One entry a machine in `compute_s`, one a link in the others."""
+    """Seconds by cause; the sum is the whole. One entry a machine in `compute_s`, one a link in the others.
+
+    `stage_s`: the slowest stage, whose inverse is the throughput of a full pipeline. A machine is busy while it works
+    and codes, a link (either way) while bytes enter it; nobody while they are on their way."""
 
     compute_s: tuple[float, ...]
     up_s: tuple[float, ...]
@@ -185,16 +188,12 @@ class Cost:
     fixed_s: float
     up_bytes: tuple[int, ...]
     down_bytes: tuple[int, ...]
+    stage_s: float
 
     @property
     def total_s(self) -> float:
         """Latency of one request, seconds."""
         return sum(self.compute_s) + sum(self.up_s) + sum(self.down_s) + self.codec_s + self.fixed_s
-
-    @property
-    def stage_s(self) -> float:
-        """The slowest stage: its inverse is the throughput of a full pipeline."""
-        return max(*self.compute_s, *self.up_s, *self.down_s, 0.0)
 
 
 class CostRow(BaseModel):

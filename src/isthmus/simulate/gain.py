@@ -83,7 +83,8 @@ def _under_way(
     if not all(s.size and s.size == t.size for s, t in sides):
         raise BadInput("a gain needs at least one request on either side")
     end_s = min(float(s[-1] + t[-1]) for s, t in sides)
+    begin_s = min(end_s, max(float(s[0]) for s, _ in sides))
     count = min(_MOST_MOMENTS, 2 * max(s.size for s, _ in sides))
-    moments = (np.arange(count) + 0.5) * (end_s / count)
+    moments = begin_s + (np.arange(count) + 0.5) * ((end_s - begin_s) / count)
     found = [t[np.maximum(0, s.searchsorted(moments, side="right") - 1)] for s, t in sides]
     return found[0], found[1]

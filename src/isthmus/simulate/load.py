@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
 from isthmus.link import Trace, read_trace
+from isthmus.link.read import read_pairs
+from isthmus.units import MOST_SLOWER
 
 Floats = NDArray[np.float64]
 
 _BLOCK = 4096
 """Arrivals of others are drawn so many at a time."""
+_MOST = 1024 * _BLOCK
+"""No more are drawn, which take some 150 MB; after the last the same come again from the first on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +45,9 @@ class Load:
         cls, times_s: Sequence[float], factors: Sequence[float], *, duration_s: float = math.nan, loop: bool = False
     ) -> Self:
         """From time stamps (s, rising from 0) and factors; duration_s: as of a `Trace`. Raises BadInput for a factor
-        that is not above zero."""
-        bad = [f for f in factors if not 0 < f < math.inf]
-        if bad:
-            raise BadInput(f"a load factor must be finite and above zero (1 is as profiled), not {bad[0]:g}")
+        that is not between 1 / MOST_SLOWER and MOST_SLOWER."""
+        if wrong := _wrong(factors):
+            raise BadInput(wrong)
         return cls(Trace.of(times_s, [1 / f for f in factors], duration_s=duration_s, loop=loop))
 
     @classmethod
@@ -64,9 +67,19 @@ class Load:
 def read_load(path: str | Path, *, loop: bool = False) -> Load:
     """A load from a file of two columns, seconds and factor; until the first it is 1. Raises BadInput in one
     sentence."""
+    if wrong := _wrong([factor for _, factor in read_pairs(path)]):
+        raise BadInput(f"{Path(path).name} holds no load: {wrong}")
     trace = read_trace(path, "columns", before_bps=1e6)  # its rates are what stands there, times a million
     factors = (trace.rates_bps / 1e6).tolist()
     return Load.of(trace.times_s.tolist(), factors, duration_s=trace.duration_s, loop=loop)
+
+
+def _wrong(factors: Sequence[float]) -> str:
+    """Which of these is no load factor, in a sentence; empty where all are."""
+    bad = [f for f in factors if not 1 / MOST_SLOWER <= f <= MOST_SLOWER]
+    if not bad:
+        return ""
+    return f"a load factor is a number from {1 / MOST_SLOWER:g} to {MOST_SLOWER:g} (1 is as profiled), not {bad[0]:g}"
 
 
 @dataclass(frozen=True)
@@ -102,14 +115,16 @@ class Others:
             return np.where(np.isfinite(at), 0.0, math.inf)
         known = np.where(np.isfinite(at), at, 0.0)
         times, left = self._until(float(known.max(initial=0.0)))
+        known = known % times[-1]
         index = times.searchsorted(known, side="right") - 1
         wait = np.where(index < 0, 0.0, np.maximum(0.0, left[index] - (known - times[index])))
         return np.where(np.isfinite(at), wait, math.inf)
 
     def _until(self, t_s: float) -> tuple[Floats, Floats]:
-        """Arrival times up to beyond t, and the work that is waiting right after each (Lindley's recursion)."""
+        """Arrival times up to beyond t, but no more than `_MOST`, and the work that is waiting right after each
+        (Lindley's recursion)."""
         times = self._drawn.get("times", np.zeros(0))
-        while not times.size or times[-1] <= t_s:
+        while not times.size or (times[-1] <= t_s and times.size < _MOST):
             rng = np.random.default_rng((self.seed, times.size))
             last = times[-1] if times.size else 0.0
             times = np.concatenate([times, last + np.cumsum(rng.exponential(1 / self.per_s, max(_BLOCK, times.size)))])

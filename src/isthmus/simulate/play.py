@@ -161,13 +161,13 @@ class _Player:
         return row
 
     def _lose(self, trip: _Trip, beliefs: tuple[float | None, float | None]) -> float:
-        """Nobody answers, and the device cannot: the caller goes on at the deadline, or waits for ever."""
+        """Nobody answers, and the device cannot: the caller goes on at the deadline, or waits for ever. The chooser is
+        told: another exit may be one that the device can."""
         waits_s = math.inf if self._world.deadline_s is None else self._world.deadline_s
-        if self._journal is not None:
-            self._journal.write(trip.lost(self._next_id(), min(waits_s, MAX_SECONDS), beliefs))
         gave_up_s = trip.start_s + waits_s
         if gave_up_s < math.inf:
             self._strike(gave_up_s, gave_up_s)
+        self._tell(trip.lost(self._next_id(), min(waits_s, MAX_SECONDS), beliefs))
         return gave_up_s
 
     def _after(self, trip: _Trip) -> None:

@@ -18,10 +18,11 @@ CDF_SHARES = tuple(k / 20 for k in range(21))
 class Served(BaseModel):
     """Over all requests, those without an answer counted as late and worth nothing.
 
-    `throughput_per_s`: requests answered a second of the time spent on them. `reward`: mean of e^accuracy + 1 / latency
-    where in time, else 0 (`isthmus.plan.rewards`); `reward_cdf`: what so great a share of the requests (0, 0.05, … 1)
-    did not exceed. `accuracy_first`: mean of the other reward. `met`: share in time. `accuracy`: expected share of
-    right answers, None where nobody answered. `state_changes`: of the bandwidth, where a policy follows states.
+    `throughput_per_s`: requests answered a second of the time spent on them. `reward`: mean of e^accuracy + inferences
+    a second where in time, else 0 (`isthmus.plan.rewards`); `reward_cdf`: what so great a share of the requests (0,
+    0.05, … 1) did not exceed. `accuracy_first`: mean of the other reward. `met`: share in time. `accuracy`: expected
+    share of right answers, one to every sample, None where nobody answered. `state_changes`: of the bandwidth, where a
+    policy follows states.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,17 +63,17 @@ def served(
         accuracy = [known[s.exit or whole] for s in requests]
     except KeyError as error:
         raise BadInput(f"nobody knows how accurate exit {error.args[0]} is: give the exits' table (--exits)") from error
-    latency = [s.seconds.total for s in requests]
-    both = [(float(reward("edgent", a, t, within_s)), a, t) for a, t in zip(accuracy, latency, strict=True)]
+    latency, batches = [s.seconds.total for s in requests], [s.batch for s in requests]
+    each = list(zip(accuracy, latency, batches, strict=True))
     worth = np.zeros(count)
-    worth[: len(both)] = [w for w, _, _ in both]
-    careful = sum(float(reward("accuracy_first", a, t, within_s)) for _, a, t in both)
+    worth[: len(each)] = [reward("edgent", a, t, within_s, batch) for a, t, batch in each]
+    careful = sum(float(reward("accuracy_first", a, t, within_s, batch)) for a, t, batch in each)
     return Served(
-        throughput_per_s=len(both) / sum(latency) if latency else 0.0,
+        throughput_per_s=len(each) / sum(latency) if latency else 0.0,
         reward=float(worth.mean()),
         reward_cdf=tuple(np.quantile(worth, CDF_SHARES).tolist()),
         accuracy_first=careful / count,
         met=float((worth > 0).mean()),
-        accuracy=float(np.mean(accuracy)) if accuracy else None,
+        accuracy=float(np.average(accuracy, weights=batches)) if accuracy else None,
         state_changes=state_changes,
     )

@@ -3,9 +3,10 @@
 Light load: the partition of least latency, a minimum cut (DSL). Heavy load, where inputs come faster than the slowest
 of device, link and server can pass them on: the partition whose slowest stage is fastest (DSH). That is NP-hard; DSH
 weighs the stages, device by α, link by 1, server by γ, solves a minimum cut for each weighting and narrows the search
-around the best one. A 3-approximation, as the paper proves, where nothing is limited: with limits of memory or latency
-it is the best that was looked at, among it the partition of least latency that fits. Its grid is linear; weights are
-ratios, so the steps here are factors: from 64 down to 1/64, then ever finer.
+around the best one. Coding is part of its machine's stage, the way of a byte of none. A 3-approximation, as the paper
+proves, where nothing is limited: with limits of memory or latency it is the best that was looked at, among it the
+partition of least latency that fits. Its grid is linear; weights are ratios, so the steps here are factors: from 64
+down to 1/64, then ever finer.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from dataclasses import replace
 from itertools import product
 
 from isthmus.errors import BadInput, NoPlan
-from isthmus.graph import cut_of
+from isthmus.graph import cut_at, cut_of
 from isthmus.plan.choose import Priced, plan_for, within_limits
-from isthmus.plan.cost import Option
+from isthmus.plan.cost import Option, price
 from isthmus.plan.layers import Layers
 from isthmus.plan.planners import device_only, server_only
 from isthmus.plan.planners.mincut import cheapest_allowed, listed, mincut
@@ -34,11 +35,14 @@ def dads(problem: Problem) -> Plan:
     the highest throughput where it does not. Raises NoPlan where nothing keeps the limits."""
     light = mincut(problem).model_copy(update={"planner": "dads"})
     asked = problem.arrivals_hz
-    if asked is None or _stage_s(light) < 1 / asked:
+    if asked is None:
+        return light
+    stage_s = price(problem, [cut_at(problem.graph, cut) for cut in light.cuts], light.codec).stage_s
+    if stage_s < 1 / asked:
         return light
     heavy = dads_heavy(problem)
     why = f"{heavy.why}; heavy load: {asked:g} inputs a second come, the partition of least latency passes "
-    return heavy.model_copy(update={"planner": "dads", "why": f"{why}{1 / _stage_s(light):.3g}"})
+    return heavy.model_copy(update={"planner": "dads", "why": f"{why}{1 / stage_s:.3g}"})
 
 
 def dads_heavy(problem: Problem) -> Plan:
@@ -94,12 +98,8 @@ def _cheapest(problem: Problem, codec: str, alpha: float, gamma: float) -> Price
     limit."""
     weights = (alpha, gamma) if problem.home == 0 else (gamma, alpha)
     weighed = tuple(replace(m, factor=m.factor * w) for m, w in zip(problem.machines, weights, strict=True))
-    answer = Layers(replace(problem, machines=weighed), codec).cheapest()
+    busy = tuple(link.busy for link in problem.links)
+    answer = Layers(replace(problem, machines=weighed, links=busy), codec).cheapest()
     if answer is None:
         return None
     return next(iter(within_limits(problem, [((cut_of(problem.graph, answer[1][0]),), codec)])), None)
-
-
-def _stage_s(plan: Plan) -> float:
-    cost = plan.cost
-    return max(*cost.compute_s, *cost.up_s, *cost.down_s)

@@ -16,13 +16,11 @@ from isthmus.graph import cut_at
 from isthmus.plan.choose import choose
 from isthmus.plan.map_types import ConfigMap, ConfigRow, RewardName
 from isthmus.plan.remarks import unmet, unseen
-from isthmus.plan.strategies import Strategies, link_at, strategies
+from isthmus.plan.strategies import Strategies, link_at, staying, strategies
 from isthmus.plan.types import Plan, Problem
 
 _LOWEST_BPS, _HIGHEST_BPS, _PER_OCTAVE = 50e3, 100e6, 2
 """Where nobody tells the states: the paper's least rate to that of a good Wi-Fi, a half more each step."""
-_NOTHING_BPS = 1e-3
-"""As good as no link: a byte takes hours."""
 
 
 def edgent_map(problem: Problem) -> Plan:
@@ -57,7 +55,7 @@ def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMa
     states = problem.states_bps or _usual_states()
     if any(not 0 < s < float("inf") for s in (*states, *problem.states_spread)):
         raise BadInput("bandwidth states are rates above zero, in bit/s, and their spread is of such multiples")
-    rows = tuple(_best(problem, found, state, name) for state in sorted(set(states)))
+    rising, alone = sorted(set(states)), staying(found)
     return ConfigMap(
         model=problem.graph.name,
         fingerprint=problem.machines[problem.home].profile.fingerprint,
@@ -65,15 +63,9 @@ def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMa
         reward=name,
         within_s=problem.limits.latency_s,
         spread=problem.states_spread,
-        rows=rows,
-        alone=_alone(problem, found, name),
+        rows=tuple(_best(problem, found, state, name) for state in rising),
+        alone=_best(problem, alone, rising[0], name) if alone else None,
     )
-
-
-def _alone(problem: Problem, found: Sequence[Strategies], name: RewardName) -> ConfigRow | None:
-    """What is best on a link that carries nothing."""
-    best = _best(problem, found, _NOTHING_BPS, name)
-    return None if best.sends else best
 
 
 def _best(problem: Problem, found: Sequence[Strategies], state_bps: float, name: RewardName) -> ConfigRow:
