@@ -129,6 +129,15 @@ def test_losses_of_something_else_are_refused(call: Call, tables: Path, tmp_path
         assert said in " ".join(err.split())
 
     refused("losses on 60 samples of few, not on these 120 of digits", "--data", "digits", "--samples", 120)
+    images, labels = digits_test()
+    wrong = np.where(np.arange(60) < 10, 9 - labels[:60], labels[:60])
+    for pictures, classes in ((images[:60] * 0.9, labels[:60]), (images[:60], wrong)):
+        np.savez(tmp_path / "few.npz", image=pictures, labels=classes)
+        refused("losses on 60 samples of few, not on these 60 of few", "--data", tmp_path / "few.npz")
+    kept.write_text(json.dumps({k: v for k, v in json.loads(file).items() if k != "inputs"}), encoding="utf-8")
+    refused("does not say which samples its losses were measured on", "--data", npz)
+    code, _, err = call(*words, "--json")
+    assert code == 0, err  # plans without data may still go by it
     kept.write_text(json.dumps({**json.loads(file), "tables": "0" * 16}), encoding="utf-8")
     refused("measured with other tables than these")
     kept.write_text(json.dumps({**json.loads(file), "fingerprint": "0" * 64}), encoding="utf-8")

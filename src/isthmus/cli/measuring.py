@@ -129,6 +129,7 @@ class Book:
             tables=digest(judge.tables),
             data=label,
             samples=len(judge.samples),
+            inputs=judge.samples.digest(),
             labelled=judge.samples.labels is not None,
             score=judge.score,
         )
@@ -137,10 +138,12 @@ class Book:
         found = read_losses(path, judge.tables)
         if not isinstance(found, MeasuredLosses):
             raise BadInput(f"{path} was written by hand; measure into another file, or plan by it without --data")
+        if not found.inputs:
+            raise BadInput(f"{path} does not say which samples its losses were measured on; give --losses another file")
         if found.model_copy(update={"rows": {}, "score": fresh.score}) != fresh:
             raise BadInput(
                 f"{path} holds losses on {found.samples} samples of {found.data}, not on these {fresh.samples} of "
-                f"{label}; give --losses another file"
+                f"{label} (other inputs or labels); give --losses another file"
             )
         return cls(judge, found, path)
 
