@@ -129,6 +129,15 @@ def test_losses_of_something_else_are_refused(call: Call, tables: Path, tmp_path
         assert said in " ".join(err.split())
 
     refused("losses on 60 samples of few, not on these 120 of digits", "--data", "digits", "--samples", 120)
+    images, labels = digits_test()
+    wrong = np.where(np.arange(60) < 10, 9 - labels[:60], labels[:60])
+    for pictures, classes in ((images[:60] * 0.9, labels[:60]), (images[:60], wrong)):
+        np.savez(tmp_path / "few.npz", image=pictures, labels=classes)
+        refused("losses on 60 samples of few, not on these 60 of few", "--data", tmp_path / "few.npz")
+    kept.write_text(json.dumps({k: v for k, v in json.loads(file).items() if k != "inputs"}), encoding="utf-8")
+    refused("does not say which samples its losses were measured on", "--data", npz)
+    code, _, err = call(*words, "--json")
+    assert code == 0, err  # plans without data may still go by it
     kept.write_text(json.dumps({**json.loads(file), "tables": "0" * 16}), encoding="utf-8")
     refused("measured with other tables than these")
     kept.write_text(json.dumps({**json.loads(file), "fingerprint": "0" * 64}), encoding="utf-8")
@@ -159,6 +168,29 @@ def test_a_loss_that_is_badly_known_is_no_ground_to_pick_by(call: Call, tables: 
     assert re.search(r"loses -?\d\.\d\d% ± \d\.\d\d% \(measured", " ".join(out.split()))
     code, _, err = call(*words, "--loss-errors", "-1")
     assert (code, "--loss-errors is a number from 0 up, not -1" in err) == (2, True)
+
+
+def test_what_was_given_up_under_a_strict_limit_is_measured_anew_under_a_lax_one(
+    call: Call, tables: Path, tmp_path: Path
+) -> None:
+    kept, fresh = tmp_path / "kept.json", tmp_path / "fresh.json"
+    words = (*PLAN, "--distortions", tables, "--data", "digits", "--samples", 160, "--memory", "48KiB", "--json")
+    code, _, err = call(*words, "--max-loss", "0.2%", "--losses", kept)
+    assert code == 0, err
+    strict = json.loads(kept.read_text(encoding="utf-8"))["rows"]
+    assert any(row["samples"] < 160 for row in strict.values())
+    plans = []
+    for losses in (kept, fresh):
+        code, out, err = call(*words, "--max-loss", "93%", "--losses", losses)
+        assert code == 0, err
+        plans.append(Plan.model_validate_json(out))
+    lax = json.loads(kept.read_text(encoding="utf-8"))["rows"]
+    assert any(lax[name]["samples"] > row["samples"] for name, row in strict.items())
+    assert plans[0].cuts == plans[1].cuts
+    assert plans[0].bits == plans[1].bits
+    code, _, err = call(*words, "--max-loss", "93%", "--losses", kept)
+    assert code == 0, err
+    assert "measured the loss of 0 solutions" in " ".join(err.split())
 
 
 def test_data_of_another_range_is_refused(call: Call, tables: Path, tmp_path: Path) -> None:

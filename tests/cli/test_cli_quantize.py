@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Call
 
+from isthmus.cli.measuring import Measuring, judging_samples
+from isthmus.cli.quantize import table_samples
 from isthmus.files import read_json
-from isthmus.model import digits_test
+from isthmus.model import Model, digits_test
 from isthmus.quant import Distortions
 
 
@@ -58,3 +61,20 @@ def test_bad_input_gets_one_sentence(words: tuple[str, ...], sentence: str, call
     assert sentence in " ".join(err.split())
     assert not out
     assert not (tmp_path / "d.json").exists()
+
+
+@pytest.mark.parametrize("data", ["", "digits", "npz"])
+def test_nothing_that_tables_were_measured_on_judges(
+    data: str, model_of: Callable[[str], Model], tmp_path: Path
+) -> None:
+    model = model_of("zoo:digits")
+    if data == "npz":
+        images, labels = digits_test()
+        data = str(tmp_path / "some.npz")
+        marked = images + np.arange(len(images), dtype=np.float32)[:, None, None, None] * 1e-6  # no two are equal
+        np.savez(data, image=marked, labels=labels)
+    seen, source = table_samples(model, data, "", 32, 0, random=False)
+    tables = Distortions(model="digits", fingerprint="", bits=(8,), layers=(), samples=len(seen), source=source)
+    judging, label = judging_samples(model, tables, Measuring(data or "digits"))
+    assert (len(seen), label) == (32, source)
+    assert not {x.tobytes() for x in seen.inputs["image"]} & {x.tobytes() for x in judging.inputs["image"]}

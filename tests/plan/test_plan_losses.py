@@ -16,8 +16,9 @@ from isthmus.plan.baselines import baselines
 from isthmus.plan.joint import joint
 from isthmus.plan.losses import LOSS_AT_EIGHT, Estimates, measurable, to_measure, with_front
 from isthmus.plan.solution import Solution
+from isthmus.plan.whole_part import whole_part
 from isthmus.profile.types import AccuracyRow
-from isthmus.quant import BitPlan, Upload
+from isthmus.quant import BitPlan, Distortions, Upload
 
 
 def solution(name: str, total_s: float, distortion: float | None, *, bits: bool = True) -> Solution:
@@ -45,6 +46,36 @@ def estimate(of: Problem, rows: list[Solution], reference: float = 1.0) -> dict[
 def test_without_measurements_the_estimate_is_in_proportion() -> None:
     rows = [solution("a", 1, 4.0), solution("b", 2, 0.5), solution("c", 3, None)]
     assert estimate(problem(), rows, 2.0) == {"a": LOSS_AT_EIGHT * 2, "b": LOSS_AT_EIGHT / 4, "c": None}
+
+
+def at_widths(of: Problem, bits: tuple[int, ...]) -> Problem:
+    """The same problem where its tables know only some of their widths."""
+    full = of.distortions
+    assert full is not None
+    places = [full.bits.index(b) for b in bits]
+
+    def some(values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(values[p] for p in places) if values else ()
+
+    layers = tuple(
+        one.model_copy(update={"weights": some(one.weights), "outputs": some(one.outputs)}) for one in full.layers
+    )
+    inputs = tuple(one.model_copy(update={"errors": some(one.errors)}) for one in full.inputs)
+    return replace(of, distortions=Distortions(**{**dict(full), "bits": bits, "layers": layers, "inputs": inputs}))
+
+
+@pytest.mark.parametrize("bits", [(2,), (2, 4), (2, 6)])
+def test_an_estimate_is_the_same_whatever_other_widths_the_tables_have(bits: tuple[int, ...]) -> None:
+    of = problem()
+    at_eight = next(s for s in baselines(of) if s.name == "u8")
+    assert at_eight.loss == pytest.approx(LOSS_AT_EIGHT)
+    few = at_widths(of, bits)
+    stand_in = whole_part(few)
+    assert stand_in is not None
+    for row in (stand_in, *joint(few).solutions, *baselines(few), *baselines(few, joint(few))):
+        if row.distortion and row.bits:
+            expected = LOSS_AT_EIGHT * row.distortion / (at_eight.distortion or 0.0)
+            assert row.loss == pytest.approx(expected, rel=0.5)
 
 
 def test_an_estimate_lies_between_what_was_measured_around_it() -> None:

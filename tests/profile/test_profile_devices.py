@@ -270,6 +270,24 @@ source = "its data sheet"
 """
 
 
+ARRAY = """
+[array]
+kind = "systolic"
+rows = 12
+columns = 14
+clock_hz = 2e8
+dataflow = "os"
+bandwidth_bytes_per_s = 1e9
+source = "its data sheet"
+"""
+
+
+def test_a_device_that_would_take_for_ever_is_refused() -> None:
+    slow = EYERISS.model_copy(update={"bandwidth_bytes_per_s": 1.0})
+    with pytest.raises(BadInput, match=r"eyeriss would take .* s for vgg16; at most 3.1536e\+07 s are planned for"):
+        computed_profile(slow, [graph("vgg16")], "", taken="", bits=8)
+
+
 def test_devices_of_ones_own(tmp_path: Path) -> None:
     one = write(tmp_path / "one.toml", BOARD)
     two = write(tmp_path / "two.toml", BOARD + BOARD.replace("[board]", "[other]"))
@@ -288,8 +306,14 @@ def test_devices_of_ones_own(tmp_path: Path) -> None:
         ("[a", "is no TOML file"),
         ("a = 3", "a must be a table"),
         (BOARD.replace('kind = "roofline"\n', ""), "board: kind"),
-        (BOARD.replace("1e12", "-1"), "board: peak_flops: Input should be greater than 0"),
+        (BOARD.replace("1e12", "-1"), "board: peak_flops: Input should be greater than or equal to 1"),
         (BOARD.replace("1e10", "inf"), "board: bandwidth_bytes_per_s"),
+        (BOARD.replace("1e10", "1e-320"), "board: bandwidth_bytes_per_s"),
+        (BOARD + "launch_s = 1e308\n", "board: launch_s: Input should be less than"),
+        (ARRAY.replace("rows = 12", f"rows = {10**30}"), "array: rows: Input should be less than"),
+        (ARRAY.replace("columns = 14", f"columns = {9 * 10**18}"), "array: columns: Input should be less than"),
+        (ARRAY.replace("2e8", "1e-320"), "array: clock_hz: Input should be greater than"),
+        (ARRAY + f"word_bits = {10**26}\n", "array: word_bits: Input should be less than"),
         (BOARD + "cores = 4\n", "board: cores: Extra inputs"),
         (BOARD.replace('"roofline"', '"quantum"'), "board: kind: Input tag 'quantum'"),
     ],

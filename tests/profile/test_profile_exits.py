@@ -213,3 +213,24 @@ def test_thresholds_say_the_same_as_limits(rule: Rule) -> None:
 def test_cascades_that_do_not_fit() -> None:
     with pytest.raises(BadInput, match=r"2 exits and 3 samples do not fit"):
         Cascade(np.zeros((2, 3)), np.zeros((2, 3), bool), (1.0, 2.0))
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_no_number_says_nothing_of_the_others(odd: float) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 500)
+    logits = rng.normal(size=(500, 4))
+    logits[np.arange(500), labels] += 2
+    spoilt = logits.copy()
+    spoilt[7, 2] = odd
+    assert fit_temperature(spoilt, labels) == pytest.approx(
+        fit_temperature(np.delete(logits, 7, 0), np.delete(labels, 7))
+    )
+    assert fit_temperature(np.full((3, 4), odd), np.zeros(3, np.int64)) == 1.0
+    for exits in (2, 3):
+        right = np.ones((exits, 500), bool)
+        doubts = rng.random((exits - 1, 500))
+        doubts[:, 3] = np.nan if odd < 0 else odd
+        limits = choose_limits(Cascade(doubts, right, tuple(range(1, exits + 1))), 0.9)
+        assert np.isfinite(limits[0])
+        assert (doubts[0] < limits[0]).sum() >= 499

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from isthmus.errors import BadInput
-from isthmus.quant import BitPlan, Distortions, LayerBits, OutputBits
+from isthmus.quant import BitPlan, Distortions, LayerBits, OutputBits, Upload
 
 
 def _table(**changes: object) -> Distortions:
@@ -59,3 +59,17 @@ def test_a_plan_of_impossible_bits_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"conv cannot take 9 bits"):
         BitPlan(weights={"conv": 9})
     assert BitPlan(outputs={"conv": 16}).outputs == {"conv": 16}
+
+
+@pytest.mark.parametrize("errors", [float("inf"), 1e308, -1.0])
+def test_what_no_tensor_can_have_is_refused(errors: float) -> None:
+    with pytest.raises(ValidationError, match=r"errors\.0"):
+        OutputBits.model_validate({"name": "x", "elements": 3, "errors": (errors, 0.1)})
+    for elements in (2**62, 10**30):
+        with pytest.raises(ValidationError, match=r"less than or equal to 1099511627776"):
+            OutputBits(name="x", elements=elements)
+        with pytest.raises(ValidationError, match=r"less than or equal to 1099511627776"):
+            LayerBits(node="n", weight_elements=elements, output="n", output_elements=1)
+    for size in (float("inf"), 1e308):
+        with pytest.raises(ValidationError, match="sample_bytes"):
+            Upload(error=0.1, sample_bytes=size)

@@ -16,7 +16,7 @@ from isthmus.cli.common import err, out, progress_bar
 from isthmus.codec import PictureScale
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
-from isthmus.model import Model, digits_test, load_model
+from isthmus.model import Model, load_model
 from isthmus.profile.datasets import is_listed_set, judged_pictures
 from isthmus.profile.samples import Samples, load_samples
 from isthmus.profile.whole_accuracy import Accuracy, whole_accuracy
@@ -69,8 +69,8 @@ def labelled_samples(
             raise BadInput("--scale is for pictures; the arrays of an .npz file are taken as they are")
         return _counted(load_samples(Path(data), model), first_class), Path(data).stem
     if not data and model.name.endswith("digits"):
-        images, labels = digits_test()
-        return Samples({model.inputs[0].name: images}, labels), "digits"
+        name, images, labels = judged_pictures("digits", most=most, train=train)
+        return Samples({model.inputs[0].name: images}, labels), name
     if not data:
         raise BadInput(f"{purpose} labelled data: give --data digits, mnist, cifar10, imagenet, a folder, .zip or .npz")
     root = os.environ.get("ISTHMUS_DATA")

@@ -55,8 +55,9 @@ class LossRow(BaseModel):
 
 class MeasuredLosses(BaseModel):
     """Losses of quantised heads of one network by the name of the solution, all on the same samples and from the same
-    distortion tables (`tables`: a digest of them). `score`: right answers of the whole network. Without labels
-    (`labelled`), losses are shares of answers that are not the whole network's."""
+    distortion tables (`inputs`, `tables`: digests of the samples with their labels, and of the tables; older files have
+    none of the samples). `score`: right answers of the whole network. Without labels (`labelled`), losses are shares of
+    answers that are not the whole network's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,6 +68,7 @@ class MeasuredLosses(BaseModel):
     tables: str
     data: str
     samples: PositiveInt
+    inputs: str = ""
     labelled: bool
     score: float
     rows: dict[str, LossRow] = Field(default_factory=dict)

@@ -65,11 +65,10 @@ class Measuring:
         if samples.labels is not None:
             need_better_than_chance(net, samples, int(judge.base.sum()), classes_judged(net, samples.labels))
         book = Book.open(self.keep, judge, label)
-        known = len(book.losses.rows)
         with progress_bar("measuring losses") as progress:
             measured = book.complete(problem, with_baselines=self.baselines, progress=progress)
         err.print(
-            f"measured the loss of {len(book.losses.rows) - known} solutions ({known} were known) on "
+            f"measured the loss of {book.measured} solutions ({len(book.losses.rows) - book.measured} were known) on "
             f"{len(samples)} of {label}, of which the whole network has {book.losses.score:.1%} right{book.spread()}",
             highlight=False,
         )
@@ -114,11 +113,12 @@ class Judge(Protocol):
 
 @dataclass
 class Book:
-    """Losses as they become known, in a file where one is kept."""
+    """Losses as they become known, in a file where one is kept. `measured`: how many of them were not known before."""
 
     judge: Judge
     losses: MeasuredLosses
     path: Path | None
+    measured: int = 0
 
     @classmethod
     def open(cls, path: Path | None, judge: Judge, label: str) -> Book:
@@ -129,6 +129,7 @@ class Book:
             tables=digest(judge.tables),
             data=label,
             samples=len(judge.samples),
+            inputs=judge.samples.digest(),
             labelled=judge.samples.labels is not None,
             score=judge.score,
         )
@@ -137,10 +138,12 @@ class Book:
         found = read_losses(path, judge.tables)
         if not isinstance(found, MeasuredLosses):
             raise BadInput(f"{path} was written by hand; measure into another file, or plan by it without --data")
+        if not found.inputs:
+            raise BadInput(f"{path} does not say which samples its losses were measured on; give --losses another file")
         if found.model_copy(update={"rows": {}, "score": fresh.score}) != fresh:
             raise BadInput(
                 f"{path} holds losses on {found.samples} samples of {found.data}, not on these {fresh.samples} of "
-                f"{label}; give --losses another file"
+                f"{label} (other inputs or labels); give --losses another file"
             )
         return cls(judge, found, path)
 
@@ -176,7 +179,7 @@ class Book:
 
     def _open_baselines(self, problem: Problem, found: Joint) -> Iterator[Solution]:
         rows: Iterable[Solution] = baselines(self._known(problem), found, named=False)
-        yield from (row for row in rows if measurable(row) and row.name not in self.losses.rows)
+        yield from (row for row in rows if measurable(row) and row.name not in self._settled(problem).rows)
 
     def _measure(self, row: Solution, most: float, progress: Progress | None) -> None:
         found = self.judge.loss(row.cut, row.codec, row.bits, most=most, progress=progress)
@@ -185,15 +188,27 @@ class Book:
             sent = {"cut": row.cut, "codec": row.codec, "sample_bytes": found.sample_bytes}
             made = made.model_copy(update=sent)
         self.losses = self.losses.model_copy(update={"rows": {**self.losses.rows, row.name: made}})
+        self.measured += 1
         if self.path is not None:
             write_json(self.path, self.losses)
 
+    def _settled(self, problem: Problem) -> MeasuredLosses:
+        """Without the losses of heads that were given up under a stricter limit and would not be under this one."""
+        of, labelled, most = self.losses.samples, self.losses.labelled, _most(problem)
+        rows = {
+            name: row
+            for name, row in self.losses.rows.items()
+            if row.samples == of or HeadLoss(row.loss, row.give_or_take, row.samples, of, labelled).hopeless(most)
+        }
+        return self.losses.model_copy(update={"rows": rows})
+
     def _known(self, problem: Problem) -> Problem:
+        settled = self._settled(problem)
         return replace(
             problem,
-            losses={**problem.losses, **self.losses.shares},
-            agreed=self.losses.agreed,
-            give_or_take={**problem.give_or_take, **self.losses.give_or_take},
+            losses={**problem.losses, **settled.shares},
+            agreed=settled.agreed,
+            give_or_take={**problem.give_or_take, **settled.give_or_take},
             sample_bytes={**problem.sample_bytes, **self.losses.sample_bytes},
         )
 

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +16,7 @@ from isthmus.codec import PictureScale
 from isthmus.errors import BadInput
 from isthmus.files import write_json
 from isthmus.model import Model, load_model
+from isthmus.profile.datasets import spread
 from isthmus.profile.distortion import RANDOM, Widths, measure_distortions, random_samples
 from isthmus.profile.samples import Samples
 from isthmus.quant import Distortions, LayerBits, RangeName, need_quantisable
@@ -51,7 +51,7 @@ def quantize(
     widths = Widths(_bits(bits), method)
     loaded = load_model(model)
     need_quantisable(loaded)
-    found, source = _samples(loaded, data, scale, samples, first_class, random=random)
+    found, source = table_samples(loaded, data, scale, samples, first_class, random=random)
     with progress_bar("measuring distortions") as progress:
         tables = measure_distortions(
             loaded,
@@ -66,14 +66,14 @@ def quantize(
     emit(tables, as_json=json, show=lambda: _show(tables, to))
 
 
-def _samples(model: Model, data: str, scale: str, count: int, first: int, *, random: bool) -> tuple[Samples, str]:
+def table_samples(model: Model, data: str, scale: str, count: int, first: int, *, random: bool) -> tuple[Samples, str]:
     """What to measure on, and what to call it."""
     if random:
         if data or scale:
             raise BadInput("--random stands in for --data and --scale: leave the one or the others out")
         return random_samples(model, count), RANDOM
     found, source = labelled_samples(model, data, scale, train=True, most=count, first_class=first, purpose=_PURPOSE)
-    return found.pick(np.linspace(0, len(found) - 1, min(count, len(found))).astype(np.intp)), source
+    return found.pick(spread(len(found), count)), source
 
 
 def _picture(model: Model, scale: str) -> PictureScale | None:

@@ -30,8 +30,7 @@ def baselines(problem: Problem, found: Joint | None = None, *, named: bool = Tru
     """Every baseline that has an answer, as a solution named after it (not `named`: after what it is, as all solutions
     are). Memory limits are told, not kept (`fits`). Raises BadInput without distortion tables."""
     splits = found.splits if found is not None else splits_for(problem, "a comparison with baselines")
-    reference = splits.uniform(len(splits.storage.heads) - 1, splits.bits[-1]).distortion
-    estimates = found.estimates if found is not None else Estimates(problem, reference, (), (), ())
+    estimates = found.estimates if found is not None else Estimates(problem, splits.at_eight(), (), (), ())
     rows = [*_uploads(problem, splits), *_floats(problem), *_quantised(problem)]
     judged = (estimates.judged(row) for row in rows)
     return tuple(row.model_copy(update={"name": row.planner}) if named else row for row in judged)

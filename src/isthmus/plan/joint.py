@@ -82,8 +82,6 @@ def joint(problem: Problem, planner: str = "autosplit") -> Joint:
     splits = splits_for(problem, planner)
     places = potential(problem, splits.storage)
     splits = Splits(problem, splits.storage, places.steps)
-    last = len(splits.storage.heads) - 1
-    reference = splits.uniform(last, splits.bits[-1]).distortion
     found = worth_listing(splits, planner)
     for other in _other_heads(problem, splits, planner):
         found += worth_listing(other, planner)
@@ -92,7 +90,7 @@ def joint(problem: Problem, planner: str = "autosplit") -> Joint:
     rows = tuple(s for s in named.values() if s.fits)
     if not rows:
         raise NoPlan(no_head(problem, planner, places))
-    return Joint(rows, places, Estimates(problem, reference, (), (), ()), splits).with_losses(problem)
+    return Joint(rows, places, Estimates(problem, splits.at_eight(), (), (), ()), splits).with_losses(problem)
 
 
 def server_solutions(problem: Problem, storage: Storage, planner: str) -> Iterator[Solution]:

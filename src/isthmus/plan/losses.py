@@ -22,7 +22,7 @@ CIFAR-10's ResNet-8, -20 and -56, most often 3 to 9 times."""
 @dataclass(frozen=True)
 class Estimates:
     """Losses of solutions, measured ones with their standard errors on top (`Limits.loss_errors`). `reference`: what
-    all at the highest width distorts.
+    all at 8 bits distorts.
 
     A quantised head is estimated in proportion to its distortion, by what networks like the paper's lose; but no better
     than any measured one that distorts less, and no worse than any that distorts more. So a faster solution that was

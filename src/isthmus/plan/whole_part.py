@@ -19,7 +19,7 @@ def whole_part(problem: Problem, enough: float | None = None) -> Solution | None
     last = len(splits.storage.heads) - 1
     splits = Splits(problem, splits.storage, [last])
     listed = worth_listing(splits, "autosplit")
-    losses = Estimates.of(problem, splits.uniform(last, splits.bits[-1]).distortion, listed)
+    losses = Estimates.of(problem, splits.at_eight(), listed)
     narrow = [s for s in map(losses.judged, listed) if s.fits and s.bits and s.weight_bits <= splits.bits[-1]]
     allowed = ENOUGH if enough is None else enough
     true = [s for s in narrow if s.loss is not None and s.loss <= allowed]

@@ -27,9 +27,14 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
 
     Guo et al., On Calibration of Modern Neural Networks (ICML 2017), §4.2. One label is taken to be uniform, so that
     an exit without a single error does not pass for infinitely sure (as Platt smooths his targets). The negative
-    log-likelihood is convex in 1 / T, so its slope is brought to zero by halving.
+    log-likelihood is convex in 1 / T, so its slope is brought to zero by halving. Rows that are not finite say nothing;
+    without any that is, the answer is 1.
     """
     z = np.asarray(logits, np.float64)
+    finite = np.isfinite(z).all(axis=1)
+    if not finite.any():
+        return 1.0
+    z, labels = z[finite], labels[finite]
     unknown = 1 / (len(z) + 1)
     right = (1 - unknown) * z[np.arange(len(z)), labels] + unknown * z.mean(axis=1)
     low, high = 1 / _HOTTEST, 1 / _COLDEST
@@ -42,8 +47,8 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
 
 @dataclass(frozen=True)
 class Cascade:
-    """What a threshold search looks at: how unsure each exit but the last is of each sample (exits − 1, N), which
-    answers are right (exits, N), and what leaving at each exit costs (any unit, rising)."""
+    """What a threshold search looks at: how unsure each exit but the last is of each sample (exits − 1, N; NaN: it
+    never leaves there), which answers are right (exits, N), and what leaving at each exit costs (any unit, rising)."""
 
     doubts: Floats
     right: NDArray[np.bool_]
@@ -110,7 +115,7 @@ def doubts_of(logits: Sequence[NDArray[Any]], temperatures: Sequence[float], rul
 
 def _levels(doubts: Floats, count: int) -> list[float]:
     """Limits between the samples: nobody, a quantile at a time, everybody."""
-    known = np.unique(doubts)
+    known = np.unique(doubts[np.isfinite(doubts)])
     places = np.unique(np.linspace(0, len(known), count).round().astype(int))
     return [_between(known, int(place)) for place in places]
 
@@ -136,7 +141,7 @@ def _improved(cascade: Cascade, limits: tuple[float, ...], index: int, least_acc
     """The limits with that of one exit replaced by the optimum given the others."""
     without = (*limits[:index], -np.inf, *limits[index + 1 :])
     otherwise = cascade.places(without)
-    here = np.flatnonzero(otherwise > index)
+    here = np.flatnonzero((otherwise > index) & np.isfinite(cascade.doubts[index]))
     columns, costs = np.arange(len(otherwise)), np.asarray(cascade.costs)
     right = cascade.right[otherwise, columns]
     order = here[np.argsort(cascade.doubts[index, here], kind="stable")]

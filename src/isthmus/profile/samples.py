@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -49,6 +50,15 @@ class Samples:
         """The samples of these indices (whole numbers, at least one)."""
         labels = None if self.labels is None else self.labels[places]
         return Samples({k: v[places] for k, v in self.inputs.items()}, labels)
+
+    def digest(self) -> str:
+        """Says which samples these are: every number of them, and every label."""
+        found = hashlib.sha256()
+        labels = [] if self.labels is None else [("labels", self.labels)]
+        for name, value in (*sorted(self.inputs.items()), *labels):
+            found.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+            found.update(np.ascontiguousarray(value).view(np.uint8).data)
+        return found.hexdigest()[:16]
 
 
 def load_samples(path: Path, model: Model) -> Samples:

@@ -10,15 +10,22 @@ reference itself) make them relative for whoever wants that.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, model_validator
 
 from isthmus.errors import BadInput
+from isthmus.units import MOST_BYTES
 
 RangeName = Literal["minmax", "percentile", "mse", "aciq"]
 """How the range of a quantiser is found; see `isthmus.quant.clip`."""
 MOST_BITS = 16
+MOST_ELEMENTS = 1 << 40
+"""Of one tensor, far beyond any model that is read."""
+MOST_SQUARE = 1e80
+"""A mean square: no number of a tensor is larger than float32 can be."""
+_Square = Annotated[float, Field(ge=0, le=MOST_SQUARE)]
+_Elements = Annotated[int, Field(ge=0, le=MOST_ELEMENTS)]
 
 
 class _Strict(BaseModel):
@@ -31,10 +38,10 @@ class OutputBits(_Strict):
     """
 
     name: str
-    elements: NonNegativeInt
-    errors: tuple[NonNegativeFloat, ...] = ()
+    elements: _Elements
+    errors: tuple[_Square, ...] = ()
     limits: tuple[tuple[FiniteFloat, FiniteFloat], ...] = ()
-    power: NonNegativeFloat = 0.0
+    power: _Square = 0.0
 
 
 class LayerBits(_Strict):
@@ -46,22 +53,22 @@ class LayerBits(_Strict):
     """
 
     node: str
-    weight_elements: NonNegativeInt
-    weights: tuple[NonNegativeFloat, ...] = ()
+    weight_elements: _Elements
+    weights: tuple[_Square, ...] = ()
     output: str
-    output_elements: NonNegativeInt
-    outputs: tuple[NonNegativeFloat, ...] = ()
+    output_elements: _Elements
+    outputs: tuple[_Square, ...] = ()
     limits: tuple[tuple[FiniteFloat, FiniteFloat], ...] = ()
-    weight_power: NonNegativeFloat = 0.0
-    output_power: NonNegativeFloat = 0.0
+    weight_power: _Square = 0.0
+    output_power: _Square = 0.0
 
 
 class Upload(_Strict):
     """The network's input sent as a picture: the mean square error of one of its elements, and the bytes of one sample
     (mean)."""
 
-    error: NonNegativeFloat
-    sample_bytes: NonNegativeFloat
+    error: _Square
+    sample_bytes: float = Field(ge=0, le=MOST_BYTES)
 
 
 class Distortions(_Strict):

@@ -15,6 +15,7 @@ from isthmus.profile.devices.scale_sim import systolic_s
 from isthmus.profile.devices.types import Device, Systolic
 from isthmus.profile.devices.workload import Workload
 from isthmus.profile.types import BatchProfile, Machine, Profile, Timing
+from isthmus.units import LONGEST_S
 
 MOST_BITS = 64
 _DATAFLOWS = {"os": "output", "ws": "weight", "is": "input"}
@@ -58,14 +59,16 @@ def computed_profile(
 
     `graphs`: the network at each batch size wanted. `bits`: width of weights and activations, the device's own where
     absent. Node times add up; the heads and tails at narrow cuts are their sums. `machine.kind` says that it was
-    computed.
+    computed. Raises BadInput as `node_seconds` does, and where the device would take longer than LONGEST_S.
     """
     width = device.bits if bits is None else bits
     at = list(graphs)
     if not at:
         raise BadInput("a profile needs at least one batch size")
     works = [Workload.of(g, fuses=device.fuses) for g in at]
-    batches = {g.batch: _batch(g, node_seconds(device, w, width, width)) for g, w in zip(at, works, strict=True)}
+    batches = {
+        g.batch: _batch(device, g, node_seconds(device, w, width, width)) for g, w in zip(at, works, strict=True)
+    }
     return Profile(
         model=at[0].name,
         fingerprint=fingerprint,
@@ -99,10 +102,14 @@ def machine_of(device: Device, bits: int) -> Machine:
     )
 
 
-def _batch(graph: Graph, seconds: NDArray[np.float64]) -> BatchProfile:
+def _batch(device: Device, graph: Graph, seconds: NDArray[np.float64]) -> BatchProfile:
     total = float(seconds.sum())
     inner = [c for c in narrow_cuts(graph) if c.id not in (INPUT, OUTPUT)]
     heads = {c.id: float(seconds[list(c.head)].sum()) for c in inner}
+    if total > LONGEST_S:
+        raise BadInput(
+            f"{device.name} would take {total:.3g} s for {graph.name}; at most {LONGEST_S:g} s are planned for"
+        )
     return BatchProfile(
         whole=_certain(total),
         heads={name: _certain(head_s) for name, head_s in heads.items()},

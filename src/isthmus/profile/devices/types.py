@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
-_Positive = Annotated[FiniteFloat, Field(gt=0)]
+from isthmus.units import LONGEST_S
+
+MOST_A_SECOND = 1e21
+"""Bytes, operations or cycles: far beyond the largest machines there are."""
+MOST_SIDE = 1 << 20
+"""Multipliers along one side of an array."""
+MOST_WORD_BITS = 1 << 10
+_Rate = Annotated[float, Field(ge=1, le=MOST_A_SECOND)]
+_Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 
 
 class _Machine(BaseModel):
@@ -17,7 +25,7 @@ class _Machine(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
-    bandwidth_bytes_per_s: _Positive
+    bandwidth_bytes_per_s: _Rate
     bits: int = Field(ge=1, le=64)
     fuses: bool = True
     source: str = Field(min_length=1)
@@ -29,12 +37,12 @@ class Systolic(_Machine):
     up to `word_bits` wide takes a cycle, wider ones as many as they have words."""
 
     kind: Literal["systolic"]
-    rows: PositiveInt
-    columns: PositiveInt
-    clock_hz: _Positive
+    rows: _Side
+    columns: _Side
+    clock_hz: _Rate
     dataflow: Literal["os", "ws", "is"]
     bits: int = Field(default=8, ge=1, le=64)
-    word_bits: PositiveInt = 8
+    word_bits: int = Field(default=8, ge=1, le=MOST_WORD_BITS)
 
 
 class Roofline(_Machine):
@@ -43,9 +51,9 @@ class Roofline(_Machine):
     the batch, which is why small batches use such a device badly."""
 
     kind: Literal["roofline"]
-    peak_flops: _Positive
+    peak_flops: _Rate
     efficiency: float = Field(default=1.0, gt=0, le=1)
-    launch_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    launch_s: float = Field(default=0.0, ge=0, le=LONGEST_S)
     bits: int = Field(default=32, ge=1, le=64)
 
 
