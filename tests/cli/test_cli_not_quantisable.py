@@ -1,4 +1,5 @@
-"""Models that cannot be given few bits, on the command line: quantised already, fed whole numbers, fed text.
+"""Models that cannot be given few bits, on the command line: quantised already, fed whole numbers, fed text,
+in half or double precision.
 
 Each verb says so in one sentence before it measures anything. Without few bits they are packed and run as they are.
 """
@@ -20,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 PAIR = ("--device", "eyeriss", "--server", "tpu", "--uplink", "3Mbit")
 QUANTISED = "is quantised already ({0}); give the floating-point model it was made from"
 WHOLE = "only a network that takes numbers of floating point can be quantised"
+FLOATS = "only a network that computes in float32 throughout can be quantised: export it in float32"
 TEXT = "has elements of type STRING; numbers of 8 to 64 bits can be taken"
 
 
@@ -31,6 +33,8 @@ def _saved(
         "w": rng.standard_normal((4, 3, 3, 3)).astype(np.float32),
         "levels": rng.integers(-100, 100, (4, 3, 3, 3)).astype(np.int8),
         "table": rng.standard_normal((20, 8)).astype(np.float32),
+        "half": rng.standard_normal((4, 3, 3, 3)).astype(np.float16),
+        "double": rng.standard_normal((8, 8)),
         "scale": np.array(0.05, np.float32),
         "middle": np.array(128, np.uint8),
         "zero": np.array(0, np.int8),
@@ -80,6 +84,16 @@ def _made(folder: Path, what: str) -> Path:
             node("Add", ["c", "f"], ["y"]),
         ]
         _saved(path, nodes, {**picture, "k": (TensorProto.INT64, ["N", 4, 1, 1])}, TensorProto.FLOAT)
+    elif what in ("half", "double"):
+        kind, name = (TensorProto.FLOAT16, "Conv") if what == "half" else (TensorProto.DOUBLE, "MatMul")
+        _saved(path, [node(name, ["x", what], ["y"])], {"x": (kind, ["N", 3, 8, 8])}, kind)
+    elif what == "within":  # float32 at both ends only
+        nodes = [
+            node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+            node("Conv", ["h", "half"], ["c"]),
+            node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
+        ]
+        _saved(path, nodes, picture, TensorProto.FLOAT)
     else:
         nodes = [node("Identity", ["s"], ["y"])]
         _saved(path, nodes, {"s": (TensorProto.STRING, [4])}, TensorProto.STRING)
@@ -93,6 +107,9 @@ REFUSED = [
     ("tokens", 2, f"input ids of tokens is int64; {WHOLE}"),
     ("bytes", 2, f"input x of bytes is uint8; {WHOLE}"),
     ("mixed", 2, f"input k of mixed is int64; {WHOLE}"),
+    ("half", 3, f"x of half is float16; {FLOATS}"),
+    ("double", 3, f"x of double is float64; {FLOATS}"),
+    ("within", 3, f"h of within is float16; {FLOATS}"),
     ("text", 3, TEXT),
 ]
 

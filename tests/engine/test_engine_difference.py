@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isthmus.engine.difference import difference, magnitude
+from isthmus.engine.difference import difference, magnitude, relative
 
 NAN, INF = np.nan, np.inf
 
@@ -40,3 +40,9 @@ def test_whole_numbers_and_truths_too() -> None:
 def test_the_greatest_number() -> None:
     assert magnitude(np.array([1.0, -2.0, NAN, -INF], np.float32)) == 2
     assert magnitude(np.array([NAN])) == magnitude(np.array([])) == 0
+
+
+def test_a_difference_over_the_greatest_number() -> None:
+    assert relative(np.array([1.0, 2.5]), np.array([1.0, 2.0])) == 0.25
+    assert relative(np.zeros(2), np.zeros(2)) == 0
+    assert relative(np.array([NAN]), np.array([1.0])) == INF

@@ -21,6 +21,7 @@ from isthmus.plan import Plan
 from isthmus.quant import BitPlan, quantised_head
 from isthmus.record import Choice, Step
 from isthmus.run import Mode, Server, serve
+from isthmus.run.halves import Halves
 from isthmus.session import connect, ready, table_of
 
 CUT, CODEC = "relu_2", "int4"
@@ -256,6 +257,12 @@ def test_other_cuts_exits_and_stages_are_refused_in_a_sentence(rig: Rig, tight: 
     assert engine.head(INPUT, inputs).keys() == inputs.keys()
     kept = Kept({}, together=True)
     assert FewBits(rig.net, kept).finishes == "never"
+
+
+def test_requests_are_gathered_where_the_device_holds_only_its_part(tight: Bundle) -> None:
+    engine = ready(tight).engine
+    assert engine.finishes == "never"
+    assert Halves(engine).apart
 
 
 def test_all_on_the_server_and_all_on_the_device_are_plans_too(rig: Rig, tmp_path: Path) -> None:

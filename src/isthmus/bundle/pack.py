@@ -30,7 +30,7 @@ from isthmus.bundle.types import (
 )
 from isthmus.codec import PictureScale
 from isthmus.engine import Engine
-from isthmus.engine.difference import difference, magnitude
+from isthmus.engine.difference import relative
 from isthmus.errors import BadBundle, BadInput
 from isthmus.files import sha256_of, write_json
 from isthmus.graph import INPUT, OUTPUT
@@ -127,7 +127,7 @@ def check_halves(engine: Engine, cuts: Sequence[str], progress: Progress | None 
     for done, cut in enumerate(cuts):
         made = engine.head(cut, inputs)
         answer = {**engine.tail(cut, made), **{k: v for k, v in made.items() if k in whole}}
-        worst = max(difference(answer[k], whole[k]) / max(magnitude(whole[k]), 1e-12) for k in whole)
+        worst = max(relative(answer[k], whole[k]) for k in whole)
         if worst > TOLERANCE:
             raise BadBundle(f"cut {cut}: the halves differ from the whole model by {worst:.2g}, over {TOLERANCE:g}")
         found.append(SplitCheck(cut=cut, error=worst))

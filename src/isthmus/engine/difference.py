@@ -22,3 +22,8 @@ def difference(got: Array, wanted: Array) -> float:
 def magnitude(answer: Array) -> float:
     """Greatest absolute value that is a number."""
     return float(np.abs(answer[np.isfinite(answer)]).max(initial=0))
+
+
+def relative(got: Array, wanted: Array) -> float:
+    """Greatest absolute difference, over the greatest absolute value of what was wanted."""
+    return difference(got, wanted) / max(magnitude(wanted), 1e-12)

@@ -25,6 +25,8 @@ from isthmus.model.types import OPSET, Model
 
 MAX_BATCH = 1024
 """Upper bound of the exported batch dimension; torch.export wants one to reason with."""
+_ONE_IS_SPECIAL = 2
+"""torch.export may say that a dimension begins here, though what it exports takes 1, too."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -36,7 +38,8 @@ def from_torch(
     `example` is one input tensor or a tuple of them, batch first (one sample or more, where the batch is to stay open).
     Inputs keep the names of `forward`'s parameters; `outputs` names what it returns, else outputs have torch's names;
     the outputs of the module's blocks are recorded. The mode of every module in it is left as it was. Raises BadModel
-    when torch cannot export the module, and for an example or names that do not fit it, and Missing without the extra.
+    when torch cannot export the module, or only for some batches where the batch is to stay open, and for an example or
+    names that do not fit it, and Missing without the extra.
     """
     torch = need_torch()
     if not isinstance(module, torch.nn.Module):
@@ -53,6 +56,8 @@ def from_torch(
             )
         except Exception as error:  # torch.export raises dozens of kinds, few of them public
             raise BadModel(f"{name} cannot be exported by torch: {_complaint(error)}") from error
+    if dynamic_batch:
+        _need_any_batch(program.exported_program, name)
     proto = program.model_proto
     name_ends(proto.graph, name, program.exported_program.graph_signature.user_inputs, outputs)
     return model_from_proto(proto, name, blocks=module_blocks(module, proto.graph), copy=False)
@@ -150,6 +155,27 @@ def _examples(torch: Any, example: Any, name: str, *, dynamic_batch: bool) -> tu
                 "give one, or fix the shapes with dynamic_batch=False"
             )
     return tuple(x if len(x) > 1 else torch.cat([x, x]) for x in examples)
+
+
+def _need_any_batch(exported: Any, name: str) -> None:
+    """Raise BadModel where torch kept only what the module does for the example's batch, or for some batches."""
+    ranges = {str(symbol): bounds for symbol, bounds in exported.range_constraints.items()}
+    for node in exported.graph.nodes:
+        if node.op != "placeholder" or node.name not in exported.graph_signature.user_inputs:
+            continue
+        batch = node.meta["val"].shape[0]
+        bounds = ranges.get(str(batch))
+        if bounds is None:
+            raise BadModel(
+                f"{name} makes a plain number of its batch, as len(x) and int(x.shape[0]) do, so that torch exports it "
+                f"for {batch} samples only; use x.shape[0], or fix the shapes with dynamic_batch=False"
+            )
+        if bounds.lower > _ONE_IS_SPECIAL or bounds.upper < MAX_BATCH:
+            raise BadModel(
+                f"{name} does something else for other batches than the example's, so that torch exports it for "
+                f"{max(bounds.lower, 1)} to {bounds.upper} samples only; make it the same for all, or fix the shapes "
+                "with dynamic_batch=False"
+            )
 
 
 def _complaint(error: BaseException) -> str:

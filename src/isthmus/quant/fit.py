@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from isthmus.errors import BadInput, BadModel
+from isthmus.graph import graph_of
 from isthmus.model.types import Model
 from isthmus.quant.weights import LAYERS, channel_axis
 
@@ -14,12 +15,13 @@ _QUANTISED = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
     | {"MatMulInteger"}
 )
+_OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64"})
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 
 
 def need_quantisable(model: Model) -> None:
-    """Raise BadInput, or BadModel, for a network that has no weights, is quantised already, takes whole numbers, or has
-    inputs without samples."""
+    """Raise BadInput, or BadModel, for a network that has no weights, is quantised already, takes whole numbers, has
+    inputs without samples, or computes in another floating point than float32."""
     model.need_weights()
     model.need_samples()
     for node in model.proto.graph.node:
@@ -33,6 +35,14 @@ def need_quantisable(model: Model) -> None:
             raise BadInput(
                 f"input {signature.name} of {model.name} is {signature.dtype}; only a network that takes numbers of "
                 "floating point can be quantised: export it from behind its embedding, or its first cast, on"
+            )
+    graph = graph_of(model)
+    for name in (*graph.inputs, *graph.producer):
+        dtype = graph.tensors[name].dtype
+        if dtype in _OTHER_FLOATS:
+            raise BadModel(
+                f"{name} of {model.name} is {dtype}; only a network that computes in float32 throughout can be "
+                "quantised: export it in float32"
             )
 
 

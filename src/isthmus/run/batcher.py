@@ -13,10 +13,10 @@ from typing import Self
 
 import numpy as np
 
-from isthmus.engine.check import shapes_of
 from isthmus.errors import BadInput, Busy
 from isthmus.record.batching import Batching
 from isthmus.run import forked
+from isthmus.run.apart import Seam
 from isthmus.run.halves import Halves
 from isthmus.run.types import Answer, Array, Arrays
 
@@ -159,30 +159,35 @@ class Batcher:
 
 @dataclass(frozen=True)
 class Seams:
-    """Where tensors of several samples are joined and parted: by name, (axis, length of one sample along it)."""
+    """Where tensors of several samples are joined and parted, by name."""
 
-    inputs: Mapping[str, tuple[int, int]]
-    outputs: Mapping[str, tuple[int, int]]
+    inputs: Mapping[str, Seam]
+    outputs: Mapping[str, Seam]
 
     @classmethod
     def of(cls, halves: Halves) -> Seams:
-        """The seams of a model. Raises BadInput for one whose batch is fixed, or whose tensors are not in proportion
-        to it."""
-        engine = halves.engine
-        shapes = shapes_of(engine.model, engine.graph)
-        if not any(any(shapes.growth[name]) for name in engine.graph.inputs):
+        """The seams of a model. Raises BadInput for one whose batch is fixed, whose tensors are not in proportion to
+        it, or whose samples depend on one another."""
+        graph = halves.engine.graph
+        if not any(halves.grows(name) for name in graph.inputs):
             raise BadInput(
-                f"{engine.graph.name} takes batches of {engine.graph.batch} only, so requests cannot be gathered; "
+                f"{graph.name} takes batches of {graph.batch} only, so requests cannot be gathered; "
                 "export it with a dynamic batch"
             )
 
-        def seam(name: str) -> tuple[int, int]:
-            grown = [(axis, length) for axis, length in enumerate(shapes.growth[name]) if length]
-            if len(grown) != 1 or grown[0][1] != shapes.first[name][grown[0][0]]:
-                raise BadInput(f"{name} of {engine.graph.name} is not in proportion to the batch: it cannot be parted")
-            return grown[0]
+        def seam(name: str) -> Seam:
+            found = halves.seam(name)
+            if found is None:
+                raise BadInput(f"{name} of {graph.name} is not in proportion to the batch: it cannot be parted")
+            return found
 
-        return cls({n: seam(n) for n in engine.graph.inputs}, {n: seam(n) for n in engine.graph.outputs})
+        seams = cls({n: seam(n) for n in graph.inputs}, {n: seam(n) for n in graph.outputs})
+        if not halves.apart:
+            raise BadInput(
+                f"what {graph.name} answers to a sample changes with the others in its batch, so requests cannot be "
+                "gathered; send each on its own"
+            )
+        return seams
 
     def joined(self, parts: Sequence[Arrays]) -> Arrays:
         """The inputs of all, one after the other."""

@@ -96,7 +96,9 @@ class Session:
         """Gathers requests of any number of callers into batches of up to `max_batch` samples; none waits longer than
         `max_delay_s` for others, but for the batch before it. At most `most_waiting` samples wait.
 
-        Raises BadInput for a model whose batch is fixed, and for more samples than the server takes.
+        The first time, the network is run on eight samples, to see that they leave one another alone. Raises BadInput
+        for a model whose batch is fixed, or whose answer to one sample changes with the others in its batch (a mean
+        over the batch, dynamic quantisation), and for more samples than the server takes.
         """
         if self._forks != forked.forks:
             raise forked.refusal("session")

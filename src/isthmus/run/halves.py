@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from isthmus.engine.check import shapes_of
 from isthmus.engine.engine import Finish
 from isthmus.errors import BadFrame, BadInput
 from isthmus.graph import INPUT, Cut, Tensor, cut_at
+from isthmus.run.apart import Seam, apart
 from isthmus.run.types import Array, Arrays, Runner
 
 _KEPT = 256
@@ -23,14 +25,14 @@ _KEPT = 256
 class Halves:
     """An engine seen by cut id: which tensors cross at which batch size, and running what stands on either side."""
 
-    def __init__(self, engine: Runner) -> None:
-        self._engine = engine
+    def __init__(self, engine: Runner, part_of: Halves | None = None) -> None:
+        self._engine, self._part_of = engine, part_of
         self._cuts = {cut.id: cut for cut in engine.cuts}
         self.ready = tuple(self._cuts)
         self._others: dict[str, Cut] = {}
         self._later: dict[str, tuple[str, ...]] = {}
         self._shapes = shapes_of(engine.model, engine.graph)
-        self._grows = any(any(axes) for axes in self._shapes.growth.values())
+        self._grows = any(map(self.grows, self._shapes.growth))
         self._outputs = engine.graph.outputs
         self._due: dict[tuple[str, int], tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self._exits: dict[tuple[str, ...], Halves] = {}
@@ -39,6 +41,12 @@ class Halves:
     @property
     def engine(self) -> Runner:
         return self._engine
+
+    @cached_property
+    def apart(self) -> bool:
+        """Whether samples of one batch leave one another alone (`isthmus.run.apart`). Found out when first asked for,
+        by running the network on eight samples; parts of it are as the whole."""
+        return apart(self._engine, self.seam) if self._part_of is None else self._part_of.apart
 
     @property
     def finishes(self) -> Finish:
@@ -53,7 +61,7 @@ class Halves:
             return self
         found = self._exits.get(wanted)
         if found is None:
-            made = Halves(self._engine.at_exits(wanted))
+            made = Halves(self._engine.at_exits(wanted), self._part_of or self)
             with self._lock:
                 found = self._exits.setdefault(wanted, made)
         return found
@@ -133,16 +141,24 @@ class Halves:
         made = self._engine.middle(start, end, tensors)
         return {**{name: tensors[name] for name in end.crossing if name not in made}, **made}
 
+    def grows(self, name: str) -> bool:
+        """Whether the shape of a tensor changes with the batch."""
+        return any(self._shapes.growth[name])
+
+    def seam(self, name: str) -> Seam | None:
+        """Where samples of a tensor are joined and parted; None where it is not in proportion to the batch."""
+        first, growth = self._shapes.first[name], self._shapes.growth[name]
+        axes = [axis for axis, length in enumerate(growth) if length]
+        return (axes[0], growth[axes[0]]) if len(axes) == 1 and first[axes[0]] == growth[axes[0]] else None
+
     def picked(self, tensors: Arrays, keep: NDArray[np.bool_]) -> dict[str, Array] | None:
-        """Some samples of a batch; None where these tensors are not in proportion to it."""
-        found = {}
-        for name, array in tensors.items():
-            first, growth = self._shapes.first[name], self._shapes.growth[name]
-            axes = [axis for axis, length in enumerate(growth) if length]
-            if len(axes) != 1 or first[axes[0]] != growth[axes[0]]:
-                return None
-            found[name] = np.compress(np.repeat(keep, growth[axes[0]]), array, axes[0])
-        return found
+        """Some samples of a batch; None where these tensors are not in proportion to it, or samples not `apart`."""
+        seams = {name: seam for name in tensors if (seam := self.seam(name)) is not None}
+        if len(seams) != len(tensors) or not self.apart:
+            return None
+        return {
+            name: np.compress(np.repeat(keep, length), tensors[name], axis) for name, (axis, length) in seams.items()
+        }
 
     def shape(self, name: str, batch: int) -> tuple[int, ...]:
         """The shape of an activation."""

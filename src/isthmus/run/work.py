@@ -107,7 +107,8 @@ class Plain:
 class Leaving:
     """Stage by stage, each sample as far as it must go. The answer so far is the most accurate exit's.
 
-    Samples that left are taken out of the batch where its tensors allow it; elsewhere they go along unheeded.
+    Samples that left are taken out of the batch where its tensors allow it and samples do not depend on one another
+    (which is tried out once, on the network); elsewhere they go along unheeded.
     """
 
     first: Side = "device"
