@@ -3,6 +3,7 @@ that are done stay in their batch."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -109,6 +110,12 @@ def test_it_is_tried_once_and_only_when_asked_for(digits: Engine, monkeypatch: p
     assert halves.apart
     assert halves.at_exits(("exit2",)).apart
     assert len(asked) == 5
+
+
+def test_no_request_waits_until_it_is_found_out(digits: Engine, table: ExitTable) -> None:
+    halves = Halves(digits)
+    Early(halves, table).to(None).warm_up(time.perf_counter)
+    assert "apart" in vars(halves)
 
 
 @pytest.mark.parametrize(("how", "left"), [("nothing", 1), ("mean", 2)])

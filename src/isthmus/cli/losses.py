@@ -43,7 +43,7 @@ class LossRow(BaseModel):
     """One solution. `samples` below those of the file: it was given up there, and loses about so much. `cut`, `codec`
     and `sample_bytes`: what it sent, where that depends on what is written."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     loss: _Share
     give_or_take: NonNegativeFloat
@@ -59,7 +59,7 @@ class MeasuredLosses(BaseModel):
     none of the samples). `score`: right answers of the whole network. Without labels (`labelled`), losses are shares of
     answers that are not the whole network's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["isthmus-losses"] = "isthmus-losses"
     version: Literal[1] = 1

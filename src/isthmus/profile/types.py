@@ -19,7 +19,7 @@ _Weight = Annotated[float, Field(ge=-LONGEST_S, le=LONGEST_S)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Timing(_Strict):

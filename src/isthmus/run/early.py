@@ -122,7 +122,10 @@ class Staged:
         return given
 
     def warm_up(self, clock: Callable[[], float]) -> None:
-        """Makes every stage, so that the first request does not wait for that, and times it."""
+        """Makes every stage and times it, and finds out whether samples may leave a batch, so that the first request
+        does not wait for that."""
+        if self.halves.engine.model.dynamic_batch:
+            _ = self.halves.apart
         for _ in range(2):  # the first run finds cold memory
             tensors: dict[str, Array] = dict(self.halves.engine.model.random_inputs(1))
             for stage in self._full:

@@ -24,6 +24,8 @@ from isthmus.profile.regression.types import LayerType, Regression
 from isthmus.profile.types import Machine
 
 MAX_TABLE_BYTES = 64 << 20
+_LEAST, _MOST = 1e-9, 1e9
+"""Sizes, counts and milliseconds that a table may hold."""
 _FLOAT = 4
 _Row = dict[str, float]
 
@@ -98,8 +100,8 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise BadInput(f"{path}, line {line}: {column} is '{text[:40]}', not a number above zero")
+    if not _LEAST <= value <= _MOST:
+        raise BadInput(f"{path}, line {line}: {column} is '{text[:40]}', not a number from {_LEAST:g} to {_MOST:g}")
     return value
 
 

@@ -47,7 +47,7 @@ MODEL_BYTES = "model_bytes"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Law(_Strict):
