@@ -270,7 +270,7 @@ def connect(
 
     Raises BadBundle, Refused (another model or version there), BadInput for a batch size the model does not take, for
     privacy where the server runs first, or for a `private_until` that the mode or a chooser of your own would break,
-    and in the mode `only_on_server` Unreachable.
+    and in the mode `only_on_server` Unreachable, or Full where the server has its clients already.
     """
     check_deadline(deadline_s)
     for name, size in (("batch", batch), ("max_batch", max_batch)):

@@ -128,8 +128,8 @@ def run(
         asked = None if callers else send(session, inputs, requests, every_s)
     summary = summarise(steps.all, requests=asked)
     _say(summary, callers, as_json=json)
-    if session.unreached:
-        err.print(f"the server at {to} was never reached")
+    if (why := session.unreached) is not None:
+        err.print(f"the server at {to} was never reached: {why}")
     if (unwritten := session.unwritten) is not None:
         raise unwritten
     if summary.lost or summary.wrong or (callers and callers.lost):

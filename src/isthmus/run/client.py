@@ -117,9 +117,9 @@ class Session:
         return self._forks == forked.forks and self._keeper is not None and self._keeper.line() is not None
 
     @property
-    def unreached(self) -> bool:
-        """Whether the server was wanted and never there."""
-        return self._keeper is not None and not self._keeper.reached
+    def unreached(self) -> Remote | None:
+        """Why the server that was wanted was never there; None where it was, or nobody wanted it."""
+        return None if self._keeper is None or self._keeper.reached else self._keeper.trouble
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Until requests can be sent; False when the time was up first."""

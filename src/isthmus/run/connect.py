@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 
 from isthmus.codec import PictureScale
-from isthmus.errors import BadInput, Refused
+from isthmus.errors import BadInput, Full, Refused
 from isthmus.profile import ExitTable
 from isthmus.quant import ChannelClip
 from isthmus.record.types import Chooser
@@ -60,7 +60,7 @@ def connect_engine(
     before each frame, to make the link slow on purpose.
     Raises Refused when the server holds another model, version, clips or table, BadInput for an address that can never
     be one and for a mode that needs a whole network here where there is none, and, in the mode `only_on_server`,
-    Unreachable; otherwise an absent server is no error: the device works until it comes.
+    Unreachable or Full; otherwise a server that is absent or full is no error: the device works until it takes us.
     """
     check_deadline(deadline_s)
     if engine.finishes == "never" and mode in ("only_on_device", "prefer_on_device"):
@@ -93,7 +93,9 @@ def connect_engine(
         return session
     keeper = session.attach(way.connect)
     keeper.wait_tried(2 * GREETING_S)
-    if not session.connected and (isinstance(keeper.trouble, Refused) or mode == "only_on_server"):
+    trouble = keeper.trouble
+    meant = isinstance(trouble, Refused) and not isinstance(trouble, Full)
+    if not session.connected and (meant or mode == "only_on_server"):
         session.close()
-        raise keeper.trouble
+        raise trouble
     return session

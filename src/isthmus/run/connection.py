@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from isthmus.errors import BadFrame, IsthmusError, Late, Refused, Remote, Unreachable
+from isthmus.errors import BadFrame, Full, IsthmusError, Late, Refused, Remote, Unreachable
 from isthmus.run.expected import Expected
 from isthmus.run.frame import Frame, Kind, Parcel, Parts, in_two, most_chunk_bytes, read_header
 from isthmus.run.heads import Head, Request, request_header
@@ -66,7 +66,7 @@ class Ticket:
         if isinstance(word, Remote):
             raise word
         if word.frame.kind is _REFUSAL:
-            raise Refused(read_header(Refusal, word.frame).reason)
+            raise _refused(word.frame)
         return word
 
     def _wait_for_another(self, end: float) -> None:
@@ -282,7 +282,7 @@ class Connection:
         if frame.kind is Kind.BYE:
             self._lost = Unreachable(f"{self.address} is closing")  # what is under way will still be answered
         elif frame.id == 0 and frame.kind is Kind.REFUSAL:
-            self._fail(Refused(read_header(Refusal, frame).reason))
+            self._fail(_refused(frame))
         elif self._on_late is not None:
             self._on_late(heard)
 
@@ -293,3 +293,9 @@ class Connection:
         for ticket in tickets:
             ticket.parcel.dropped = True
             ticket.put(why)
+
+
+def _refused(frame: Frame) -> Refused:
+    """What a server's no means. Raises BadFrame where it cannot be read."""
+    said = read_header(Refusal, frame)
+    return (Full if said.passing else Refused)(said.reason)
