@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -122,6 +123,56 @@ def test_a_chooser_that_fails_is_told_as_its_own(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"probe_bytes of .*:Broken raised IndexError"):
         chooser.probe_bytes(0.0)
     assert chooser.beliefs == (None, None)
+
+
+SAYS = """
+from isthmus.adapt import always_server
+class Says:
+    def __init__(self, beliefs, size=0):
+        self.said, self.size = beliefs, size
+    def choose(self, now_s, batch=1):
+        return always_server().choose(now_s)
+    def observe(self, step):
+        pass
+    def probe_bytes(self, now_s):
+        return self.size
+    @property
+    def beliefs(self):
+        if self.said == "boom":
+            raise RuntimeError("boom")
+        return self.said
+raises = lambda tables, deadline_s: Says("boom")
+none = lambda tables, deadline_s: Says(None)
+words = lambda tables, deadline_s: Says(("fast", 1))
+three = lambda tables, deadline_s: Says((1e6, 1.0, 2.0))
+good = lambda tables, deadline_s: Says((1e6, None), 9_000.0)
+no_size = lambda tables, deadline_s: Says((None, None), None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("raises", "raised RuntimeError: boom (says.py, line 15)"),
+        ("none", "beliefs of {own} are None; they must be a pair of uplink in bit/s and server load"),
+        ("words", "beliefs of {own} are ('fast', 1); they must be a pair"),
+        ("three", "beliefs of {own} are (1000000.0, 1.0, 2.0); they must be a pair"),
+        ("no_size", "probe_bytes of {own} answered with None; it must answer with a number of bytes"),
+    ],
+)
+def test_what_a_chooser_believes_and_wants_is_checked(function: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "says.py").write_text(SAYS)
+    own = f"{tmp_path / 'says.py'}:{function}"
+
+    def ask() -> None:
+        chooser = own_chooser(own, {}, None)
+        assert chooser.beliefs
+        chooser.probe_bytes(0.0)
+
+    with pytest.raises(BadInput, match=re.escape(says.format(own=own))):
+        ask()
+    good = own_chooser(f"{tmp_path / 'says.py'}:good", {}, None)
+    assert (good.beliefs, good.probe_bytes(0.0)) == ((1e6, None), 9_000)
 
 
 @pytest.mark.parametrize(("text", "says"), [("x = 1 / 0", "ZeroDivisionError: .*line 1"), ("def f(:", "SyntaxError")])
