@@ -16,7 +16,7 @@ from isthmus.errors import BadInput, Refused, Unreachable
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.quant import ChannelClip
 from isthmus.record.types import Choice, Step
-from isthmus.run import Mode, Server, Session, connect_engine, serve
+from isthmus.run import Bounds, Mode, Server, Session, connect_engine, serve
 from isthmus.run import keeper as keeper_module
 from isthmus.run.verify import Verifier
 
@@ -225,6 +225,35 @@ def test_data_that_a_codec_cannot_write_is_no_trouble_of_the_server(engine: Engi
         assert not [step for step in told.steps if step.kind == "request"], "and not to the chooser"
         assert session.infer(inputs).ran == "split"
     assert len([step for step in told.steps if step.kind == "request"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("bounds", "says"),
+    [
+        (Bounds(batch=4), "batches of up to 4, not 5"),
+        (Bounds(message_bytes=1_000), "requests of up to 1000 bytes, not"),
+    ],
+)
+def test_a_request_larger_than_the_server_takes_is_no_trouble_of_the_server(
+    engine: Engine, bounds: Bounds, says: str
+) -> None:
+    """It is not sent, so that the next one, maybe another thread's, need not wait until the server shows itself."""
+    small, large, told = engine.model.random_inputs(1), engine.model.random_inputs(5), Told(INPUT)
+    assert sum(x.nbytes for x in small.values()) <= 1_000 < sum(x.nbytes for x in large.values())
+    with serve(engine, bounds=bounds) as strict:
+        with connect(engine, strict, told) as session:
+            step = session.infer(large).step
+            assert session.connected
+            assert step.ran == "device"
+            assert says in step.trouble
+            assert session.infer(small).ran == "server"
+        with (
+            connect_engine(engine, strict.address, chooser=told, mode="only_on_server") as session,
+            pytest.raises(BadInput, match=says),
+        ):
+            session.infer(large)
+        assert "refused" not in strict.counts
+    assert [step.batch for step in told.steps if step.kind == "request"] == [1]
 
 
 def test_an_unknown_codec_costs_no_answer(engine: Engine, server: Server) -> None:

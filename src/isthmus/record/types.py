@@ -131,7 +131,8 @@ class Chooser(Protocol):
         """Where the request of `batch` samples that starts now should run."""
 
     def observe(self, step: Step) -> None:
-        """One request or probe as it went; but for requests whose tensors the codec could not write (NaN as int8)."""
+        """One request or probe as it went; but for requests that could not be sent: tensors the codec
+        cannot write (NaN as int8), more samples or bytes than the server takes."""
 
     def probe_bytes(self, now_s: float) -> int:
         """How many bytes a probe sent now should carry; 0 when none is wanted."""

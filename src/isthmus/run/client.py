@@ -75,8 +75,8 @@ class Session:
         one exit, where the choice names one or inputs may leave early.
 
         Raises BadInput for inputs the model does not take, and in a fork of the process that made the session. The
-        network raises nothing, except in the mode
-        `only_on_server`: Unreachable, Late or Refused.
+        network raises nothing, except in the mode `only_on_server`: Unreachable, Late or Refused, and BadInput for more
+        samples or bytes than the server takes.
         """
         if self._forks != forked.forks:
             raise forked.refusal("session")
@@ -269,9 +269,11 @@ class Session:
             work.took(heard.frame)
             trip.decode_s = self._clock() - begun
         except (Remote, BadInput) as e:
-            why = e if isinstance(e, Remote) else Refused(str(e))
-            late_s = self._clock() - trip.started_s - self._patience_s(trip.asked)
-            keeper.struck(why, line, ticket if isinstance(e, Late) else None, ago_s=max(0.0, late_s))
+            trip.unsendable = ticket is None and isinstance(e, BadInput)
+            if not trip.unsendable:
+                why = e if isinstance(e, Remote) else Refused(str(e))
+                late_s = self._clock() - trip.started_s - self._patience_s(trip.asked)
+                keeper.struck(why, line, ticket if isinstance(e, Late) else None, ago_s=max(0.0, late_s))
             raise
         if work.first == "device":
             trip.ended_s = self._clock()  # nothing is left to compute; the rest is book-keeping
