@@ -14,7 +14,7 @@ from isthmus.adapt import is_own, own_chooser
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.plan import Problem, planner_called
-from isthmus.record import Step
+from isthmus.record import Step, read_journal
 from isthmus.run import Server, connect_engine
 
 MINE = """
@@ -123,6 +123,36 @@ def test_a_chooser_that_fails_is_told_as_its_own(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"probe_bytes of .*:Broken raised IndexError"):
         chooser.probe_bytes(0.0)
     assert chooser.beliefs == (None, None)
+
+
+DEAF = """
+from isthmus.adapt import always_server
+class Deaf:
+    beliefs = (None, None)
+    def __init__(self, tables, deadline_s):
+        pass
+    def choose(self, now_s, batch=1):
+        return always_server().choose(now_s)
+    def observe(self, step):
+        raise KeyError("seen")
+    def probe_bytes(self, now_s):
+        return 0
+"""
+
+
+def test_a_run_whose_chooser_does_not_listen_loses_no_answer_and_says_so(
+    tmp_path: Path, server: Server, call: Call
+) -> None:
+    (tmp_path / "deaf.py").write_text(DEAF)
+    code, _, said = call("pack", "zoo:tiny", "--out", tmp_path / "bundle", "--runs", 1)
+    assert code == 0, said
+    words = ("--to", server.address, "--requests", 3, "--journal", tmp_path / "j.jsonl", "--json")
+    code, told, said = call("run", tmp_path / "bundle", *words, "--planner", f"{tmp_path / 'deaf.py'}:Deaf")
+    assert (code, json.loads(told)["answered"]) == (2, 3), said
+    shown = " ".join(said.split())
+    assert "the chooser failed 3 times, which cost no answer: observe of" in shown
+    assert "raised KeyError: 'seen' (deaf.py, line 10)" in shown
+    assert len([step for step in read_journal(tmp_path / "j.jsonl")[1] if step.kind == "request"]) == 3
 
 
 SAYS = """

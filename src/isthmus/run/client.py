@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -19,6 +17,7 @@ from isthmus.run.batcher import Batcher
 from isthmus.run.beside import Beside, overtaken
 from isthmus.run.codecs import Codecs
 from isthmus.run.connection import Connection, Heard, Ticket
+from isthmus.run.decider import Decider
 from isthmus.run.early import Early
 from isthmus.run.frame import Kind
 from isthmus.run.halves import Halves
@@ -31,8 +30,6 @@ from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import Answer, Array, Arrays, Mode
 from isthmus.run.verify import Verifier
 from isthmus.run.work import Leaving, Plain, Work
-
-_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -53,7 +50,7 @@ class Session:
         early: Early | None = None,
     ) -> None:
         self._early, self._forks = early, forked.forks
-        self._halves, self._codecs, self._chooser = halves, codecs, chooser
+        self._halves, self._codecs, self._decider = halves, codecs, Decider(chooser)
         self._mode, self._deadline_s, self._clock = mode, deadline_s, clock
         self._scribe, self._true_bps, self._verifier = Scribe(journal), true_bps, verifier
         self._keeper: Keeper | None = None
@@ -61,7 +58,6 @@ class Session:
         """Whether nobody but the server may end a request."""
         self._zero_s = clock()
         self._ids = itertools.count()
-        self._deciding = threading.Lock()
 
     def attach(self, connect: Callable[[Callable[[Heard], None]], Connection]) -> Keeper:
         """Starts reaching for the server. `connect` makes a connection that reports late answers to its argument."""
@@ -136,6 +132,12 @@ class Session:
         """What the journal lacks, and why; None where it lacks nothing. A line lost costs no answer."""
         return self._scribe.unwritten
 
+    @property
+    def stumbled(self) -> BadInput | None:
+        """How often the chooser failed at hearing of a request or wishing for a probe, and why; None where it never
+        did. It costs no answer."""
+        return self._decider.stumbled
+
     def close(self) -> None:
         """Ends the session; the server hears of it. In a fork it does nothing: the connection is the parent's."""
         if self._keeper is not None and self._forks == forked.forks:
@@ -150,9 +152,7 @@ class Session:
     def _begin(self, inputs: Arrays) -> tuple[Trip, Work]:
         batch = self._halves.batch_of(inputs)
         started = self._clock()
-        with self._deciding:
-            choice = self._chooser.choose(started - self._zero_s, batch)
-            beliefs = self._chooser.beliefs
+        choice, beliefs = self._decider.choose(started - self._zero_s, batch)
         if self._mode != "auto":
             choice = within(self._mode, choice, self._network(choice))
         if choice.beside and self._early is not None:  # no one answer to race with, and none to be waited for
@@ -339,8 +339,7 @@ class Session:
         """The request's line, which the chooser has heard; but for one that tells of neither link nor server."""
         step = trip.step(*self._line_of(trip))
         if not trip.unsendable:
-            with self._deciding:
-                self._chooser.observe(step)
+            self._decider.observe(step)
         return step
 
     def _record(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
@@ -352,16 +351,11 @@ class Session:
 
     def _learn(self, step: Step) -> None:
         """What nobody's request showed. Raises nothing: the threads that tell of it take an error for the server's."""
-        try:
-            with self._deciding:
-                self._chooser.observe(step)
-        except Exception:  # noqa: BLE001 - a chooser may be anybody's
-            _log.exception("the chooser stumbled")
+        self._decider.observe(step)
         self._scribe.write(step)
 
     def _probe_bytes(self, now_s: float) -> int:
-        with self._deciding:
-            return self._chooser.probe_bytes(now_s - self._zero_s)
+        return self._decider.probe_bytes(now_s - self._zero_s)
 
     def _learned(self, probe: Probed) -> None:
         told = evidence(None, probe.up_bps, probe.rtt_s)

@@ -50,14 +50,15 @@ def connect_engine(
 ) -> Session:
     """A session that computes with `engine` here and the server at `address` ("host:port") there.
 
-    `deadline_s`: how long after its start a request waits for the server before the device finishes it. `clips`
-    and `pictures` are the server's; so is `exits`: with a table inputs leave at the first exit that is sure, at the
-    latest at the one the chooser names, and when the server fails the answer so far is given where the next one would
-    come after the deadline. `journal` gets a line a request; one that it cannot take costs no answer
-    (`Session.unwritten`). With `verify`, each is recomputed (by that engine, if one is given) and compared; with the
-    answers of `original` where that is another network than the one that answers (few bits). `written`: for a codec,
-    the codecs of single tensors. `true_bps(t)` is the link's real rate where the run knows it; `pace(bytes)` may sleep
-    before each frame, to make the link slow on purpose.
+    `deadline_s`: how long after its start a request waits for the server before the device finishes it. `clips` and
+    `pictures` are the server's; so is `exits`: with a table inputs leave at the first exit that is sure, at the latest
+    at the one the chooser names, and when the server fails the answer so far is given where the next one would come
+    after the deadline. `journal` gets a line a request; one that it cannot take costs no answer (`Session.unwritten`),
+    and no more does a `chooser` that fails to take what it is told (`Session.stumbled`). With `verify`, each is
+    recomputed (by that engine, if one is given) and compared; with the answers of `original` where that is another
+    network than the one that answers (few bits). `written`: for a codec, the codecs of single tensors. `true_bps(t)` is
+    the link's real rate where the run knows it; `pace(bytes)` may sleep before each frame, to make the link slow on
+    purpose.
     Raises Refused when the server holds another model, version, clips or table, BadInput for an address that can never
     be one and for a mode that needs a whole network here where there is none, and, in the mode `only_on_server`,
     Unreachable or Full; otherwise a server that is absent or full is no error: the device works until it takes us.
