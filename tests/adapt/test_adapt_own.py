@@ -60,7 +60,7 @@ def test_it_decides_for_a_live_session(mine: Path, engine: Engine, server: Serve
 
 
 def test_what_is_no_chooser_is_refused(mine: Path) -> None:
-    with pytest.raises(BadInput, match=r"made a int, which is no chooser: it has no choose, observe"):
+    with pytest.raises(BadInput, match=r"made is a int, which is no chooser: it has no choose, observe"):
         own_chooser(f"{mine}:nothing", {}, None)
 
 

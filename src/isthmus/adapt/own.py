@@ -10,9 +10,7 @@ from typing import Any, cast
 from isthmus.errors import BadInput
 from isthmus.own import function_called, made_by
 from isthmus.plan.cost import CostTable
-from isthmus.record.types import Choice, Chooser, Step
-
-_MUST = ("choose", "observe", "probe_bytes", "beliefs")
+from isthmus.record.types import Choice, Chooser, Step, check_chooser
 
 
 def is_own(name: str) -> bool:
@@ -28,14 +26,8 @@ def own_chooser(name: str, tables: Mapping[int, CostTable], deadline_s: float | 
     """
     wanted = "a function that makes a chooser of (cost tables by batch size, deadline in seconds or None)"
     made = made_by(name, function_called(name), tables, deadline_s, wanted=wanted)
-    if lacking := made_by(f"what {name} made", _lacking, made, wanted="a chooser"):
-        raise BadInput(f"{name} made a {type(made).__name__}, which is no chooser: it has no {', '.join(lacking)}")
+    made_by(f"what {name} made", check_chooser, made, f"what {name} made", wanted="a chooser")
     return cast(Chooser, _Own(name, made))
-
-
-def _lacking(made: object) -> list[str]:
-    """What keeps it from being a chooser. Raises whatever its own properties raise."""
-    return [what for what in _MUST if not hasattr(made, what)]
 
 
 class _Own:

@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from isthmus.errors import BadInput
+
 Ran = Literal["device", "split", "server"]
 Side = Literal["device", "server"]
 
@@ -124,6 +126,9 @@ class Step(BaseModel):
         return self.ran == "device" and self.up_bytes > 0
 
 
+_OF_A_CHOOSER = ("choose", "observe", "probe_bytes", "beliefs")
+
+
 class Chooser(Protocol):
     """Whoever decides for the client. Never blocks; called from the client's threads one at a time."""
 
@@ -140,3 +145,9 @@ class Chooser(Protocol):
     @property
     def beliefs(self) -> tuple[float | None, float | None]:
         """(uplink bit/s, server load factor) as believed now, for the journal."""
+
+
+def check_chooser(made: object, who: str = "this") -> None:
+    """Raises BadInput for what is no `Chooser`, and whatever its own properties raise."""
+    if lacking := [what for what in _OF_A_CHOOSER if not hasattr(made, what)]:
+        raise BadInput(f"{who} is a {type(made).__name__}, which is no chooser: it has no {', '.join(lacking)}")

@@ -96,11 +96,11 @@ class Session:
         """
         if self._forks != forked.forks:
             raise forked.refusal("session")
+        rule = Batching(max_batch, max_delay_s)
         line = self._keeper.line() if self._keeper is not None else None
         most = line.welcome.max_batch if line is not None else 0
         if 0 < most < max_batch:
             raise BadInput(f"the server takes batches of up to {most}, not {max_batch}")
-        rule = Batching(max_batch, max_delay_s)
         return Batcher(self.infer, self._halves, rule, most_waiting=most_waiting, clock=self._clock)
 
     def now_s(self) -> float:

@@ -11,7 +11,7 @@ from isthmus.codec import PictureScale
 from isthmus.errors import BadInput, Full, Refused
 from isthmus.profile import ExitTable
 from isthmus.quant import ChannelClip
-from isthmus.record.types import Chooser
+from isthmus.record.types import Chooser, check_chooser
 from isthmus.run.client import Session
 from isthmus.run.codecs import Codecs
 from isthmus.run.early import Early, digest_of
@@ -60,10 +60,16 @@ def connect_engine(
     the link's real rate where the run knows it; `pace(bytes)` may sleep before each frame, to make the link slow on
     purpose.
     Raises Refused when the server holds another model, version, clips or table, BadInput for an address that can never
-    be one and for a mode that needs a whole network here where there is none, and, in the mode `only_on_server`,
-    Unreachable or Full; otherwise a server that is absent or full is no error: the device works until it takes us.
+    be one, for what is no chooser or journal, and for a mode that needs a whole network here where there is none, and,
+    in the mode `only_on_server`, Unreachable or Full; otherwise a server that is absent or full is no error: the device
+    works until it takes us.
     """
     check_deadline(deadline_s)
+    check_chooser(chooser)
+    if journal is not None and not hasattr(journal, "write"):
+        raise BadInput(
+            f"a journal is one that write(step) may be called on, as an isthmus.record.Journal, not {journal!r}"
+        )
     if engine.finishes == "never" and mode in ("only_on_device", "prefer_on_device"):
         raise BadInput(f"the mode {mode} needs a whole network on this device, and its memory holds none; take auto")
     halves, codecs = Halves(engine), Codecs(clips, pictures, written, slowdown=engine.slowdown)
