@@ -134,7 +134,7 @@ def test_decisions_are_made_for_the_batch_of_each_request(bundle: Path, server: 
 
 
 @pytest.mark.parametrize("said", [{"batch": 0}, {"batch": 1.5}, {"max_batch": 0}, {"max_batch": -1}, {"batch": 65_537},
-                                  {"batch": "2"}])  # fmt: skip
+                                  {"batch": "2"}, {"batch": True}])  # fmt: skip
 def test_batches_that_cannot_be_are_refused(bundle: Path, said: dict[str, Any]) -> None:
     ((name, size),) = said.items()
     with pytest.raises(BadInput, match=f"^{name} is a whole number from 1 to 65536, not {size!r}$"):
@@ -143,6 +143,10 @@ def test_batches_that_cannot_be_are_refused(bundle: Path, said: dict[str, Any]) 
         wrong: Any = deadline_s
         with pytest.raises(BadInput, match=r"a deadline of .* s cannot be kept"):
             isthmus.connect(bundle, "127.0.0.1:1", deadline_s=wrong)
+    wrong = "mincut"
+    for exit_at in (None, "early"):
+        with pytest.raises(BadInput, match="is a str, which is no chooser"):
+            isthmus.connect(bundle, "127.0.0.1:1", chooser=wrong, exit_at=exit_at)
 
 
 def test_private_never_sends_the_input(bundle: Path, server: Server) -> None:

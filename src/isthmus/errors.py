@@ -10,6 +10,7 @@
     ├── Busy                    10   too much is waiting already; nothing was begun
     └── Remote                   7   the other machine
         ├── Refused              7   it answered "no": wrong model, version, cut, tensor
+        │   └── Full             7   it has its clients already, or is closing: to be asked again later
         ├── Unreachable          8   it did not answer at all
         └── Late                 9   it did not answer in time
 
@@ -73,6 +74,10 @@ class Remote(IsthmusError):
 
 class Refused(Remote):
     """The other machine answered "no"."""
+
+
+class Full(Refused):
+    """The other machine has no room for one more client, or is closing: it may take him later."""
 
 
 class Unreachable(Remote):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 
 from isthmus.adapt import AtExit, EachRequest, Habits, MapChooser, TableChooser
@@ -22,9 +21,10 @@ from isthmus.plan.types import Exit
 from isthmus.plan.uneven import uneven
 from isthmus.profile import ExitTable
 from isthmus.record import Choice, Chooser, Lateness
+from isthmus.record.types import check_chooser
 from isthmus.run import Mode, Session, StepWriter, connect_engine
 from isthmus.run.connect import check_deadline
-from isthmus.units import MOST_BATCH
+from isthmus.units import MOST_BATCH, is_whole
 
 
 @dataclass(frozen=True)
@@ -270,11 +270,13 @@ def connect(
 
     Raises BadBundle, Refused (another model or version there), BadInput for a batch size the model does not take, for
     privacy where the server runs first, or for a `private_until` that the mode or a chooser of your own would break,
-    and in the mode `only_on_server` Unreachable.
+    and in the mode `only_on_server` Unreachable, or Full where the server has its clients already.
     """
     check_deadline(deadline_s)
+    if chooser is not None:
+        check_chooser(chooser)
     for name, size in (("batch", batch), ("max_batch", max_batch)):
-        if size is not None and not _is_batch(size):
+        if size is not None and not is_whole(size, 1, MOST_BATCH):
             raise BadInput(f"{name} is a whole number from 1 to {MOST_BATCH}, not {size!r}")
     here = bundle if isinstance(bundle, Ready) else ready(bundle)
     opened = here.bundle
@@ -321,7 +323,3 @@ def _rule(bundle: Bundle, early: bool | ExitTable) -> ExitTable | None:
             "make one with isthmus profile --exits and pack it with --exits"
         )
     return bundle.exits if early else None
-
-
-def _is_batch(size: object) -> bool:
-    return isinstance(size, Integral) and 1 <= int(size) <= MOST_BATCH

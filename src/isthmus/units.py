@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from numbers import Integral
 
 from isthmus.errors import BadInput
 
@@ -64,6 +65,22 @@ def slow_down(factor: float, least: float = 1 / MOST_SLOWER) -> float:
     if not least <= factor <= MOST_SLOWER:
         raise BadInput(f"a slow-down is a number from {least:g} to {MOST_SLOWER:.0f}, not {factor}")
     return factor
+
+
+def is_whole(value: object, least: int, most: int) -> bool:
+    """Whether this is a whole number within these; True is none, and neither is 1.0.
+
+    >>> is_whole(2, 1, 8), is_whole(9, 1, 8), is_whole(2.5, 1, 8), is_whole("2", 1, 8)
+    (True, False, False, False)
+    """
+    return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
+
+
+def thread_count(threads: int) -> int:
+    """How many threads compute, checked. Raises BadInput outside 1 to MOST_THREADS."""
+    if not is_whole(threads, 1, MOST_THREADS):
+        raise BadInput(f"{threads!r} threads cannot compute; give 1 to {MOST_THREADS}")
+    return int(threads)
 
 
 def show_rate(bps: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -13,7 +14,7 @@ from isthmus.adapt import is_own, own_chooser
 from isthmus.engine import Engine
 from isthmus.errors import BadInput
 from isthmus.plan import Problem, planner_called
-from isthmus.record import Step
+from isthmus.record import Step, read_journal
 from isthmus.run import Server, connect_engine
 
 MINE = """
@@ -59,7 +60,7 @@ def test_it_decides_for_a_live_session(mine: Path, engine: Engine, server: Serve
 
 
 def test_what_is_no_chooser_is_refused(mine: Path) -> None:
-    with pytest.raises(BadInput, match=r"made a int, which is no chooser: it has no choose, observe"):
+    with pytest.raises(BadInput, match=r"made is a int, which is no chooser: it has no choose, observe"):
         own_chooser(f"{mine}:nothing", {}, None)
 
 
@@ -122,6 +123,86 @@ def test_a_chooser_that_fails_is_told_as_its_own(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"probe_bytes of .*:Broken raised IndexError"):
         chooser.probe_bytes(0.0)
     assert chooser.beliefs == (None, None)
+
+
+DEAF = """
+from isthmus.adapt import always_server
+class Deaf:
+    beliefs = (None, None)
+    def __init__(self, tables, deadline_s):
+        pass
+    def choose(self, now_s, batch=1):
+        return always_server().choose(now_s)
+    def observe(self, step):
+        raise KeyError("seen")
+    def probe_bytes(self, now_s):
+        return 0
+"""
+
+
+def test_a_run_whose_chooser_does_not_listen_loses_no_answer_and_says_so(
+    tmp_path: Path, server: Server, call: Call
+) -> None:
+    (tmp_path / "deaf.py").write_text(DEAF)
+    code, _, said = call("pack", "zoo:tiny", "--out", tmp_path / "bundle", "--runs", 1)
+    assert code == 0, said
+    words = ("--to", server.address, "--requests", 3, "--journal", tmp_path / "j.jsonl", "--json")
+    code, told, said = call("run", tmp_path / "bundle", *words, "--planner", f"{tmp_path / 'deaf.py'}:Deaf")
+    assert (code, json.loads(told)["answered"]) == (2, 3), said
+    shown = " ".join(said.split())
+    assert "the chooser failed 3 times, which cost no answer: observe of" in shown
+    assert "raised KeyError: 'seen' (deaf.py, line 10)" in shown
+    assert len([step for step in read_journal(tmp_path / "j.jsonl")[1] if step.kind == "request"]) == 3
+
+
+SAYS = """
+from isthmus.adapt import always_server
+class Says:
+    def __init__(self, beliefs, size=0):
+        self.said, self.size = beliefs, size
+    def choose(self, now_s, batch=1):
+        return always_server().choose(now_s)
+    def observe(self, step):
+        pass
+    def probe_bytes(self, now_s):
+        return self.size
+    @property
+    def beliefs(self):
+        if self.said == "boom":
+            raise RuntimeError("boom")
+        return self.said
+raises = lambda tables, deadline_s: Says("boom")
+none = lambda tables, deadline_s: Says(None)
+words = lambda tables, deadline_s: Says(("fast", 1))
+three = lambda tables, deadline_s: Says((1e6, 1.0, 2.0))
+good = lambda tables, deadline_s: Says((1e6, None), 9_000.0)
+no_size = lambda tables, deadline_s: Says((None, None), None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("raises", "raised RuntimeError: boom (says.py, line 15)"),
+        ("none", "beliefs of {own} are None; they must be a pair of uplink in bit/s and server load"),
+        ("words", "beliefs of {own} are ('fast', 1); they must be a pair"),
+        ("three", "beliefs of {own} are (1000000.0, 1.0, 2.0); they must be a pair"),
+        ("no_size", "probe_bytes of {own} answered with None; it must answer with a number of bytes"),
+    ],
+)
+def test_what_a_chooser_believes_and_wants_is_checked(function: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "says.py").write_text(SAYS)
+    own = f"{tmp_path / 'says.py'}:{function}"
+
+    def ask() -> None:
+        chooser = own_chooser(own, {}, None)
+        assert chooser.beliefs
+        chooser.probe_bytes(0.0)
+
+    with pytest.raises(BadInput, match=re.escape(says.format(own=own))):
+        ask()
+    good = own_chooser(f"{tmp_path / 'says.py'}:good", {}, None)
+    assert (good.beliefs, good.probe_bytes(0.0)) == ((1e6, None), 9_000)
 
 
 @pytest.mark.parametrize(("text", "says"), [("x = 1 / 0", "ZeroDivisionError: .*line 1"), ("def f(:", "SyntaxError")])

@@ -90,7 +90,7 @@ def test_what_a_run_cannot_do_is_said_before_it_begins(
 def test_a_run_that_never_reached_its_server_says_so(call: Call, bundle: Path) -> None:
     code, out, err = call("run", bundle, "--requests", "2", "--to", "127.0.0.1:1", "--json")
     assert (code, json.loads(out)["answered"]) == (0, 2)
-    assert "the server at 127.0.0.1:1 was never reached" in err
+    assert "the server at 127.0.0.1:1 was never reached: 127.0.0.1:1 cannot be reached" in err.replace("\n", " ")
 
 
 def test_the_ends_of_the_ranges_are_within() -> None:

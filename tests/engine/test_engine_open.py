@@ -15,7 +15,7 @@ import pytest
 from engine_nets import WITH_EXITS, WITH_INPUT, convolutions
 from numpy.typing import NDArray
 
-from isthmus.engine import RUNTIME, Engine, SlowDown, profile_clock, wait_s
+from isthmus.engine import RUNTIME, Engine, FewBits, Kept, SlowDown, profile_clock, wait_s
 from isthmus.engine.slow import work_clock
 from isthmus.errors import BadInput, BadModel
 from isthmus.graph import INPUT, OUTPUT
@@ -136,8 +136,16 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     for wrong in (0.5, float("nan"), float("inf"), -1.0):
         with pytest.raises(BadInput, match="slow-down"):
             Engine.open(model, cache_dir=tmp_path, slowdown=wrong)
-    with pytest.raises(BadInput, match="0 threads"):
-        Engine.open(model, cache_dir=tmp_path, threads=0)
+    for threads in (0, 1.5, "2", None, True):
+        count: Any = threads
+        with pytest.raises(BadInput, match=f"^{threads!r} threads cannot compute; give 1 to 1024$"):
+            Engine.open(model, cache_dir=tmp_path, threads=count)
+        with pytest.raises(BadInput, match=f"^{threads!r} threads cannot compute; give 1 to 1024$"):
+            FewBits(model, Kept({}, together=False), threads=count)
+    for cuts in ("r1", None, 3):
+        some: Any = cuts
+        with pytest.raises(BadInput, match=f"'safe', 'none' or a list of their ids, not {cuts!r}$"):
+            Engine.open(model, cache_dir=tmp_path, cuts=some)
     with pytest.raises(BadModel, match="load it with weights"):
         Engine.open(load_model("zoo:tiny", weights=False), cache_dir=tmp_path)
     with pytest.raises(BadInput, match="no tensor 'nowhere'"):

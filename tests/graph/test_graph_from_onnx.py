@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -58,8 +60,10 @@ def test_a_fixed_batch_is_kept() -> None:
         graph_of(fixed, batch=4)
     four = graph_of(small_model((4, 3, 8, 8)))
     assert (four.batch, four.tensors["c"].shape) == (4, (4, 4, 4, 4))
-    with pytest.raises(BadInput, match="batch of 0"):
-        graph_of(small_model(), batch=0)
+    for batch in (0, 65_537, 2.0, "1", None, True):
+        wrong: Any = batch
+        with pytest.raises(BadInput, match=f"^a batch holds 1 to 65536 samples, not {batch!r}$"):
+            graph_of(small_model(), batch=wrong)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -136,6 +137,14 @@ def test_the_batch_stays_open_and_the_rest_can_be_fixed(tmp_path: Path) -> None:
     assert load_model_file(path, shapes={"x": (2, 3, 8, 6)}).outputs[0].shape == (2, 3, 8, 6)
     with pytest.raises(BadModel, match="'z', which is no input; inputs are x"):
         load_model_file(path, shapes={"z": (1,)})
+    for size in (0, -6, 6.0, "6", True, 2**63):
+        wrong: Any = (None, 3, 8, size)
+        with pytest.raises(BadModel, match=rf"dimension 3 of input 'x' is {size!r}; it must be a whole number from 1"):
+            load_model_file(path, shapes={"x": wrong})
+    for shape in (8, None):
+        wrong = shape
+        with pytest.raises(BadModel, match=rf"the shape given for input 'x' is {shape}; it must be a list of sizes"):
+            load_model_file(path, shapes={"x": wrong})
 
 
 def test_a_fixed_batch_stays(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,10 @@ def test_a_delay_of_zero_takes_whatever_is_there() -> None:
 
 
 def test_what_cannot_be_meant_is_refused() -> None:
+    for size in (2.5, "8", None, True):
+        wrong: Any = size
+        with pytest.raises(BadInput, match=rf"1 to 65536 samples, not {size!r}"):
+            Batching(max_batch=wrong)
     with pytest.raises(BadInput, match=r"1 to 65536 samples, not 0"):
         Batching(0)
     for delay in (-1.0, float("nan"), float("inf")):

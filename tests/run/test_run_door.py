@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from run_rig import Told, until
 
 from isthmus.engine import Engine
-from isthmus.errors import BadFrame, Refused, Unreachable
+from isthmus.errors import BadFrame, Full, Refused, Unreachable
 from isthmus.graph import INPUT
 from isthmus.link.probe import LEAD_BYTES
-from isthmus.run import PROTOCOL, Bounds, Server, connect_engine, intake, serve
+from isthmus.run import PROTOCOL, Bounds, Mode, Server, Session, connect_engine, intake, serve
 from isthmus.run import server as server_module
 from isthmus.run.codecs import Codecs
 from isthmus.run.desk import Desk
@@ -133,24 +133,33 @@ def test_a_first_word_may_come_in_pieces(engine: Engine, server: Server) -> None
     assert unpack(answer, 1 << 20).kind is Kind.WELCOME
 
 
-def test_clients_beyond_the_bound_are_refused_and_may_come_later(engine: Engine, strict: Server) -> None:
-    def connect() -> object:
-        return connect_engine(engine, strict.address, chooser=Told(INPUT))
+@pytest.mark.parametrize("scheme", ["", "dns:///"])
+def test_a_full_server_is_like_an_absent_one_until_somebody_leaves(engine: Engine, strict: Server, scheme: str) -> None:
+    def connect(mode: Mode = "auto") -> Session:
+        return connect_engine(engine, scheme + strict.address, chooser=Told(INPUT), mode=mode)
 
-    with (
-        connect_engine(engine, strict.address, chooser=Told(INPUT)),
-        connect_engine(engine, strict.address, chooser=Told(INPUT)),
-        pytest.raises(Refused, match="2 clients"),
-    ):
-        connect()
-    assert until(lambda: still_serves_or_refused(engine, strict))
+    assert until(lambda: still_serves(engine, strict))
+    with connect() as first, connect() as second:
+        assert first.connected
+        assert second.connected
+        third = connect()
+        step = third.infer(engine.model.random_inputs()).step
+        assert (step.ran, step.trouble) == ("device", "the server is full: it has its 2 clients already")
+        assert str(third.unreached) == step.trouble
+        with pytest.raises(Full, match="it has its 2 clients already"):
+            connect("only_on_server")
+    with third:
+        assert third.wait_connected(10)
+        assert third.infer(engine.model.random_inputs()).ran == "server"
+        assert third.unreached is None
 
 
-def still_serves_or_refused(engine: Engine, server: Server) -> bool:
-    try:
-        return still_serves(engine, server)
-    except Refused:
-        return False
+def test_an_older_server_that_is_full_refuses(engine: Engine, strict: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not say that this passes."""
+    monkeypatch.setattr(SplitService, "_let_in", lambda *_: False)
+    monkeypatch.setattr(SplitService, "_full", lambda _: intake.refusal(0, "it has its clients already"))
+    with pytest.raises(Refused, match="has its clients already"):
+        connect_engine(engine, strict.address, chooser=Told(INPUT))
 
 
 @pytest.mark.parametrize("older", [False, True])

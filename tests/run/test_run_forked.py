@@ -37,7 +37,7 @@ def refused(ask):
     else:
         os._exit(3)
 
-held = (session._deciding, session._keeper._lock, batcher._changed)
+held = (session._decider._lock, session._keeper._lock, batcher._changed)
 for lock in held:  # as some other thread may
     lock.acquire()
 child = os.fork()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from run_rig import until
 
-from isthmus.errors import Unreachable
+from isthmus.errors import Refused, Remote, Unreachable
 from isthmus.run import keeper as keeper_module
 from isthmus.run.connection import Heard
 from isthmus.run.frame import SAFE_CHUNK_BYTES, Kind, chunk_bytes, pack, unpack
@@ -221,3 +221,25 @@ def test_a_connection_that_is_made_when_all_is_over_is_closed() -> None:
     assert not thread.is_alive()
     assert line.closed == 1
     assert keeper.line() is None
+
+
+def test_an_attempt_has_ended_when_it_is_known_what_the_trouble_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waited for its end looks for the trouble next."""
+    ended: list[bool] = []
+    failed = Keeper._failed
+
+    def watch(self: Keeper, why: Remote) -> None:
+        ended.append(self._tried.is_set())
+        failed(self, why)
+
+    def refuses() -> Any:
+        raise Refused("another model")
+
+    monkeypatch.setattr(Keeper, "_failed", watch)
+    keeper = Keeper(refuses, clock=time.monotonic, wanted=lambda _: 0, probed=lambda _: None)
+    try:
+        assert keeper.wait_tried(10)
+        assert str(keeper.trouble) == "another model"
+        assert ended[0] is False
+    finally:
+        keeper.close()

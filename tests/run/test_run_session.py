@@ -16,7 +16,7 @@ from isthmus.errors import BadInput, Refused, Unreachable
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.quant import ChannelClip
 from isthmus.record.types import Choice, Step
-from isthmus.run import Mode, Server, Session, connect_engine, serve
+from isthmus.run import Bounds, Mode, Server, Session, connect_engine, serve
 from isthmus.run import keeper as keeper_module
 from isthmus.run.verify import Verifier
 
@@ -227,6 +227,35 @@ def test_data_that_a_codec_cannot_write_is_no_trouble_of_the_server(engine: Engi
     assert len([step for step in told.steps if step.kind == "request"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("bounds", "says"),
+    [
+        (Bounds(batch=4), "batches of up to 4, not 5"),
+        (Bounds(message_bytes=1_000), "requests of up to 1000 bytes, not"),
+    ],
+)
+def test_a_request_larger_than_the_server_takes_is_no_trouble_of_the_server(
+    engine: Engine, bounds: Bounds, says: str
+) -> None:
+    """It is not sent, so that the next one, maybe another thread's, need not wait until the server shows itself."""
+    small, large, told = engine.model.random_inputs(1), engine.model.random_inputs(5), Told(INPUT)
+    assert sum(x.nbytes for x in small.values()) <= 1_000 < sum(x.nbytes for x in large.values())
+    with serve(engine, bounds=bounds) as strict:
+        with connect(engine, strict, told) as session:
+            step = session.infer(large).step
+            assert session.connected
+            assert step.ran == "device"
+            assert says in step.trouble
+            assert session.infer(small).ran == "server"
+        with (
+            connect_engine(engine, strict.address, chooser=told, mode="only_on_server") as session,
+            pytest.raises(BadInput, match=says),
+        ):
+            session.infer(large)
+        assert "refused" not in strict.counts
+    assert [step.batch for step in told.steps if step.kind == "request"] == [1]
+
+
 def test_an_unknown_codec_costs_no_answer(engine: Engine, server: Server) -> None:
     with connect(engine, server, Told(INPUT, "int9")) as session:
         answer = session.infer(engine.model.random_inputs())
@@ -292,13 +321,34 @@ def test_an_unknown_mode_is_refused(engine: Engine, server: Server) -> None:
         connect_engine(engine, server.address, chooser=Told(INPUT), mode="sometimes")  # type: ignore[arg-type]
 
 
+def test_what_is_no_chooser_and_no_journal_is_refused(engine: Engine, server: Server) -> None:
+    wrong: Any = "mincut"
+    with pytest.raises(
+        BadInput, match="this is a str, which is no chooser: it has no choose, observe, probe_bytes, be"
+    ):
+        connect_engine(engine, server.address, chooser=wrong)
+    with pytest.raises(BadInput, match=r"a journal is .*, not 'mincut'$"):
+        connect_engine(engine, server.address, chooser=Told(INPUT), journal=wrong)
+
+
+def test_a_batch_that_is_no_whole_number_is_refused(engine: Engine, server: Server) -> None:
+    with connect(engine, server, Told(INPUT)) as session:
+        for size in (2.5, "8", None):
+            wrong: Any = size
+            with pytest.raises(BadInput, match=f"a batch holds 1 to 65536 samples, not {size!r}$"):
+                session.batched(wrong)
+
+
 def test_a_port_in_use_is_one_sentence(engine: Engine, server: Server) -> None:
     with pytest.raises(BadInput, match=f"port {server.port}.*in use"):
         serve(engine, port=server.port)
 
 
-@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("127.0.0.1", -1), ("192.0.2.1", 0)])
-def test_a_place_that_cannot_be_served_is_refused(engine: Engine, host: str, port: int) -> None:
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("127.0.0.1", 70_000), ("127.0.0.1", -1), ("127.0.0.1", "8001"), ("127.0.0.1", 0.5), ("192.0.2.1", 0)],
+)
+def test_a_place_that_cannot_be_served_is_refused(engine: Engine, host: str, port: Any) -> None:
     with pytest.raises(BadInput, match="port"):
         serve(engine, host=host, port=port)
 

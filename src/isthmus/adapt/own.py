@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, cast
 
 from isthmus.errors import BadInput
 from isthmus.own import function_called, made_by
 from isthmus.plan.cost import CostTable
-from isthmus.record.types import Choice, Chooser, Step
-
-_MUST = ("choose", "observe", "probe_bytes", "beliefs")
+from isthmus.record.types import Choice, Chooser, Step, check_chooser
 
 
 def is_own(name: str) -> bool:
@@ -26,9 +26,7 @@ def own_chooser(name: str, tables: Mapping[int, CostTable], deadline_s: float | 
     """
     wanted = "a function that makes a chooser of (cost tables by batch size, deadline in seconds or None)"
     made = made_by(name, function_called(name), tables, deadline_s, wanted=wanted)
-    lacking = [what for what in _MUST if not hasattr(made, what)]
-    if lacking:
-        raise BadInput(f"{name} made a {type(made).__name__}, which is no chooser: it has no {', '.join(lacking)}")
+    made_by(f"what {name} made", check_chooser, made, f"what {name} made", wanted="a chooser")
     return cast(Chooser, _Own(name, made))
 
 
@@ -53,4 +51,17 @@ class _Own:
 
     def probe_bytes(self, now_s: float) -> int:
         wanted = "what makes a number of bytes of seconds"
-        return int(made_by(f"probe_bytes of {self._name}", self._inner.probe_bytes, now_s, wanted=wanted))
+        made = made_by(f"probe_bytes of {self._name}", self._inner.probe_bytes, now_s, wanted=wanted)
+        if not (isinstance(made, Real) and math.isfinite(float(made))):
+            raise BadInput(f"probe_bytes of {self._name} answered with {made!r}; it must answer with a number of bytes")
+        return int(float(made))
+
+    @property
+    def beliefs(self) -> tuple[float | None, float | None]:
+        wanted = "a pair of uplink in bit/s and server load, each a number or None"
+        made = made_by(f"beliefs of {self._name}", lambda: self._inner.beliefs, wanted=wanted)
+        pair = isinstance(made, Sequence) and len(made) == 2
+        if not (pair and all(belief is None or isinstance(belief, Real) for belief in made)):
+            raise BadInput(f"beliefs of {self._name} are {made!r}; they must be {wanted}")
+        up_bps, load = made
+        return up_bps, load

@@ -79,7 +79,8 @@ def run(
     json: Json = False,
 ) -> None:
     """Run requests across this machine and a server; the cut moves with the link. Exits with 1 if an answer was lost
-    or wrong, with 2 if the journal could not be written to its end, with 130 if Ctrl-C cut it short.
+    or wrong, with 2 if the journal could not be written to its end or a planner of your own failed at what it was told,
+    with 130 if Ctrl-C cut it short.
 
     Example: isthmus run bundle --to 192.0.2.7:8001 --requests 1000 --journal run.jsonl
 
@@ -128,10 +129,12 @@ def run(
         asked = None if callers else send(session, inputs, requests, every_s)
     summary = summarise(steps.all, requests=asked)
     _say(summary, callers, as_json=json)
-    if session.unreached:
-        err.print(f"the server at {to} was never reached")
+    if (why := session.unreached) is not None:
+        err.print(f"the server at {to} was never reached: {why}")
     if (unwritten := session.unwritten) is not None:
         raise unwritten
+    if (stumbled := session.stumbled) is not None:
+        raise stumbled
     if summary.lost or summary.wrong or (callers and callers.lost):
         raise typer.Exit(1)
     if (callers.asked if callers else asked) != requests:

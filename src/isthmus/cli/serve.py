@@ -11,11 +11,12 @@ from rich.text import Text
 
 from isthmus.bundle import open_bundle
 from isthmus.cli.common import Json, Threads, emit, err, interruptible, out, progress_bar
+from isthmus.link.address import MOST_PORT
 
 
 def serve(
     bundle: Annotated[Path, typer.Argument(help="The bundle folder.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one and says which.")] = 8001,
+    port: Annotated[int, typer.Option(min=0, max=MOST_PORT, help="0 takes any free one and says which.")] = 8001,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     threads: Threads = 1,
     slowdown: Annotated[float, typer.Option(min=1.0, help="Declare this server so many times slower.")] = 1.0,

@@ -21,7 +21,7 @@ from isthmus.graph.cuts import cut_at
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
 from isthmus.model.types import Model
-from isthmus.units import MOST_THREADS
+from isthmus.units import thread_count
 
 Progress = Callable[[int, int, str], None]
 """progress(done, of, what): told about long work."""
@@ -79,8 +79,9 @@ class Engine:
         the CPU's blocked memory layout. The model need not be held by the caller afterwards. Raises BadModel (no
         weights, or onnxruntime cannot take it) and BadInput.
         """
-        if not 1 <= threads <= MOST_THREADS:
-            raise BadInput(f"{threads} threads cannot compute; give 1 to {MOST_THREADS}")
+        threads = thread_count(threads)
+        if cuts not in ("safe", "none") if isinstance(cuts, str) else not isinstance(cuts, Collection):
+            raise BadInput(f"the cuts to make ready are 'safe', 'none' or a list of their ids, not {cuts!r}")
         slow = SlowDown(slowdown, wait, work_clock(threads))
         root = Path(cache_dir) if cache_dir is not None else default_folder()
         prepared = prepare(model, graph_of(model, 1), root, level=level, progress=progress)

@@ -32,6 +32,7 @@ from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
 from isthmus.model.types import Model
 from isthmus.quant import QuantisedHead, Steps
+from isthmus.units import thread_count
 
 _CORE = "core.onnx"
 _GIVEN = "given.bin"
@@ -66,7 +67,7 @@ class FewBits:
         wait: Callable[[float], None] = wait_s,
     ) -> None:
         self._cache = Path(cache_dir) if cache_dir is not None else default_folder()
-        self.model, self.threads, self.behind = model, threads, behind
+        self.model, self.threads, self.behind = model, thread_count(threads), behind
         self.graph: Graph = graph_of(model, 1)
         self._slow = SlowDown(slowdown, wait, work_clock(threads))
         self._kept = kept

@@ -13,6 +13,7 @@ from isthmus.errors import BadInput, BadModel
 from isthmus.graph.types import Graph, Node, Product, Tensor
 from isthmus.model.shapes import shapes_at
 from isthmus.model.types import Model
+from isthmus.units import MOST_BATCH, is_whole
 
 _CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
 _SETTINGS = {
@@ -64,8 +65,8 @@ def graph_of(model: Model, batch: int = 1) -> Graph:
 
 def _allowed(model: Model, batch: int) -> int:
     """The batch the graph is made at: the one that is asked for, or the one the model fixes."""
-    if batch < 1:
-        raise BadInput(f"a batch of {batch} is not possible")
+    if not is_whole(batch, 1, MOST_BATCH):
+        raise BadInput(f"a batch holds 1 to {MOST_BATCH} samples, not {batch!r}")
     for signature in model.inputs:
         fixed = signature.shape[0] if signature.shape else None
         if fixed is not None and not model.dynamic_batch:

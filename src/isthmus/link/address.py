@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from isthmus.errors import BadInput
 
+MOST_PORT = 65_535
+
 
 def host_and_port(address: str) -> tuple[str, int]:
     """The two parts; brackets around an IPv6 address are taken off. Raises BadInput for what can never be an address.
@@ -15,7 +17,7 @@ def host_and_port(address: str) -> tuple[str, int]:
         raise BadInput(f"an address is text, as '127.0.0.1:8001', not {address!r}")
     host, _, port = address.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536 and _is_host(bare)):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= MOST_PORT and _is_host(bare)):
         raise BadInput(f"'{address[:80]}' is no address; write host:port, as in 127.0.0.1:8001 or [::1]:8001")
     return bare, int(port)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
@@ -12,10 +12,14 @@ from isthmus.errors import BadModel
 from isthmus.model.computed import Types, computed_types, known_dims
 from isthmus.model.initializers import lightened, tensor_bytes
 from isthmus.model.limits import LIMITS
+from isthmus.units import is_whole
 
 BATCH = "N"
 Shapes = dict[str, tuple[tuple[int, ...], int]]
 """Tensor name → its shape and ONNX element type."""
+
+_MOST_SIZE = 2**63 - 1
+"""What the file format can say of a dimension; whether it is too large is looked at later, of whole tensors."""
 
 FOREIGN = (
     checker.ValidationError,
@@ -43,7 +47,7 @@ def fix_inputs(graph: onnx.GraphProto, wanted: Mapping[str, Sequence[int | None]
     for value in graph.input:
         tensor = value.type.tensor_type
         if value.name in wanted:
-            _set_shape(tensor, wanted[value.name])
+            _set_shape(tensor, wanted[value.name], value.name)
         elif not tensor.HasField("shape"):
             raise BadModel(f"input {value.name!r} has no shape; give one with shapes={{{value.name!r}: (...)}}")
         for place, dim in enumerate(tensor.shape.dim):
@@ -110,13 +114,20 @@ def _collect(graph: onnx.GraphProto, types: Types, batch: int) -> Shapes:
     return found
 
 
-def _set_shape(tensor: onnx.TypeProto.Tensor, dims: Sequence[int | None]) -> None:
+def _set_shape(tensor: onnx.TypeProto.Tensor, dims: Sequence[int | None], name: str) -> None:
+    if not isinstance(dims, Iterable):
+        raise BadModel(f"the shape given for input {name!r} is {dims!r}; it must be a list of sizes")
     del tensor.shape.dim[:]
     tensor.shape.SetInParent()
-    for size in dims:
+    for place, size in enumerate(dims):
         dim = tensor.shape.dim.add()
-        if size is not None:
-            dim.dim_value = size
+        if size is None:
+            continue
+        if not is_whole(size, 1, _MOST_SIZE):
+            raise BadModel(
+                f"dimension {place} of input {name!r} is {size!r}; it must be a whole number from 1 to 2^63-1"
+            )
+        dim.dim_value = int(size)
 
 
 def _fix_dim(dim: onnx.TensorShapeProto.Dimension, place: int, name: str) -> None:

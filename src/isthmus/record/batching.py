@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isthmus.errors import BadInput
-from isthmus.units import MOST_BATCH
+from isthmus.units import MOST_BATCH, is_whole
 
 LONGEST_DELAY_S = 3600.0
 
@@ -32,8 +32,8 @@ class Batching:
     max_delay_s: float = 0.01
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_batch <= MOST_BATCH:
-            raise BadInput(f"a batch holds 1 to {MOST_BATCH} samples, not {self.max_batch}")
+        if not is_whole(self.max_batch, 1, MOST_BATCH):
+            raise BadInput(f"a batch holds 1 to {MOST_BATCH} samples, not {self.max_batch!r}")
         if not 0 <= self.max_delay_s <= LONGEST_DELAY_S:
             raise BadInput(f"a batch waits between 0 and {LONGEST_DELAY_S:g} s for others, not {self.max_delay_s} s")
 

@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
+from isthmus.errors import BadInput
+
 Ran = Literal["device", "split", "server"]
 Side = Literal["device", "server"]
 
@@ -124,6 +126,9 @@ class Step(BaseModel):
         return self.ran == "device" and self.up_bytes > 0
 
 
+_OF_A_CHOOSER = ("choose", "observe", "probe_bytes", "beliefs")
+
+
 class Chooser(Protocol):
     """Whoever decides for the client. Never blocks; called from the client's threads one at a time."""
 
@@ -131,8 +136,9 @@ class Chooser(Protocol):
         """Where the request of `batch` samples that starts now should run."""
 
     def observe(self, step: Step) -> None:
-        """One request or probe as it went; but for requests whose tensors the codec could not write (NaN as int8), and
-        for those that nobody answered, which only a simulation tells (`kind`: lost)."""
+        """One request or probe as it went; but for requests that could not be sent (NaN that the codec cannot write as
+        int8, more samples or bytes than the server takes), and for those that nobody answered, which only a simulation
+        tells (`kind`: lost)."""
 
     def probe_bytes(self, now_s: float) -> int:
         """How many bytes a probe sent now should carry; 0 when none is wanted."""
@@ -140,3 +146,9 @@ class Chooser(Protocol):
     @property
     def beliefs(self) -> tuple[float | None, float | None]:
         """(uplink bit/s, server load factor) as believed now, for the journal."""
+
+
+def check_chooser(made: object, who: str = "this") -> None:
+    """Raises BadInput for what is no `Chooser`, and whatever its own properties raise."""
+    if lacking := [what for what in _OF_A_CHOOSER if not hasattr(made, what)]:
+        raise BadInput(f"{who} is a {type(made).__name__}, which is no chooser: it has no {', '.join(lacking)}")

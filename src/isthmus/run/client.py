@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -19,6 +17,7 @@ from isthmus.run.batcher import Batcher
 from isthmus.run.beside import Beside, overtaken
 from isthmus.run.codecs import Codecs
 from isthmus.run.connection import Connection, Heard, Ticket
+from isthmus.run.decider import Decider
 from isthmus.run.early import Early
 from isthmus.run.frame import Kind
 from isthmus.run.halves import Halves
@@ -31,8 +30,6 @@ from isthmus.run.trip import Trip, evidence, learning_step
 from isthmus.run.types import Answer, Array, Arrays, Mode
 from isthmus.run.verify import Verifier
 from isthmus.run.work import Leaving, Plain, Work
-
-_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -53,7 +50,7 @@ class Session:
         early: Early | None = None,
     ) -> None:
         self._early, self._forks = early, forked.forks
-        self._halves, self._codecs, self._chooser = halves, codecs, chooser
+        self._halves, self._codecs, self._decider = halves, codecs, Decider(chooser)
         self._mode, self._deadline_s, self._clock = mode, deadline_s, clock
         self._scribe, self._true_bps, self._verifier = Scribe(journal), true_bps, verifier
         self._keeper: Keeper | None = None
@@ -61,7 +58,6 @@ class Session:
         """Whether nobody but the server may end a request."""
         self._zero_s = clock()
         self._ids = itertools.count()
-        self._deciding = threading.Lock()
 
     def attach(self, connect: Callable[[Callable[[Heard], None]], Connection]) -> Keeper:
         """Starts reaching for the server. `connect` makes a connection that reports late answers to its argument."""
@@ -75,8 +71,8 @@ class Session:
         one exit, where the choice names one or inputs may leave early.
 
         Raises BadInput for inputs the model does not take, and in a fork of the process that made the session. The
-        network raises nothing, except in the mode
-        `only_on_server`: Unreachable, Late or Refused.
+        network raises nothing, except in the mode `only_on_server`: Unreachable, Late or Refused, and BadInput for more
+        samples or bytes than the server takes.
         """
         if self._forks != forked.forks:
             raise forked.refusal("session")
@@ -102,11 +98,11 @@ class Session:
         """
         if self._forks != forked.forks:
             raise forked.refusal("session")
+        rule = Batching(max_batch, max_delay_s)
         line = self._keeper.line() if self._keeper is not None else None
         most = line.welcome.max_batch if line is not None else 0
         if 0 < most < max_batch:
             raise BadInput(f"the server takes batches of up to {most}, not {max_batch}")
-        rule = Batching(max_batch, max_delay_s)
         return Batcher(self.infer, self._halves, rule, most_waiting=most_waiting, clock=self._clock)
 
     def now_s(self) -> float:
@@ -119,9 +115,9 @@ class Session:
         return self._forks == forked.forks and self._keeper is not None and self._keeper.line() is not None
 
     @property
-    def unreached(self) -> bool:
-        """Whether the server was wanted and never there."""
-        return self._keeper is not None and not self._keeper.reached
+    def unreached(self) -> Remote | None:
+        """Why the server that was wanted was never there; None where it was, or nobody wanted it."""
+        return None if self._keeper is None or self._keeper.reached else self._keeper.trouble
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Until requests can be sent; False when the time was up first."""
@@ -138,6 +134,12 @@ class Session:
         """What the journal lacks, and why; None where it lacks nothing. A line lost costs no answer."""
         return self._scribe.unwritten
 
+    @property
+    def stumbled(self) -> BadInput | None:
+        """How often the chooser failed at hearing of a request or wishing for a probe, and why; None where it never
+        did. It costs no answer."""
+        return self._decider.stumbled
+
     def close(self) -> None:
         """Ends the session; the server hears of it. In a fork it does nothing: the connection is the parent's."""
         if self._keeper is not None and self._forks == forked.forks:
@@ -152,9 +154,7 @@ class Session:
     def _begin(self, inputs: Arrays) -> tuple[Trip, Work]:
         batch = self._halves.batch_of(inputs)
         started = self._clock()
-        with self._deciding:
-            choice = self._chooser.choose(started - self._zero_s, batch)
-            beliefs = self._chooser.beliefs
+        choice, beliefs = self._decider.choose(started - self._zero_s, batch)
         if self._mode != "auto":
             choice = within(self._mode, choice, self._network(choice))
         if choice.beside and self._early is not None:  # no one answer to race with, and none to be waited for
@@ -271,9 +271,11 @@ class Session:
             work.took(heard.frame)
             trip.decode_s = self._clock() - begun
         except (Remote, BadInput) as e:
-            why = e if isinstance(e, Remote) else Refused(str(e))
-            late_s = self._clock() - trip.started_s - self._patience_s(trip.asked)
-            keeper.struck(why, line, ticket if isinstance(e, Late) else None, ago_s=max(0.0, late_s))
+            trip.unsendable = ticket is None and isinstance(e, BadInput)
+            if not trip.unsendable:
+                why = e if isinstance(e, Remote) else Refused(str(e))
+                late_s = self._clock() - trip.started_s - self._patience_s(trip.asked)
+                keeper.struck(why, line, ticket if isinstance(e, Late) else None, ago_s=max(0.0, late_s))
             raise
         if work.first == "device":
             trip.ended_s = self._clock()  # nothing is left to compute; the rest is book-keeping
@@ -339,8 +341,7 @@ class Session:
         """The request's line, which the chooser has heard; but for one that tells of neither link nor server."""
         step = trip.step(*self._line_of(trip))
         if not trip.unsendable:
-            with self._deciding:
-                self._chooser.observe(step)
+            self._decider.observe(step)
         return step
 
     def _record(self, step: Step, trip: Trip, inputs: Arrays, outputs: Arrays) -> Step:
@@ -352,16 +353,11 @@ class Session:
 
     def _learn(self, step: Step) -> None:
         """What nobody's request showed. Raises nothing: the threads that tell of it take an error for the server's."""
-        try:
-            with self._deciding:
-                self._chooser.observe(step)
-        except Exception:  # noqa: BLE001 - a chooser may be anybody's
-            _log.exception("the chooser stumbled")
+        self._decider.observe(step)
         self._scribe.write(step)
 
     def _probe_bytes(self, now_s: float) -> int:
-        with self._deciding:
-            return self._chooser.probe_bytes(now_s - self._zero_s)
+        return self._decider.probe_bytes(now_s - self._zero_s)
 
     def _learned(self, probe: Probed) -> None:
         told = evidence(None, probe.up_bps, probe.rtt_s)

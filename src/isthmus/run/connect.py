@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 
 from isthmus.codec import PictureScale
-from isthmus.errors import BadInput, Refused
+from isthmus.errors import BadInput, Full, Refused
 from isthmus.profile import ExitTable
 from isthmus.quant import ChannelClip
-from isthmus.record.types import Chooser
+from isthmus.record.types import Chooser, check_chooser
 from isthmus.run.client import Session
 from isthmus.run.codecs import Codecs
 from isthmus.run.early import Early, digest_of
@@ -50,19 +50,26 @@ def connect_engine(
 ) -> Session:
     """A session that computes with `engine` here and the server at `address` ("host:port") there.
 
-    `deadline_s`: how long after its start a request waits for the server before the device finishes it. `clips`
-    and `pictures` are the server's; so is `exits`: with a table inputs leave at the first exit that is sure, at the
-    latest at the one the chooser names, and when the server fails the answer so far is given where the next one would
-    come after the deadline. `journal` gets a line a request; one that it cannot take costs no answer
-    (`Session.unwritten`). With `verify`, each is recomputed (by that engine, if one is given) and compared; with the
-    answers of `original` where that is another network than the one that answers (few bits). `written`: for a codec,
-    the codecs of single tensors. `true_bps(t)` is the link's real rate where the run knows it; `pace(bytes)` may sleep
-    before each frame, to make the link slow on purpose.
+    `deadline_s`: how long after its start a request waits for the server before the device finishes it. `clips` and
+    `pictures` are the server's; so is `exits`: with a table inputs leave at the first exit that is sure, at the latest
+    at the one the chooser names, and when the server fails the answer so far is given where the next one would come
+    after the deadline. `journal` gets a line a request; one that it cannot take costs no answer (`Session.unwritten`),
+    and no more does a `chooser` that fails to take what it is told (`Session.stumbled`). With `verify`, each is
+    recomputed (by that engine, if one is given) and compared; with the answers of `original` where that is another
+    network than the one that answers (few bits). `written`: for a codec, the codecs of single tensors. `true_bps(t)` is
+    the link's real rate where the run knows it; `pace(bytes)` may sleep before each frame, to make the link slow on
+    purpose.
     Raises Refused when the server holds another model, version, clips or table, BadInput for an address that can never
-    be one and for a mode that needs a whole network here where there is none, and, in the mode `only_on_server`,
-    Unreachable; otherwise an absent server is no error: the device works until it comes.
+    be one, for what is no chooser or journal, and for a mode that needs a whole network here where there is none, and,
+    in the mode `only_on_server`, Unreachable or Full; otherwise a server that is absent or full is no error: the device
+    works until it takes us.
     """
     check_deadline(deadline_s)
+    check_chooser(chooser)
+    if journal is not None and not hasattr(journal, "write"):
+        raise BadInput(
+            f"a journal is one that write(step) may be called on, as an isthmus.record.Journal, not {journal!r}"
+        )
     if engine.finishes == "never" and mode in ("only_on_device", "prefer_on_device"):
         raise BadInput(f"the mode {mode} needs a whole network on this device, and its memory holds none; take auto")
     halves, codecs = Halves(engine), Codecs(clips, pictures, written, slowdown=engine.slowdown)
@@ -93,7 +100,9 @@ def connect_engine(
         return session
     keeper = session.attach(way.connect)
     keeper.wait_tried(2 * GREETING_S)
-    if not session.connected and (isinstance(keeper.trouble, Refused) or mode == "only_on_server"):
+    trouble = keeper.trouble
+    meant = isinstance(trouble, Refused) and not isinstance(trouble, Full)
+    if not session.connected and (meant or mode == "only_on_server"):
         session.close()
-        raise keeper.trouble
+        raise trouble
     return session

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from isthmus.errors import BadFrame, IsthmusError, Late, Refused, Remote, Unreachable
+from isthmus.errors import BadFrame, BadInput, Full, IsthmusError, Late, Refused, Remote, Unreachable
 from isthmus.run.expected import Expected
 from isthmus.run.frame import Frame, Kind, Parcel, Parts, in_two, most_chunk_bytes, read_header
 from isthmus.run.heads import Head, Request, request_header
@@ -66,7 +66,7 @@ class Ticket:
         if isinstance(word, Remote):
             raise word
         if word.frame.kind is _REFUSAL:
-            raise Refused(read_header(Refusal, word.frame).reason)
+            raise _refused(word.frame)
         return word
 
     def _wait_for_another(self, end: float) -> None:
@@ -132,15 +132,24 @@ class Connection:
         self, cut: str, batch: int, heads: Sequence[Head], payloads: Sequence[bytes | memoryview],
         rate_bps: float | None,
     ) -> Ticket:  # fmt: skip
-        """Sends a request; `rate_bps` is what the link last showed, for the size of the frames."""
+        """Sends a request; `rate_bps` is what the link last showed, for the size of the frames. Raises BadInput, and
+        sends nothing, where it is larger than the server said it takes."""
         total = len(payloads[0]) if len(payloads) == 1 else sum(map(len, payloads))
         said, header, lead, two_from_bps = self._said
         if said != (cut, batch, total, heads):
+            self._need_room(batch, total)
             header = request_header(Request(cut, batch, total, tuple(heads)))
             lead, two_from_bps = in_two(total, self._most)
             self._said = (cut, batch, total, heads), header, lead, two_from_bps
         two = rate_bps is not None and rate_bps >= two_from_bps and len(payloads) == 1
         return self._post(_ASK, header, payloads, rate_bps, lead if two else 0)
+
+    def _need_room(self, batch: int, total_bytes: int) -> None:
+        most = self.welcome
+        if batch > most.max_batch > 0:
+            raise BadInput(f"the server takes batches of up to {most.max_batch}, not {batch}")
+        if total_bytes > most.max_bytes > 0:
+            raise BadInput(f"the server takes requests of up to {most.max_bytes} bytes, not {total_bytes}")
 
     def probe(self, size_bytes: int, rate_bps: float | None) -> Ticket:
         """Sends bytes that mean nothing, to be told how they came in."""
@@ -282,7 +291,7 @@ class Connection:
         if frame.kind is Kind.BYE:
             self._lost = Unreachable(f"{self.address} is closing")  # what is under way will still be answered
         elif frame.id == 0 and frame.kind is Kind.REFUSAL:
-            self._fail(Refused(read_header(Refusal, frame).reason))
+            self._fail(_refused(frame))
         elif self._on_late is not None:
             self._on_late(heard)
 
@@ -293,3 +302,9 @@ class Connection:
         for ticket in tickets:
             ticket.parcel.dropped = True
             ticket.put(why)
+
+
+def _refused(frame: Frame) -> Refused:
+    """What a server's no means. Raises BadFrame where it cannot be read."""
+    said = read_header(Refusal, frame)
+    return (Full if said.passing else Refused)(said.reason)

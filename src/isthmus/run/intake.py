@@ -227,9 +227,9 @@ def _arrival(kind: Kind, job: Job) -> bytes:
     return pack(kind, job.id, Arrival(**job.came._asdict()).SerializeToString())
 
 
-def refusal(request_id: int, reason: str) -> bytes:
-    """The frame that says no."""
-    return pack(Kind.REFUSAL, request_id, Refusal(reason=reason[:500]).SerializeToString())
+def refusal(request_id: int, reason: str, *, passing: bool = False) -> bytes:
+    """The frame that says no; `passing`: for now, it may be asked again."""
+    return pack(Kind.REFUSAL, request_id, Refusal(reason=reason[:500], passing=passing).SerializeToString())
 
 
 def welcome(model: str, fingerprint: str, clips: str, exits: str, cuts: Sequence[str], bounds: Bounds) -> Welcome:

@@ -196,6 +196,7 @@ class Keeper:
         self._health.tried(self._clock())
         self._usable.clear()
         self._drop()
+        self._tried.set()  # last: whoever waits for it looks for the trouble
 
     def _reach(self, now: float) -> None:
         """A new connection, once the pause is over."""
@@ -207,14 +208,12 @@ class Keeper:
             self._detach()
             self._leaving.append(connection)
         if self._health.may_try(now):
-            try:
-                connection = self._connect()
-                self.reached = True
-                if self._attached(connection):
-                    self._ping(connection)
-                    self._up(connection)
-            finally:
-                self._tried.set()
+            connection = self._connect()
+            self.reached = True
+            if self._attached(connection):
+                self._ping(connection)
+                self._up(connection)
+            self._tried.set()
 
     def _attached(self, connection: Connection) -> bool:
         """Takes a new connection; False, and it is closed, where `close` did not wait for it."""

@@ -14,6 +14,7 @@ import grpc
 
 from isthmus.codec import PictureScale
 from isthmus.errors import BadInput
+from isthmus.link.address import MOST_PORT
 from isthmus.profile import ExitTable
 from isthmus.quant import ChannelClip
 from isthmus.run import forked
@@ -30,6 +31,7 @@ from isthmus.run.places import Places
 from isthmus.run.service import SplitService
 from isthmus.run.sockets import addresses_of, unpace
 from isthmus.run.types import Bounds, Runner
+from isthmus.units import is_whole
 
 _UNARY_THREADS = 16
 _CLIENTS_BESIDE = 64
@@ -147,8 +149,8 @@ def serve(
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket. The port belongs to it alone: SO_REUSEPORT is never set."""
-    if not 0 <= port <= 65535:
-        raise BadInput(f"port {port} is none: ports go from 0 (any free one) to 65535")
+    if not is_whole(port, 0, MOST_PORT):
+        raise BadInput(f"port {port!r} is none: ports go from 0 (any free one) to {MOST_PORT}")
     try:
         family, _, _, _, place = addresses_of(host, port)[0]
         listening = socket.create_server((str(place[0]), port), family=family, backlog=128)

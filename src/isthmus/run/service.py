@@ -73,7 +73,8 @@ class SplitService:
         return free
 
     def _full(self) -> bytes:
-        return refusal(0, f"the server is closing, or has its {self._desk.bounds.streams} clients already")
+        why = "is closing" if self._closing else f"is full: it has its {self._desk.bounds.streams} clients already"
+        return refusal(0, f"the server {why}", passing=True)
 
     def _over_grpc(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

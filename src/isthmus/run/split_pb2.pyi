@@ -96,7 +96,9 @@ class Outputs(_message.Message):
     def __init__(self, tensors: _Optional[_Iterable[_Union[TensorHead, _Mapping]]] = ...) -> None: ...
 
 class Refusal(_message.Message):
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "passing")
     REASON_FIELD_NUMBER: _ClassVar[int]
+    PASSING_FIELD_NUMBER: _ClassVar[int]
     reason: str
-    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+    passing: bool
+    def __init__(self, reason: _Optional[str] = ..., passing: _Optional[bool] = ...) -> None: ...

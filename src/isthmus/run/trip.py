@@ -33,7 +33,8 @@ class Trip:
     ended_s: float = 0.0
     trouble: str = ""
     unsendable: bool = False
-    """Whether the codec could not write what was to cross, NaN for example: the caller's own, no trouble on the way."""
+    """Whether it could not be sent (NaN that the codec cannot write, more than the server takes): the caller's own, no
+    trouble on the way."""
     said: Said | None = None
     """What the server said, when it answered in time."""
     spread: Came | None = None
