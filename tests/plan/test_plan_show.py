@@ -50,6 +50,14 @@ def test_bars_are_in_proportion_and_stacked_by_cause() -> None:
     assert split.index("█") < split.index("░") < split.index("▓")
 
 
+def test_a_choice_of_next_to_no_time_is_drawn() -> None:
+    of = diamond()
+    problem = diamond_problem(machines=(times(of, [1e-320] * 5), times(of, [1e-3] * 5)), links=(Link(1e6, 1e6),))
+    plan = PLANNERS["exhaustive"](problem)
+    assert plan.cuts == ("@output",)
+    assert drawn(plan_bars(plan))
+
+
 def test_the_plan_is_marked_once() -> None:
     plan = chain_plan(60)
     marked = [line for line in drawn(plan_bars(plan)) if line.startswith("►")]

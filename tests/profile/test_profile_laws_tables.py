@@ -76,6 +76,7 @@ def test_a_block_quicker_than_the_clock_is_left_out(tmp_path: Path) -> None:
         ([HEADS["batch_norm"], "8,16"], r"line 2: 2 values under 3 columns"),
         ([HEADS["batch_norm"], "8,16,1", "8,16,nan"], r"line 3: latency is 'nan'"),
         ([HEADS["batch_norm"], "8,-1,1"], r"line 2: Cin is '-1'"),
+        ([HEADS["convolution"], "1e200,3,1,8,8,1,1"], r"line 2: HW is '1e200'"),
         ([HEADS["batch_norm"]], r"holds no layer"),
         ([BLOCKS, "d,resnet50,0,0,1,0.5,1"], r"holds no layer whose shape is known"),
         ([BLOCKS, "d,vgg16,0,0,1,quick,1"], r"time_s is 'quick'"),

@@ -133,7 +133,7 @@ def _bar(candidate: Candidate, own: bool, longest_s: float, room: int) -> Text:
     drawn, passed = 0, 0.0
     for (char, style), seconds in zip(_CAUSES, _stack(cost), strict=True):
         passed += seconds
-        end = min(room, round(room * passed / longest_s)) if longest_s > 0 else 0
+        end = round(room * min(1.0, passed / longest_s)) if longest_s > 0 else 0
         line.append(char * (end - drawn), style=style)
         drawn = max(drawn, end)
     cut_short = cost.total_s > longest_s * (1 + 1e-9)
