@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import shutil
 import threading
 import time
@@ -142,9 +143,9 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
             Engine.open(model, cache_dir=tmp_path, threads=count)
         with pytest.raises(BadInput, match=f"^{threads!r} threads cannot compute; give 1 to 1024$"):
             FewBits(model, Kept({}, together=False), threads=count)
-    for cuts in ("r1", None, 3):
+    for cuts in ("r1", None, 3, [3], b"r1"):
         some: Any = cuts
-        with pytest.raises(BadInput, match=f"'safe', 'none' or a list of their ids, not {cuts!r}$"):
+        with pytest.raises(BadInput, match=f"'safe', 'none' or a list of their ids, not {re.escape(repr(cuts))}$"):
             Engine.open(model, cache_dir=tmp_path, cuts=some)
     with pytest.raises(BadModel, match="load it with weights"):
         Engine.open(load_model("zoo:tiny", weights=False), cache_dir=tmp_path)

@@ -40,6 +40,8 @@ def test_markov_refuses_nonsense() -> None:
         {"step_s": 1e-320},
         {"step_s": math.nan},
         {"seed": -1},
+        {"seed": 1.5},
+        {"states_bps": [1e308, 2e308], "noise": 5.0},
         {"noise": 1e3},
         {"noise": math.nan},
         {"stay_s": math.nan},

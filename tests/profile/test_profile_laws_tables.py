@@ -38,7 +38,7 @@ def data() -> Path:
 @pytest.mark.parametrize(
     ("kind", "row", "macs", "moved", "weights"),
     [
-        ("convolution", "8,3,2,16,32,0.5,2", 4 * 4 * 32 * 16 * 9, (8 * 8 * 16, 4 * 4 * 32), 9 * 16 * 32),
+        ("convolution", "8,3,2,16,32,9e12,2", 4 * 4 * 32 * 16 * 9, (8 * 8 * 16, 4 * 4 * 32), 9 * 16 * 32),
         ("depthwise_convolution", "7,3,2,16,0.5,2", 4 * 4 * 16 * 9, (7 * 7 * 16, 4 * 4 * 16), 9 * 16),
         ("max_pooling", "8,3,2,16,2", 0, (8 * 8 * 16, 4 * 4 * 16), 0),
         ("average_pooling", "14,7,16,2", 0, (14 * 14 * 16, 7 * 7 * 16), 0),
@@ -76,7 +76,7 @@ def test_a_block_quicker_than_the_clock_is_left_out(tmp_path: Path) -> None:
         ([HEADS["batch_norm"], "8,16"], r"line 2: 2 values under 3 columns"),
         ([HEADS["batch_norm"], "8,16,1", "8,16,nan"], r"line 3: latency is 'nan'"),
         ([HEADS["batch_norm"], "8,-1,1"], r"line 2: Cin is '-1'"),
-        ([HEADS["convolution"], "1e200,3,1,8,8,1,1"], r"line 2: HW is '1e200'"),
+        ([HEADS["convolution"], "1e200,3,1,8,8,9e9,1"], r"line 2: HW is '1e200'"),
         ([HEADS["batch_norm"]], r"holds no layer"),
         ([BLOCKS, "d,resnet50,0,0,1,0.5,1"], r"holds no layer whose shape is known"),
         ([BLOCKS, "d,vgg16,0,0,1,quick,1"], r"time_s is 'quick'"),

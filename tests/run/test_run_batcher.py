@@ -225,6 +225,8 @@ def test_a_model_with_a_fixed_batch_is_refused_in_one_sentence(machine: Machine)
 def test_too_little_room_is_refused(machine: Machine) -> None:
     with pytest.raises(BadInput, match=r"at least one batch of 4 samples"):
         batcher_of(machine, most_waiting=3)
+    with pytest.raises(BadInput, match=r"must be able to wait, not 'many'"):
+        batcher_of(machine, most_waiting="many")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from numbers import Real
+from collections.abc import Mapping
 from typing import Any, cast
 
 from isthmus.errors import BadInput
 from isthmus.own import function_called, made_by
 from isthmus.plan.cost import CostTable
-from isthmus.record.types import Choice, Chooser, Step, check_chooser
+from isthmus.record.types import Choice, Chooser, Step, beliefs_of, check_chooser, probe_size_of
 
 
 def is_own(name: str) -> bool:
@@ -26,7 +24,7 @@ def own_chooser(name: str, tables: Mapping[int, CostTable], deadline_s: float | 
     """
     wanted = "a function that makes a chooser of (cost tables by batch size, deadline in seconds or None)"
     made = made_by(name, function_called(name), tables, deadline_s, wanted=wanted)
-    made_by(f"what {name} made", check_chooser, made, f"what {name} made", wanted="a chooser")
+    check_chooser(made, f"what {name} made")
     return cast(Chooser, _Own(name, made))
 
 
@@ -52,16 +50,10 @@ class _Own:
     def probe_bytes(self, now_s: float) -> int:
         wanted = "what makes a number of bytes of seconds"
         made = made_by(f"probe_bytes of {self._name}", self._inner.probe_bytes, now_s, wanted=wanted)
-        if not (isinstance(made, Real) and math.isfinite(float(made))):
-            raise BadInput(f"probe_bytes of {self._name} answered with {made!r}; it must answer with a number of bytes")
-        return int(float(made))
+        return probe_size_of(made, self._name)
 
     @property
     def beliefs(self) -> tuple[float | None, float | None]:
-        wanted = "a pair of uplink in bit/s and server load, each a number or None"
+        wanted = "a pair of uplink in bit/s and server load"
         made = made_by(f"beliefs of {self._name}", lambda: self._inner.beliefs, wanted=wanted)
-        pair = isinstance(made, Sequence) and len(made) == 2
-        if not (pair and all(belief is None or isinstance(belief, Real) for belief in made)):
-            raise BadInput(f"beliefs of {self._name} are {made!r}; they must be {wanted}")
-        up_bps, load = made
-        return up_bps, load
+        return beliefs_of(made, self._name)

@@ -80,7 +80,7 @@ class Engine:
         weights, or onnxruntime cannot take it) and BadInput.
         """
         threads = thread_count(threads)
-        if cuts not in ("safe", "none") if isinstance(cuts, str) else not isinstance(cuts, Collection):
+        if not (cuts in ("safe", "none") if isinstance(cuts, str) else _names(cuts)):
             raise BadInput(f"the cuts to make ready are 'safe', 'none' or a list of their ids, not {cuts!r}")
         slow = SlowDown(slowdown, wait, work_clock(threads))
         root = Path(cache_dir) if cache_dir is not None else default_folder()
@@ -232,3 +232,7 @@ class Engine:
             if not self._maker.room():
                 break
             self.halves(cut_id)
+
+
+def _names(cuts: object) -> bool:
+    return isinstance(cuts, Collection) and all(isinstance(cut, str) for cut in cuts)

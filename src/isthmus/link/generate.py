@@ -8,7 +8,7 @@ import numpy as np
 
 from isthmus.errors import BadInput
 from isthmus.link.trace import MAX_SAMPLES, Floats, Trace
-from isthmus.units import rate_bps, seconds
+from isthmus.units import is_whole, rate_bps, seconds
 
 _OUTAGE = ("0", "down", "outage")
 _MOST_NOISE = 10
@@ -67,7 +67,7 @@ def markov(
         raise BadInput(
             f"a Markov trace of {duration_s:g} s in steps of {step_s:g} s: it needs 1 to {MAX_SAMPLES} samples"
         )
-    if len(states_bps) < 2 or not stay_s >= step_s or not 0 <= noise <= _MOST_NOISE or seed < 0:
+    if len(states_bps) < 2 or not stay_s >= step_s or not 0 <= noise <= _MOST_NOISE or not is_whole(seed, 0, 2**63):
         raise BadInput(
             f"a Markov trace needs at least two states, stay_s ≥ step_s, noise from 0 to {_MOST_NOISE} and seed ≥ 0"
         )
@@ -76,7 +76,8 @@ def markov(
     moves = np.where(rng.random(count) < step_s / stay_s, rng.integers(1, len(states_bps), count), 0)
     moves[0] = rng.integers(len(states_bps))
     states = np.cumsum(moves) % len(states_bps)
-    rates: Floats = np.asarray(states_bps, np.float64)[states] * np.exp(noise * rng.standard_normal(count))
+    with np.errstate(over="ignore"):  # an infinite rate is refused
+        rates: Floats = np.asarray(states_bps, np.float64)[states] * np.exp(noise * rng.standard_normal(count))
     return Trace(np.arange(count, dtype=np.float64) * step_s, rates, count * step_s, loop)
 
 

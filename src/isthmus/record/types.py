@@ -5,7 +5,8 @@ Real and simulated runs write the same lines. `run` and `adapt` both know these 
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Iterable
+from typing import Any, Literal, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
@@ -149,6 +150,38 @@ class Chooser(Protocol):
 
 
 def check_chooser(made: object, who: str = "this") -> None:
-    """Raises BadInput for what is no `Chooser`, and whatever its own properties raise."""
-    if lacking := [what for what in _OF_A_CHOOSER if not hasattr(made, what)]:
+    """Raises BadInput for what is no `Chooser`."""
+    if lacking := [what for what in _OF_A_CHOOSER if not _has(made, what)]:
         raise BadInput(f"{who} is a {type(made).__name__}, which is no chooser: it has no {', '.join(lacking)}")
+
+
+def _has(made: object, what: str) -> bool:
+    try:
+        return hasattr(made, what)
+    except Exception:  # noqa: BLE001 - a property of somebody else's: it is there, and fails
+        return True
+
+
+def beliefs_of(made: object, whose: str = "the chooser") -> tuple[float | None, float | None]:
+    """What a chooser's `beliefs` are. Raises BadInput where they are no pair of numbers or None."""
+    try:
+        up_bps, load = cast(Iterable[Any], made)
+        return _number(up_bps), _number(load)
+    except (TypeError, ValueError):
+        raise BadInput(
+            f"beliefs of {whose} are {made!r}; they must be a pair of uplink in bit/s and server load, numbers or None"
+        ) from None
+
+
+def probe_size_of(made: Any, whose: str = "the chooser") -> int:
+    """What a chooser's `probe_bytes` answered. Raises BadInput for no finite number."""
+    try:
+        return int(float(made))
+    except (TypeError, ValueError, OverflowError):
+        raise BadInput(
+            f"probe_bytes of {whose} answered with {made!r}; it must answer with a number of bytes"
+        ) from None
+
+
+def _number(said: Any) -> float | None:
+    return None if said is None else float(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from isthmus.run import forked
 from isthmus.run.apart import Seam
 from isthmus.run.halves import Halves
 from isthmus.run.types import Answer, Array, Arrays
+from isthmus.units import is_whole
 
 _CLOSED = "the batcher is closed"
 
@@ -49,8 +51,8 @@ class Batcher:
         most_waiting: int,
         clock: Callable[[], float],
     ) -> None:
-        if most_waiting < rule.max_batch:
-            raise BadInput(f"at least one batch of {rule.max_batch} samples must be able to wait, not {most_waiting}")
+        if not is_whole(most_waiting, rule.max_batch, sys.maxsize):
+            raise BadInput(f"at least one batch of {rule.max_batch} samples must be able to wait, not {most_waiting!r}")
         self.rule = rule
         self._infer, self._halves, self._clock = infer, halves, clock
         self._seams = Seams.of(halves) if rule.max_batch > 1 else Seams({}, {})

@@ -6,7 +6,7 @@ import logging
 import threading
 
 from isthmus.errors import BadInput, IsthmusError
-from isthmus.record.types import Choice, Chooser, Step
+from isthmus.record.types import Choice, Chooser, Step, beliefs_of, probe_size_of
 
 _log = logging.getLogger(__name__)
 
@@ -22,9 +22,14 @@ class Decider:
         self._why = ""
 
     def choose(self, now_s: float, batch: int) -> tuple[Choice, tuple[float | None, float | None]]:
-        """Its choice, and what it believes. Raises what the chooser raises."""
+        """Its choice, and what it believes: nothing, where it fails at saying that. Raises what its `choose` raises."""
         with self._lock:
-            return self._chooser.choose(now_s, batch), self._chooser.beliefs
+            choice = self._chooser.choose(now_s, batch)
+            try:
+                return choice, beliefs_of(self._chooser.beliefs)
+            except Exception as e:  # noqa: BLE001 - see above
+                self._stumbled(e)
+                return choice, (None, None)
 
     def observe(self, step: Step) -> None:
         """Tells it of a request or a probe. Raises nothing: the first time it fails is logged, and each is counted."""
@@ -38,7 +43,7 @@ class Decider:
         """How many bytes it wants to be probed with; none where it fails."""
         with self._lock:
             try:
-                return self._chooser.probe_bytes(now_s)
+                return probe_size_of(self._chooser.probe_bytes(now_s))
             except Exception as e:  # noqa: BLE001 - see above
                 self._stumbled(e)
                 return 0

@@ -185,7 +185,6 @@ class Keeper:
             except IsthmusError as e:
                 self._failed(e if isinstance(e, Remote) else Refused(str(e)))
             except Exception as e:  # noqa: BLE001 - a thread that nobody watches
-                # Most likely the chooser's: it must not cost the way back to the server.
                 _log.exception("the keeper of a session stumbled")
                 self._failed(Unreachable(f"the session stumbled: {type(e).__name__}"))
             self._wake.wait(TICK_S)
@@ -240,7 +239,7 @@ class Keeper:
             self._looked_s = now
         size = self._wanted(now)
         if size > 0:
-            self._probe(connection, size)
+            self._probe(connection, min(size, connection.welcome.max_bytes or size))
             self._again = not again  # two in a row at most, where the device computes without a pause
         elif now - self._last_ping_s >= PING_EVERY_S:
             self._ping(connection)

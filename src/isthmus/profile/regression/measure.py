@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
 from isthmus.engine import Engine, kernel_times, owners
 from isthmus.engine.core import LAYOUT_OPS
@@ -36,7 +36,7 @@ _LARGE_EVERY = 3
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TimedLayer(_Strict):
@@ -58,7 +58,7 @@ class LayerTimes(_Strict):
     layers: tuple[TimedLayer, ...] = ()
     done: int = 0
     """groups timed, over all passes"""
-    loading: tuple[tuple[float, float], ...] = ()
+    loading: tuple[tuple[PositiveFloat, PositiveFloat], ...] = ()
     """(bytes of weights, seconds until the network is ready to run)"""
     call: Call | None = None
     codecs: dict[str, CodecTiming] = Field(default_factory=dict)

@@ -32,6 +32,7 @@ _Row = dict[str, float]
 _VGG = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _VGG_WIDTHS = (64, 128, 256, 512, 512)
 _VGG_SIZE = 224
+_UNREAD = "FLOPs"
 _TOO_QUICK = ("0", "0.0")
 """What a coarse clock says of a block that took less than one of its ticks: nothing."""
 
@@ -85,7 +86,8 @@ def _lines(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
 def _sample(
     path: Path, number: int, header: tuple[str, ...], row: Sequence[str], shape_of: Callable[[_Row], LayerShape]
 ) -> Sample:
-    values = {c: _number(path, number, c, v) for c, v in zip(header, _whole(path, number, header, row), strict=True)}
+    told = zip(header, _whole(path, number, header, row), strict=True)
+    values = {c: _number(path, number, c, v) for c, v in told if c != _UNREAD}
     return Sample(shape_of(values), values["latency"] / 1e3)
 
 
