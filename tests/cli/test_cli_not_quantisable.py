@@ -2,6 +2,7 @@
 in half or double precision.
 
 Each verb says so in one sentence before it measures anything. Without few bits they are packed and run as they are.
+Half or double precision behind the last layer with weights is no hindrance.
 """
 
 from __future__ import annotations
@@ -21,8 +22,20 @@ from onnx import TensorProto, helper, numpy_helper
 PAIR = ("--device", "eyeriss", "--server", "tpu", "--uplink", "3Mbit")
 QUANTISED = "is quantised already ({0}); give the floating-point model it was made from"
 WHOLE = "only a network that takes numbers of floating point can be quantised"
-FLOATS = "only a network that computes in float32 throughout can be quantised: export it in float32"
+FLOATS = (
+    "only a network that computes in float32, or behind its last weighted layer in float16 or float64, can be "
+    "quantised: export it in float32"
+)
 TEXT = "has elements of type STRING; numbers of 8 to 64 bits can be taken"
+
+
+BEHIND = {
+    "double_answer": (TensorProto.DOUBLE, TensorProto.DOUBLE),
+    "half_answer": (TensorProto.FLOAT16, TensorProto.FLOAT16),
+    "half_behind": (TensorProto.FLOAT16, TensorProto.FLOAT),
+}
+"""What is computed in behind the last layer with weights, and what the answer is made of. The numbers of the first are
+too large for float32."""
 
 
 def _saved(
@@ -35,6 +48,7 @@ def _saved(
         "table": rng.standard_normal((20, 8)).astype(np.float32),
         "half": rng.standard_normal((4, 3, 3, 3)).astype(np.float16),
         "double": rng.standard_normal((8, 8)),
+        "huge": np.array(1e100),
         "scale": np.array(0.05, np.float32),
         "middle": np.array(128, np.uint8),
         "zero": np.array(0, np.int8),
@@ -48,7 +62,7 @@ def _saved(
 
 
 def _made(folder: Path, what: str) -> Path:
-    """A model of a few nodes that nobody can quantise."""
+    """A model of a few nodes: those BEHIND can be quantised, the others by nobody."""
     path, node = folder / f"{what}.onnx", helper.make_node
     picture: dict[str, tuple[int, Sequence[int | str]]] = {"x": (TensorProto.FLOAT, ["N", 3, 8, 8])}
     if what == "levels":  # QuantizeLinear and DequantizeLinear around a convolution
@@ -94,6 +108,24 @@ def _made(folder: Path, what: str) -> Path:
             node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
         ]
         _saved(path, nodes, picture, TensorProto.FLOAT)
+    elif what == "brain":  # behind the last layer with weights, but no number that numpy has
+        nodes = [
+            node("Conv", ["x", "w"], ["c"]),
+            node("Cast", ["c"], ["b"], to=TensorProto.BFLOAT16),
+            node("Cast", ["b"], ["y"], to=TensorProto.FLOAT),
+        ]
+        _saved(path, nodes, picture, TensorProto.FLOAT)
+    elif what in BEHIND:
+        kind, end = BEHIND[what]
+        nodes = [
+            node("Conv", ["x", "w"], ["c"]),
+            node("GlobalAveragePool", ["c"], ["g"]),
+            node("Flatten", ["g"], ["f"]),
+            node("Cast", ["f"], ["d"], to=kind),
+            *([node("Mul", ["d", "huge"], ["h"])] if kind == TensorProto.DOUBLE else [node("Softmax", ["d"], ["h"])]),
+            node("Cast", ["h"], ["y"], to=end),
+        ]
+        _saved(path, nodes, picture, end)
     else:
         nodes = [node("Identity", ["s"], ["y"])]
         _saved(path, nodes, {"s": (TensorProto.STRING, [4])}, TensorProto.STRING)
@@ -110,6 +142,7 @@ REFUSED = [
     ("half", 3, f"x of half is float16; {FLOATS}"),
     ("double", 3, f"x of double is float64; {FLOATS}"),
     ("within", 3, f"h of within is float16; {FLOATS}"),
+    ("brain", 3, f"b of brain is bfloat16; {FLOATS}"),
     ("text", 3, TEXT),
 ]
 
@@ -154,5 +187,26 @@ def test_without_few_bits_they_are_packed_by_a_plan_and_run(what: str, call: Cal
     ):
         code, out, err = call(*words)
         assert code == 0, err
+    told = json.loads(out)
+    assert (told["answered"], told["wrong"], told["verified"]) == (2, 0, 2)
+
+
+@pytest.mark.parametrize("what", BEHIND)
+def test_other_floats_behind_the_last_weights_stay_as_they_are(what: str, call: Call, tmp_path: Path) -> None:
+    model, tables, plan, bundle = _made(tmp_path, what), *(tmp_path / n for n in ("tables.json", "plan.json", "bundle"))
+    for words in (
+        ("quantize", model, "--random", "--samples", 4, "--out", tables, "--json"),
+        ("plan", model, "--planner", "u8", *PAIR, "--distortions", tables, "--out", plan, "--json"),
+        ("pack", model, "--distortions", tables, "--memory", "10kB", "--runs", 1, "--out", bundle, "--json"),
+        ("run", bundle, "--to", "127.0.0.1:1", "--mode", "only_on_device", "--requests", 2, "--verify", "--json"),
+    ):
+        code, out, err = call(*words)
+        assert code == 0, err
+    rows = {row["output"]: row for row in json.loads(tables.read_text())["layers"]}
+    assert rows["c"]["outputs"]
+    assert bool(rows["y"]["outputs"]) == (what == "half_behind")
+    few = json.loads((bundle / "manifest.json").read_text())["few_bits"]["whole"]
+    assert few["agrees"] == 1
+    assert ("y" in few["bits"]["outputs"]) == (what == "half_behind")
     told = json.loads(out)
     assert (told["answered"], told["wrong"], told["verified"]) == (2, 0, 2)

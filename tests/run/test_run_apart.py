@@ -43,6 +43,11 @@ BETWEEN = {
         node("DynamicQuantizeLinear", ["r"], ["levels", "s", "z"]),
         node("DequantizeLinear", ["levels", "s", "z"], ["m"]),
     ],
+    "levels_of_a_full_range": [
+        node("Clip", ["r", "nothing", "least"], ["c"]),
+        node("DynamicQuantizeLinear", ["c"], ["levels", "s", "z"]),
+        node("DequantizeLinear", ["levels", "s", "z"], ["m"]),
+    ],
     "divided_by_the_batch": [
         node("Shape", ["r"], ["n"], start=0, end=1),
         node("Cast", ["n"], ["f"], to=TensorProto.FLOAT),
@@ -60,6 +65,7 @@ def mixing(how: str) -> Model:
         **{name: rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) for name in ("w", "w1", "w2")},
         **{"axis": np.array([0]), "first": np.array(0), "last": np.array([-1]), "before": np.array([-1000])},
         **{"back": np.array([-1]), "step": np.array(0.02, np.float32), "zero": np.array(0, np.uint8)},
+        **{"nothing": np.array(0, np.float32), "least": np.array(1, np.float32)},
     }
     nodes = [
         node("MatMul", ["x", "w"], ["a"]),
@@ -109,7 +115,7 @@ def test_it_is_tried_once_and_only_when_asked_for(digits: Engine, monkeypatch: p
     assert halves.at_exits(("exit1",)).apart
     assert halves.apart
     assert halves.at_exits(("exit2",)).apart
-    assert len(asked) == 5
+    assert len(asked) == 8
 
 
 def test_no_request_waits_until_it_is_found_out(digits: Engine, table: ExitTable) -> None:

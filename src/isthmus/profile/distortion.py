@@ -86,11 +86,12 @@ def measure_distortions(
     need_quantisable(model)
     net = fused(model)
     graph = fused_graph(graph_of(net))
-    names = [t for t in (*graph.inputs, *(o for n in graph.nodes for o in n.outputs)) if _is_float(graph, t)]
+    names = [t for t in (*graph.inputs, *graph.producer) if graph.tensors[t].dtype == "float32"]
+    answer = [net.outputs[-1].name] if np.dtype(net.outputs[-1].dtype).kind == "f" else []
     watch = _Progress(progress, 2 * len(samples) + len(graph.nodes))
-    with tapped(net, names, threads=threads) as taps:
+    with tapped(net, [*dict.fromkeys((*names, *answer))], threads=threads) as taps:
         _vet(net, samples)
-        seen = _ranges(net, taps, samples, watch)
+        seen = _ranges(net, taps, names, samples, watch)
         outputs = _errors(taps, samples, seen, graph, widths, watch)
     return Distortions(
         model=model.name,
@@ -125,10 +126,6 @@ class _Progress:
             self._tell(self._done, self._total, what)
 
 
-def _is_float(graph: Graph, name: str) -> bool:
-    return np.dtype(graph.tensors[name].dtype).kind == "f"
-
-
 def _passes(taps: Taps, samples: Samples, watch: _Progress, what: str) -> Iterator[tuple[str, Array]]:
     """Every wanted tensor for all samples, batch by batch."""
     for start in range(0, len(samples), taps.batch):
@@ -137,12 +134,13 @@ def _passes(taps: Taps, samples: Samples, watch: _Progress, what: str) -> Iterat
         watch.step(what, len(next(iter(part.values()))))
 
 
-def _ranges(net: Model, taps: Taps, samples: Samples, watch: _Progress) -> dict[str, Histogram]:
-    """Which values every tensor takes: the first pass."""
-    seen = {name: Histogram() for name in taps.wanted}
+def _ranges(net: Model, taps: Taps, names: Sequence[str], samples: Samples, watch: _Progress) -> dict[str, Histogram]:
+    """Which values these tensors take: the first pass."""
+    seen = {name: Histogram() for name in names}
     last, answers = net.outputs[-1].name, []
     for name, value in _passes(taps, samples, watch, "ranges"):
-        seen[name].update(value)
+        if name in seen:
+            seen[name].update(value)
         if name == last:
             answers.append(np.argmax(value, axis=-1).reshape(len(value), -1))
     if answers and samples.labels is not None:
@@ -162,9 +160,8 @@ def _errors(
     steps = {name: [steps_for(found, b, widths.method) for b in widths.narrow] for name, found in seen.items()}
     lost = {name: [0.0] * len(found) for name, found in steps.items()}
     for name, value in _passes(taps, samples, watch, "errors"):
-        plain = np.asarray(value, np.float32)
-        for k, step in enumerate(steps[name]):
-            lost[name][k] += step.square_error(plain)
+        for k, step in enumerate(steps.get(name, ())):
+            lost[name][k] += step.square_error(np.asarray(value, np.float32))
     made = {t: OutputBits(name=t, elements=graph.tensors[t].elements) for t in graph.tensors}
     for name, found in seen.items():
         errors = [value / found.count for value in lost[name]]

@@ -8,6 +8,7 @@ from onnx import TensorProto, numpy_helper
 
 from isthmus.errors import BadInput, BadModel
 from isthmus.graph import graph_of
+from isthmus.graph.cuts import ancestors
 from isthmus.model.types import Model
 from isthmus.quant.weights import LAYERS, channel_axis
 
@@ -15,13 +16,14 @@ _QUANTISED = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
     | {"MatMulInteger"}
 )
-_OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64"})
+_OTHER_FLOATS = frozenset({"float16", "float64"})
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 
 
 def need_quantisable(model: Model) -> None:
     """Raise BadInput, or BadModel, for a network that has no weights, is quantised already, takes whole numbers, has
-    inputs without samples, or computes in another floating point than float32."""
+    inputs without samples, or computes in another floating point than float32. Float16 and float64 may be
+    where no layer whose weight takes few bits comes after: such tensors stay as they are."""
     model.need_weights()
     model.need_samples()
     for node in model.proto.graph.node:
@@ -37,12 +39,14 @@ def need_quantisable(model: Model) -> None:
                 "floating point can be quantised: export it from behind its embedding, or its first cast, on"
             )
     graph = graph_of(model)
+    weighted = ancestors(graph, layer_weights(model))
+    early = {*graph.inputs, *(t for i in weighted for t in graph.nodes[i].outputs)}
     for name in (*graph.inputs, *graph.producer):
         dtype = graph.tensors[name].dtype
-        if dtype in _OTHER_FLOATS:
+        if dtype == "bfloat16" or (dtype in _OTHER_FLOATS and name in early):
             raise BadModel(
-                f"{name} of {model.name} is {dtype}; only a network that computes in float32 throughout can be "
-                "quantised: export it in float32"
+                f"{name} of {model.name} is {dtype}; only a network that computes in float32, or behind its last "
+                "weighted layer in float16 or float64, can be quantised: export it in float32"
             )
 
 

@@ -92,7 +92,7 @@ class Session:
         """Gathers requests of any number of callers into batches of up to `max_batch` samples; none waits longer than
         `max_delay_s` for others, but for the batch before it. At most `most_waiting` samples wait.
 
-        The first time, the network is run on eight samples, to see that they leave one another alone. Raises BadInput
+        The first time, the network is run on 14 samples, to see that they leave one another alone. Raises BadInput
         for a model whose batch is fixed, or whose answer to one sample changes with the others in its batch (a mean
         over the batch, dynamic quantisation), and for more samples than the server takes.
         """

@@ -45,7 +45,7 @@ class Halves:
     @cached_property
     def apart(self) -> bool:
         """Whether samples of one batch leave one another alone (`isthmus.run.apart`). Found out when first asked for,
-        by running the network on eight samples; parts of it are as the whole."""
+        by running the network on 14 samples; parts of it are as the whole."""
         return apart(self._engine, self.seam) if self._part_of is None else self._part_of.apart
 
     @property
