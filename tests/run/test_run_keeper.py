@@ -17,13 +17,14 @@ from isthmus.run.connection import Heard
 from isthmus.run.frame import SAFE_CHUNK_BYTES, Kind, chunk_bytes, pack, unpack
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.replies import Came
-from isthmus.run.split_pb2 import Arrival
+from isthmus.run.split_pb2 import Arrival, Welcome
 
 
 class Line:
     """A connection on which nothing is ever wrong."""
 
     lost = None
+    welcome = Welcome()
 
     def ping(self, timeout_s: float) -> float:
         return 0.01
