@@ -61,61 +61,63 @@ def _saved(
     onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
 
 
+node = helper.make_node
+PICTURE: dict[str, tuple[int, Sequence[int | str]]] = {"x": (TensorProto.FLOAT, ["N", 3, 8, 8])}
+NODES = {
+    "levels": [  # QuantizeLinear and DequantizeLinear around a convolution
+        node("QuantizeLinear", ["x", "scale", "middle"], ["xq"]),
+        node("DequantizeLinear", ["xq", "scale", "middle"], ["xd"]),
+        node("DequantizeLinear", ["levels", "scale", "zero"], ["wd"]),
+        node("Conv", ["xd", "wd"], ["y"]),
+    ],
+    "integers": [  # a convolution of integers
+        node("QuantizeLinear", ["x", "scale", "middle"], ["xq"]),
+        node("QLinearConv", ["xq", "scale", "middle", "levels", "scale", "zero", "scale", "middle"], ["c"], name="c"),
+        node("DequantizeLinear", ["c", "scale", "middle"], ["y"]),
+    ],
+    "weights": [  # weights alone
+        node("DequantizeLinear", ["levels", "scale", "zero"], ["wd"]),
+        node("Conv", ["x", "wd"], ["y"]),
+    ],
+    "tokens": [node("Gather", ["table", "ids"], ["y"])],
+    "bytes": [node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), node("Conv", ["f", "w"], ["y"])],
+    "mixed": [  # one input of floats, one of whole numbers
+        node("Conv", ["x", "w"], ["c"]),
+        node("Cast", ["k"], ["f"], to=TensorProto.FLOAT),
+        node("Add", ["c", "f"], ["y"]),
+    ],
+    "half": [node("Conv", ["x", "half"], ["y"])],
+    "double": [node("MatMul", ["x", "double"], ["y"])],
+    "within": [  # float32 at both ends only
+        node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+        node("Conv", ["h", "half"], ["c"]),
+        node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
+    ],
+    "brain": [  # behind the last layer with weights, but no number that numpy has
+        node("Conv", ["x", "w"], ["c"]),
+        node("Cast", ["c"], ["b"], to=TensorProto.BFLOAT16),
+        node("Cast", ["b"], ["y"], to=TensorProto.FLOAT),
+    ],
+    "text": [node("Identity", ["s"], ["y"])],
+}
+"""Models of a few nodes that nobody can quantise."""
+INPUTS: dict[str, dict[str, tuple[int, Sequence[int | str]]]] = {
+    "tokens": {"ids": (TensorProto.INT64, ["N", 6])},
+    "bytes": {"x": (TensorProto.UINT8, ["N", 3, 8, 8])},
+    "mixed": {**PICTURE, "k": (TensorProto.INT64, ["N", 4, 1, 1])},
+    "half": {"x": (TensorProto.FLOAT16, ["N", 3, 8, 8])},
+    "double": {"x": (TensorProto.DOUBLE, ["N", 3, 8, 8])},
+    "text": {"s": (TensorProto.STRING, [4])},
+}
+"""What they take, where it is no PICTURE."""
+ANSWERS = {"half": TensorProto.FLOAT16, "double": TensorProto.DOUBLE, "text": TensorProto.STRING}
+"""What their answers are made of, where it is not float32."""
+
+
 def _made(folder: Path, what: str) -> Path:
-    """A model of a few nodes: those BEHIND can be quantised, the others by nobody."""
-    path, node = folder / f"{what}.onnx", helper.make_node
-    picture: dict[str, tuple[int, Sequence[int | str]]] = {"x": (TensorProto.FLOAT, ["N", 3, 8, 8])}
-    if what == "levels":  # QuantizeLinear and DequantizeLinear around a convolution
-        nodes = [
-            node("QuantizeLinear", ["x", "scale", "middle"], ["xq"]),
-            node("DequantizeLinear", ["xq", "scale", "middle"], ["xd"]),
-            node("DequantizeLinear", ["levels", "scale", "zero"], ["wd"]),
-            node("Conv", ["xd", "wd"], ["y"]),
-        ]
-        _saved(path, nodes, picture, TensorProto.FLOAT)
-    elif what == "integers":  # a convolution of integers
-        nodes = [
-            node("QuantizeLinear", ["x", "scale", "middle"], ["xq"]),
-            node(
-                "QLinearConv", ["xq", "scale", "middle", "levels", "scale", "zero", "scale", "middle"], ["c"], name="c"
-            ),
-            node("DequantizeLinear", ["c", "scale", "middle"], ["y"]),
-        ]
-        _saved(path, nodes, picture, TensorProto.FLOAT)
-    elif what == "weights":  # weights alone
-        nodes = [node("DequantizeLinear", ["levels", "scale", "zero"], ["wd"]), node("Conv", ["x", "wd"], ["y"])]
-        _saved(path, nodes, picture, TensorProto.FLOAT)
-    elif what == "tokens":
-        nodes = [node("Gather", ["table", "ids"], ["y"])]
-        _saved(path, nodes, {"ids": (TensorProto.INT64, ["N", 6])}, TensorProto.FLOAT)
-    elif what == "bytes":
-        nodes = [node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), node("Conv", ["f", "w"], ["y"])]
-        _saved(path, nodes, {"x": (TensorProto.UINT8, ["N", 3, 8, 8])}, TensorProto.FLOAT)
-    elif what == "mixed":  # one input of floats, one of whole numbers
-        nodes = [
-            node("Conv", ["x", "w"], ["c"]),
-            node("Cast", ["k"], ["f"], to=TensorProto.FLOAT),
-            node("Add", ["c", "f"], ["y"]),
-        ]
-        _saved(path, nodes, {**picture, "k": (TensorProto.INT64, ["N", 4, 1, 1])}, TensorProto.FLOAT)
-    elif what in ("half", "double"):
-        kind, name = (TensorProto.FLOAT16, "Conv") if what == "half" else (TensorProto.DOUBLE, "MatMul")
-        _saved(path, [node(name, ["x", what], ["y"])], {"x": (kind, ["N", 3, 8, 8])}, kind)
-    elif what == "within":  # float32 at both ends only
-        nodes = [
-            node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
-            node("Conv", ["h", "half"], ["c"]),
-            node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
-        ]
-        _saved(path, nodes, picture, TensorProto.FLOAT)
-    elif what == "brain":  # behind the last layer with weights, but no number that numpy has
-        nodes = [
-            node("Conv", ["x", "w"], ["c"]),
-            node("Cast", ["c"], ["b"], to=TensorProto.BFLOAT16),
-            node("Cast", ["b"], ["y"], to=TensorProto.FLOAT),
-        ]
-        _saved(path, nodes, picture, TensorProto.FLOAT)
-    elif what in BEHIND:
+    """One of NODES, or of those BEHIND, which can be quantised."""
+    path = folder / f"{what}.onnx"
+    if what in BEHIND:
         kind, end = BEHIND[what]
         nodes = [
             node("Conv", ["x", "w"], ["c"]),
@@ -125,10 +127,9 @@ def _made(folder: Path, what: str) -> Path:
             *([node("Mul", ["d", "huge"], ["h"])] if kind == TensorProto.DOUBLE else [node("Softmax", ["d"], ["h"])]),
             node("Cast", ["h"], ["y"], to=end),
         ]
-        _saved(path, nodes, picture, end)
+        _saved(path, nodes, PICTURE, end)
     else:
-        nodes = [node("Identity", ["s"], ["y"])]
-        _saved(path, nodes, {"s": (TensorProto.STRING, [4])}, TensorProto.STRING)
+        _saved(path, NODES[what], INPUTS.get(what, PICTURE), ANSWERS.get(what, TensorProto.FLOAT))
     return path
 
 
