@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import helper
 
 from isthmus.codec.types import Array
-from isthmus.engine import mappings
+from isthmus.engine.budget import KERNELS, MAPPINGS
 from isthmus.engine.ends import Ends
 from isthmus.engine.prepare import SOURCE_WEIGHTS, Prepared
 from isthmus.engine.sessions import Part, finished_session, plain_session
@@ -18,8 +18,8 @@ from isthmus.engine.store import check_file
 from isthmus.errors import BadInput
 from isthmus.graph.types import Cut
 
-_IN_ADVANCE = 20_000
-"""Mappings that an engine takes when it is opened: each pair maps every large weight."""
+_IN_ADVANCE = 50_000
+"""Kernels that an engine makes when it is opened: each pair has all of the network's. Some 2 s and 0.4 GB."""
 _REPACKED_BYTES = 1 << 28
 """Where sessions repack their weights, each pair does so with all of them: a second or so for a gigabyte."""
 
@@ -41,7 +41,10 @@ class Maker:
         self._threads = threads
         self._source_checked = False
         self._inputs = tuple(prepared.graph.inputs)
-        self._files = [t for t in prepared.core.proto.graph.initializer if t.external_data]
+        self._kernels = len(prepared.core.proto.graph.node)
+        files = [t for t in prepared.core.proto.graph.initializer if t.external_data]
+        self._mapped = frozenset(t.name for t in files if t.name not in prepared.lent)
+        self._weights_bytes = sum(4 * math.prod(t.dims) for t in files)
 
     def whole(self) -> Part:
         """The whole network, from the optimised core."""
@@ -77,24 +80,33 @@ class Maker:
         return self.from_core(self._inputs, outputs, profile=prefix)
 
     def in_advance(self) -> int:
-        """How many pairs may be made in advance: until mappings, or time spent on repacking weights, run out."""
+        """How many pairs may be made in advance: until memory, or time spent on repacking weights, is used up."""
+        most = _IN_ADVANCE // max(1, self._kernels)
         if self._prepared.core.packing == "none":
-            return _IN_ADVANCE // max(1, len(self._files))
-        return _REPACKED_BYTES // max(1, sum(4 * math.prod(t.dims) for t in self._files))
+            return most
+        return min(most, _REPACKED_BYTES // max(1, self._weights_bytes))
 
     def room(self) -> bool:
-        """Whether this process can map the weights once more and keep them so."""
-        return mappings.room() >= len(self._files)
+        """Whether this process can have every kernel of the network once more and keep it."""
+        return KERNELS.has(self._kernels) and MAPPINGS.has(len(self._mapped))
 
     def from_core(self, takes: Sequence[str], gives: Sequence[str], profile: Path | None = None) -> Part:
         """A piece of the optimised core, sharing its weights. Raises BadInput where the core has no such piece."""
         at = self._prepared
         proto = at.core.part([at.info(t) for t in takes], [(t, at.kind(t)) for t in gives])
-        prepack = at.core.packing != "none"
-        model = proto.SerializeToString()
-        session = finished_session(model, at.folder, self._threads, prepack=prepack, profile=profile)
-        part = Part(tuple(takes), tuple(gives), session)
-        mappings.hold(part, sum(1 for t in proto.graph.initializer if t.external_data))
+        weights = [t.name for t in proto.graph.initializer]
+        lent = {name: at.lent[name] for name in weights if name in at.lent}
+        session = finished_session(
+            proto.SerializeToString(),
+            at.folder,
+            self._threads,
+            lent=lent,
+            prepack=at.core.packing != "none",
+            profile=profile,
+        )
+        part = Part(tuple(takes), tuple(gives), session, lent)
+        KERNELS.hold(part, len(proto.graph.node))
+        MAPPINGS.hold(part, len(self._mapped.intersection(weights)))
         return part
 
     def from_source(self, takes: Sequence[str], gives: Sequence[str]) -> Part:

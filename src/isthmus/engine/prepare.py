@@ -7,8 +7,8 @@ Both stand in one cache entry: `core.onnx` + `weights.bin` (for every fusion-saf
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from isthmus.engine.check import Shapes, shapes_of
 from isthmus.engine.core import Core
 from isthmus.engine.ends import Ends, ends_of
 from isthmus.engine.fusion import keep_safe, optimiser
+from isthmus.engine.lent import lend
+from isthmus.engine.runtime import ort
 from isthmus.engine.sessions import RUNTIME, save_prepacked
 from isthmus.engine.store import cpu, entry, key_of
 from isthmus.engine.weights import externalise, without_defaults
@@ -46,6 +48,8 @@ class Prepared:
     folder: Path
     core: Core
     cuts: tuple[Cut, ...]
+    lent: Mapping[str, ort.OrtValue] = field(repr=False)
+    """The core's weights for all sessions that use them as they are, by name."""
 
     def ends(self, cut: Cut) -> Ends:
         """What goes in and out of both halves."""
@@ -100,7 +104,9 @@ def prepare(
     core = Core(onnx.load(folder / _CORE, load_external_data=False))
     light = replace(model, proto=onnx.load(folder / _SOURCE, load_external_data=False))
     light.__dict__["fingerprint"] = model.fingerprint  # of the whole model, not of what is left of it in memory
-    return Prepared(light, graph, folder, core, tuple(c for c in narrow if c.id in safe))
+    # kernels that repack their weights are given them by the runtime, which finds the packed form in the file
+    lent = lend(core.proto.graph.initializer, folder / _WEIGHTS) if core.packing == "none" else {}
+    return Prepared(light, graph, folder, core, tuple(c for c in narrow if c.id in safe), lent)
 
 
 def element_type(graph: Graph, tensor: str) -> int:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from isthmus.codec.types import Array
 from isthmus.engine.runtime import ort
@@ -24,6 +25,7 @@ _ERRORS_ONLY = 3
 _NO_LIMIT, _DOUBLING, _AS_REQUESTED, _DEFAULT, _SPLIT_ALWAYS = 0, 0, 1, -1, 1
 _REGION_BYTES = 1 << 28
 _arena_lock = threading.Lock()
+_NOTHING: Mapping[str, ort.OrtValue] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Part:
     takes: tuple[str, ...]
     gives: tuple[str, ...]
     session: ort.InferenceSession = field(repr=False)
+    lent: Mapping[str, ort.OrtValue] = field(default_factory=dict, repr=False)
+    """Weights that the session was lent: it needs them, and does not keep them."""
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """The tensors this part gives. `values` holds at least what it takes, already checked. Raises BadInput, also
@@ -49,15 +53,17 @@ def finished_session(
     weights: Path,
     threads: int,
     *,
+    lent: Mapping[str, ort.OrtValue] = _NOTHING,
     prepack: bool = False,
     profile: Path | None = None,
     in_order: bool = False,
 ) -> ort.InferenceSession:
     """A session for a graph that is already optimised and whose weights stand in the folder `weights`.
 
-    Nothing is rewritten and, unless `prepack`, no weight is copied: the file's pages are mapped, once for all sessions.
-    With `profile` every run is timed node by node into files whose names begin so. `in_order`: nodes run as they stand
-    in the graph, not in an order of the runtime's own.
+    Nothing is rewritten and, unless `prepack`, no weight is copied: those that are `lent` are used where they lie, by
+    all sessions, and must outlive this one; of others the file's pages are mapped. With `profile` every run is timed
+    node by node into files whose names begin so. `in_order`: nodes run as they stand in the graph, not in an order of
+    the runtime's own.
     """
     options = _options(threads)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -68,6 +74,8 @@ def finished_session(
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
+    for name, value in lent.items():
+        options.add_initializer(name, value)
     return _made(model, weights, options, one_region=in_order)
 
 
