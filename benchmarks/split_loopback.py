@@ -1,8 +1,8 @@
 """What does a split request cost over the loopback beyond its head and its tail?
 
-Client and server are two processes, one thread each, on different cores; with --one-core on the same one, where
-nobody has to wake a sleeping processor (0.2 to 3 ms on a virtual machine); with --awake on different ones that are kept
-from sleeping, as by `isthmus serve --awake`. Medians, a cut and codec:
+Client and server are two processes, one thread each, on different cores (--one-core: on the same). Every cut and codec
+is measured as the system is, and, where this user may (Linux, root), with processors that are kept from sleeping, as by
+`isthmus serve --awake`: waking one takes 0.1 to 3 ms on a virtual machine. Medians:
 
 - `over_own_ms`: the request, less the head and the tail as they were timed inside this very request. Pure cost of the
   split: encode, transport, queue, decode. Requests follow one another, as the floors do.
@@ -38,6 +38,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import product
 
 import numpy as np
 
@@ -47,6 +48,7 @@ from isthmus.graph import INPUT, OUTPUT
 from isthmus.model import load_model
 from isthmus.record.types import Choice, Step
 from isthmus.run import Session, connect_engine, processors_awake, serve
+from isthmus.run.awake import LATENCY
 from isthmus.run.sockets import connected, unpace
 
 TARGET_MS = 1.0
@@ -222,11 +224,11 @@ def measure(
 
 
 def chosen_cuts(engine: Engine) -> list[str]:
-    """The input, and the ready cuts nearest to 1.6 MB, 800 kB, 400 kB and 8 kB, as far as the network has them."""
+    """The input, and the ready cuts nearest to 3.2 MB, 1.6 MB, 800, 400 and 8 kB, as far as the network has them."""
     tensors = engine.graph.tensors
     ready = [c for c in engine.cuts if c.id not in (INPUT, OUTPUT)]
     picked = [INPUT]
-    for wanted in (1_605_632, 802_816, 401_408, 8_192):
+    for wanted in (3_211_264, 1_605_632, 802_816, 401_408, 8_192):
         picked.append(min(ready, key=lambda c: abs(sum(tensors[t].bytes for t in c.crossing) - wanted)).id)
     return list(dict.fromkeys(picked))
 
@@ -237,29 +239,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one-core", action="store_true", help="client and server share a core")
-    parser.add_argument("--awake", action="store_true", help="processors are kept from sleeping (Linux, root)")
     parser.add_argument("--serve", type=int, metavar="CORE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve is not None:
         serve_until_killed(options.model, options.serve)
         return
     engine, told, rows = Engine.open(load_model(options.model)), Told(), []
+    moods = [False, True] if os.access(LATENCY, os.W_OK) else [False]
     with (
-        processors_awake() if options.awake else nullcontext(),
         other_process(options.model, 0 if options.one_core else 1) as (port, *plain),
         connect_engine(engine, f"127.0.0.1:{port}", chooser=told, deadline_s=30.0) as session,
     ):
         for cut in chosen_cuts(engine):
-            for codec in ("float32", "int8", "int4"):
+            for codec, awake in product(("float32", "int8", "int4"), moods):
                 choice = Choice(cut=cut, codec=codec)
-                rows.append(measure(engine, session, told, choice, plain, options.rounds))
+                with processors_awake() if awake else nullcontext():
+                    row = measure(engine, session, told, choice, plain, options.rounds)
+                rows.append({"awake": awake, **row})
                 if not options.json:
-                    row = rows[-1]
-                    print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
+                    print(" ".join(f"{k}={v}" for k, v in rows[-1].items()), flush=True)
     if options.json:
         cores = 1 if options.one_core else 2
-        facts = {"model": options.model, "target_ms": TARGET_MS, "cores": cores, "awake": options.awake}
-        print(json.dumps({**facts, "rows": rows}))
+        print(json.dumps({"model": options.model, "target_ms": TARGET_MS, "cores": cores, "rows": rows}))
 
 
 if __name__ == "__main__":
