@@ -26,6 +26,7 @@ from isthmus.errors import BadInput, Unreachable
 from isthmus.files import write_json
 from isthmus.profile import Profile
 from isthmus.record import Journal, Step, read_journal
+from isthmus.run.awake import processors_awake
 
 
 @pytest.fixture(scope="module")
@@ -279,14 +280,15 @@ def test_no_besides_reaches_whoever_decides(bundle: Path, call: Call, monkeypatc
     assert [chooser.habits.besides for chooser in choosers] == [True, False]
 
 
+@pytest.mark.parametrize("words", [("serve",), ("run", "--to", "127.0.0.1:9")], ids=["serve", "run"])
 def test_processors_that_cannot_be_kept_awake_are_told_of_before_anything_is_prepared(
-    bundle: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], bundle: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import isthmus.run
-
-    monkeypatch.setattr(isthmus.run, "processors_awake", partial(isthmus.run.processors_awake, tmp_path / "none"))
-    monkeypatch.setattr(isthmus.run, "serve", lambda *_, **__: pytest.fail("it was started all the same"))
-    code, out, err = call("serve", bundle, "--awake")
+    for place in ("isthmus.run", "isthmus.cli.run"):
+        monkeypatch.setattr(f"{place}.processors_awake", partial(processors_awake, tmp_path / "none"))
+    monkeypatch.setattr("isthmus.run.serve", lambda *_, **__: pytest.fail("it was started all the same"))
+    monkeypatch.setattr("isthmus.cli.run.ready", lambda *_, **__: pytest.fail("it was made ready all the same"))
+    code, out, err = call(*words, bundle, "--awake")
     assert code == 2
     assert "kept awake" in err
     assert not out

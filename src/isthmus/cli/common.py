@@ -26,6 +26,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 ModelArg = Annotated[str, typer.Argument(help="zoo:NAME, a path to an ONNX file, or torchvision:/timm: NAME.")]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, max=MOST_BATCH, help="Inputs per request.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads of one run.")]
+Awake = Annotated[
+    bool,
+    typer.Option(
+        "--awake", help="Keep this machine's processors from sleeping: quicker answers for more power (Linux, root)."
+    ),
+]
 Show = Callable[[int, int, str], None]
 
 

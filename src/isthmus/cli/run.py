@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from isthmus.cli.batched import Callers, send_batched, show_callers
-from isthmus.cli.common import BatchOption, Json, Threads, emit, err, today
+from isthmus.cli.common import Awake, BatchOption, Json, Threads, emit, err, today
 from isthmus.cli.deciding import Planner, Wanted
 from isthmus.cli.edgent import States
 from isthmus.cli.entry import INTERRUPTED
@@ -18,6 +18,7 @@ from isthmus.cli.promising import LateFrom
 from isthmus.cli.sending import Steps, inputs_for, pace_of, send, show_summary
 from isthmus.errors import BadInput
 from isthmus.record import Batching, Header, Journal, Summary, summarise
+from isthmus.run import processors_awake
 from isthmus.run.way import place_of
 from isthmus.session import Ready, connect, ready
 from isthmus.units import MOST_BATCH, seconds
@@ -72,6 +73,7 @@ def run(
     data: Annotated[Path | None, typer.Option(help="Inputs (.npz, one array an input); seeded noise without.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Recompute every answer here and compare.")] = False,
     journal: Annotated[Path | None, typer.Option(help="Write a line a request to this new file.")] = None,
+    awake: Awake = False,
     threads: Threads = 1,
     slowdown: Annotated[
         float | None, typer.Option(help="Declared slow-down of this machine; the device profile's without it.")
@@ -95,16 +97,18 @@ def run(
     """
     every_s = pace_of(every, rate)
     rule = Batching(max_batch, seconds(max_delay)) if max_batch else None
-    here = ready(bundle, threads=threads, slowdown=slowdown)
-    say_alone(here)
-    back = here.bundle.plan.first == "server" if server_first is None else server_first
-    wanted = Wanted(planner, cut, codec, exit_at, seconds(deadline), states, late_from, batch, back)
-    chooser = wanted.chooser(here)
-    if private_until is not None and chooser is not None:
-        which = f"--cut {cut}" if cut else f"--planner {planner}"
-        raise BadInput(f"{which} may send what --private-until {private_until} keeps here: leave one of them out")
-    inputs = inputs_for(here.engine.model, batch, data)
     with ExitStack() as stack:
+        if awake:
+            stack.enter_context(processors_awake())
+        here = ready(bundle, threads=threads, slowdown=slowdown)
+        say_alone(here)
+        back = here.bundle.plan.first == "server" if server_first is None else server_first
+        wanted = Wanted(planner, cut, codec, exit_at, seconds(deadline), states, late_from, batch, back)
+        chooser = wanted.chooser(here)
+        if private_until is not None and chooser is not None:
+            which = f"--cut {cut}" if cut else f"--planner {planner}"
+            raise BadInput(f"{which} may send what --private-until {private_until} keeps here: leave one of them out")
+        inputs = inputs_for(here.engine.model, batch, data)
         log = stack.enter_context(Journal(journal, _header(here, to))) if journal is not None else None
         steps = Steps(log)
         session = stack.enter_context(

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from isthmus.bundle import open_bundle
-from isthmus.cli.common import Json, Threads, emit, err, interruptible, out, progress_bar
+from isthmus.cli.common import Awake, Json, Threads, emit, err, interruptible, out, progress_bar
 from isthmus.link.address import MOST_PORT
 
 
@@ -20,13 +20,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     threads: Threads = 1,
     slowdown: Annotated[float, typer.Option(min=1.0, help="Declare this server so many times slower.")] = 1.0,
-    awake: Annotated[
-        bool,
-        typer.Option(
-            "--awake",
-            help="Keep this machine's processors from sleeping: quicker answers for more power (Linux, root).",
-        ),
-    ] = False,
+    awake: Awake = False,
     json: Json = False,
 ) -> None:
     """Serve a bundle: the whole model and every tail, by the Open Inference Protocol and by isthmus's own stream.
