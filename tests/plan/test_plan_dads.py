@@ -59,6 +59,17 @@ def test_dads_looks_at_latency_until_inputs_come_too_fast() -> None:
     assert lighter > 3, lighter
 
 
+def test_the_inputs_of_a_batch_pass_together() -> None:
+    problem = random_problem(random.Random(0), most=7, machines=2)
+    light = PLANNERS["mincut"](problem)
+    fast_hz = 2 / stage_s(problem, light)
+    four = replace(problem, graph=replace(problem.graph, batch=4), arrivals_hz=fast_hz)
+    assert "heavy load" in PLANNERS["dads"](replace(problem, arrivals_hz=fast_hz)).why
+    assert "heavy load" not in PLANNERS["dads"](four).why
+    heavy = PLANNERS["dads"](replace(four, arrivals_hz=4 * fast_hz)).why
+    assert f"least latency passes {4 / stage_s(problem, light):.3g}" in heavy
+
+
 def test_a_long_way_takes_no_throughput() -> None:
     """Nobody is busy while bytes are on their way: more of them follow."""
     sent = 0

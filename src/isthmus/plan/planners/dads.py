@@ -39,11 +39,12 @@ def dads(problem: Problem) -> Plan:
     if asked is None:
         return light
     stage_s = price(problem, [cut_at(problem.graph, cut) for cut in light.cuts], light.codec).stage_s
-    if stage_s < 1 / asked:
+    batch = problem.graph.batch
+    if stage_s < batch / asked:
         return light
     heavy = dads_heavy(problem)
     why = f"{heavy.why}; heavy load: {asked:g} inputs a second come, the partition of least latency passes "
-    return heavy.model_copy(update={"planner": "dads", "why": f"{why}{1 / stage_s:.3g}"})
+    return heavy.model_copy(update={"planner": "dads", "why": f"{why}{batch / stage_s:.3g}"})
 
 
 def dads_heavy(problem: Problem) -> Plan:
@@ -58,7 +59,7 @@ def dads_heavy(problem: Problem) -> Plan:
         raise NoPlan("dads_heavy finds no partition that keeps the limits of memory, privacy and latency; use mincut")
     best = min(kept, key=lambda p: (p.cost.stage_s, p.cost.total_s))
     stage_s = best.cost.stage_s
-    rate = f"{1 / stage_s:.3g} inputs a second" if stage_s else "any number of inputs"
+    rate = f"{problem.graph.batch / stage_s:.3g} inputs a second" if stage_s else "any number of inputs"
     why = f"{best.name}: its slowest stage takes {show_seconds(stage_s)}, so {rate} pass; one takes "
     return plan_for(problem, "dads_heavy", best, fitting, f"{why}{show_seconds(best.cost.total_s)}")
 
