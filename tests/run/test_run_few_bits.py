@@ -20,7 +20,7 @@ from isthmus.graph import INPUT, OUTPUT
 from isthmus.plan import Plan
 from isthmus.quant import BitPlan, quantised_head
 from isthmus.record import Choice, Step
-from isthmus.run import Mode, Server, serve
+from isthmus.run import Bounds, Mode, Server, serve
 from isthmus.run.halves import Halves
 from isthmus.session import connect, ready, table_of
 
@@ -54,8 +54,8 @@ def tight(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return rig.packed(plan, tmp_path_factory.mktemp("tight") / "bundle", whole=None)
 
 
-def served(rig: Rig, bundle: Bundle, port: int = 0) -> Server:
-    return serve(rig.engine, bundle.manifest.name, port=port, clips=bundle.clips)
+def served(rig: Rig, bundle: Bundle, port: int = 0, bounds: Bounds | None = None) -> Server:
+    return serve(rig.engine, bundle.manifest.name, port=port, clips=bundle.clips, bounds=bounds or Bounds())
 
 
 @pytest.fixture
@@ -154,6 +154,14 @@ def test_without_one_a_request_waits_and_ends_in_one_clear_error(rig: Rig, tight
         with served(rig, tight, port), pytest.MonkeyPatch.context() as patch:
             patch.setattr(session, "_deadline_s", 10.0)
             assert session.infer(pictures(rig, 1)).ran == "split"
+
+
+def test_without_one_a_request_that_is_too_large_is_refused_as_that(rig: Rig, tight: Bundle) -> None:
+    there, chooser = served(rig, tight, bounds=Bounds(batch=2)), Fixed(Choice(cut=CUT, codec=CODEC))
+    with connect(tight, there.address, chooser=chooser, deadline_s=3) as session:
+        with pytest.raises(BadInput, match=r"^the server takes batches of up to 2, not 3$"):
+            session.infer(pictures(rig, 3))
+        assert session.infer(pictures(rig, 2)).ran == "split"
 
 
 def test_no_mode_asks_the_device_for_what_it_does_not_have(tight: Bundle) -> None:

@@ -318,7 +318,8 @@ class Session:
         """The device finishes, unless it must not."""
         trip.trouble = str(why)
         if self._only_there:
-            error = lost(why, self._deadline_s) if self._halves.finishes == "never" else why
+            never = self._halves.finishes == "never" and not isinstance(why, BadInput)  # which would never be sent
+            error = lost(why, self._deadline_s) if never else why
             if isinstance(error, Remote):
                 trip.ended_s = self._clock()
                 self._scribe.write(trip.lost(*self._line_of(trip)))
