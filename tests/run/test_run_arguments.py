@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 from run_rig import Told
 
 from isthmus.engine import Engine
-from isthmus.errors import BadInput
+from isthmus.errors import BadInput, Unreachable
 from isthmus.graph import INPUT
-from isthmus.run import Server, connect_engine, serve
+from isthmus.run import Server, connect_engine, serve, transport
 
 
 @pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan"), float("inf"), None, "2s"])
@@ -54,3 +55,41 @@ def test_a_port_in_use_is_one_sentence(engine: Engine, server: Server) -> None:
 def test_a_place_that_cannot_be_served_is_refused(engine: Engine, host: str, port: Any) -> None:
     with pytest.raises(BadInput, match="port"):
         serve(engine, host=host, port=port)
+
+
+def refuse(*_: object, **__: object) -> Any:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("where", ["grpc.server", "isthmus.run.server.Door", "threading.Thread.start"])
+def test_a_server_that_cannot_start_is_one_sentence_and_keeps_no_port(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with monkeypatch.context() as short:
+        short.setattr(where, refuse)
+        with pytest.raises(BadInput, match=f"cannot serve on port {port} of 127.0.0.1: can't start .*limit on threads"):
+            serve(engine, port=port)
+    with serve(engine, port=port) as server:
+        assert server.port == port
+
+
+@pytest.mark.parametrize("where", ["tune", "Ear"])
+def test_a_transport_that_cannot_be_made_keeps_no_socket(
+    server: Server, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    opened: list[socket.socket] = []
+
+    def connected(host: str, port: int, timeout_s: float) -> socket.socket:
+        opened.append(socket.create_connection((host, port), timeout_s))
+        return opened[-1]
+
+    def no_more(*_: object) -> Any:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(transport, "connected", connected)
+    monkeypatch.setattr(transport, where, no_more)
+    with pytest.raises(Unreachable, match=r"cannot be reached: .*Too many open files"):
+        transport.TcpTransport(server.host, server.port, 1 << 20, 5.0)
+    assert [peer.fileno() for peer in opened] == [-1]

@@ -78,10 +78,23 @@ class Door:
                 full = len(self._new) + len(self._ours) + len(self._theirs) >= self._most
             if full:
                 hang_up(peer)
-            else:
+                continue
+            try:
                 threading.Thread(target=self._serve, args=(peer,), daemon=True, name="isthmus-client").start()
+            except RuntimeError as e:  # this process may have no more threads; some will end
+                hang_up(peer)
+                _log.warning("a client could not be let in: %s", e)
 
     def _serve(self, peer: socket.socket) -> None:
+        try:
+            self._let_in(peer)
+        except RuntimeError as e:  # one more thread was needed
+            _log.warning("a client could not be served: %s", e)
+        finally:
+            hang_up(peer)
+
+    def _let_in(self, peer: socket.socket) -> None:
+        """To whom it wants to speak, until it leaves; what says neither goes at once."""
         word = b""
         with self._inside(peer, self._new), contextlib.suppress(OSError):
             tune(peer)
@@ -93,7 +106,6 @@ class Door:
         elif word == MAGIC:
             with self._inside(peer, self._ours):
                 self._talk(peer)
-        hang_up(peer)
 
     def _talk(self, peer: socket.socket) -> None:
         sending = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -29,7 +30,7 @@ from isthmus.run.oip_service import OipService
 from isthmus.run.options import server_options
 from isthmus.run.places import Places
 from isthmus.run.service import SplitService
-from isthmus.run.sockets import addresses_of, unpace
+from isthmus.run.sockets import addresses_of, hang_up, unpace
 from isthmus.run.types import Bounds, Runner
 from isthmus.units import is_whole
 
@@ -51,14 +52,31 @@ class Server:
         self._door: Door | None = None
 
     def start(self, listening: socket.socket, name: str, clock: Callable[[], float]) -> None:
-        """Opens for clients on a socket that listens."""
+        """Opens for clients on a socket that listens. What it could not open wholly it closes, the socket too, and
+        raises BadInput."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(hang_up, listening)
+            try:
+                self._open(listening, name, clock)
+            except (OSError, RuntimeError) as e:  # no port for grpc, no thread to be had
+                if self._grpc is not None:
+                    self._grpc.stop(None)
+                raise BadInput(
+                    f"cannot serve on port {self.port} of {self.host}: {str(e) or type(e).__name__}; the limit on "
+                    f"threads, processes or open files may be too low here"
+                ) from e
+            undo.pop_all()
+
+    def _open(self, listening: socket.socket, name: str, clock: Callable[[], float]) -> None:
         bounds = self._desk.bounds
         pool = ThreadPoolExecutor(bounds.streams + _UNARY_THREADS, thread_name_prefix="isthmus-serve")
-        self._grpc = grpc.server(pool, options=server_options(bounds.message_bytes))
+        threading.Thread(target=lambda: None, name="isthmus-first").start()  # fails where grpc, with none, would hang
+        inner = grpc.server(pool, options=server_options(bounds.message_bytes))
         unary = OipService(self._desk, name, lambda: self.ready, clock)
-        self._grpc.add_generic_rpc_handlers((self._split.handler(), *unary.handlers()))
-        self._inner_port = self._grpc.add_insecure_port("127.0.0.1:0")
-        self._grpc.start()
+        inner.add_generic_rpc_handlers((self._split.handler(), *unary.handlers()))
+        self._inner_port = inner.add_insecure_port("127.0.0.1:0")
+        inner.start()
+        self._grpc = inner  # not before: one that could not start is never done stopping
         theirs = max(_CLIENTS_BESIDE, bounds.streams)
         self._door = Door(
             listening,
@@ -131,7 +149,8 @@ def serve(
 
     `port` 0 takes any free one; `clips` (calibrated ranges) and `pictures` (how an input is made from a picture), by
     tensor name, are the same as the clients'; so is `exits`, by which inputs may leave early here. Raises BadInput when
-    the port is in use or the host is not one of this machine, and for a table of exits of another model.
+    the port is in use or the host is not one of this machine, where this machine gives no threads or files for it, and
+    for a table of exits of another model.
     """
     bounds = bounds or Bounds()
     name = name or engine.model.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from isthmus.run.types import STREAM_METHOD
 
 _GREETING_S = 20.0
 """A greeting has some 300 bytes: 3 s at 1 kbit/s, and a lost packet costs as much again."""
+_log = logging.getLogger(__name__)
 
 
 class SplitService:
@@ -72,8 +74,9 @@ class SplitService:
                 self._greeted.add(conversation)
         return free
 
-    def _full(self) -> bytes:
-        why = "is closing" if self._closing else f"is full: it has its {self._desk.bounds.streams} clients already"
+    def _full(self, why: str = "") -> bytes:
+        full = f"is full: it has its {self._desk.bounds.streams} clients already"
+        why = why or ("is closing" if self._closing else full)
         return refusal(0, f"the server {why}", passing=True)
 
     def _over_grpc(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -86,6 +89,8 @@ class SplitService:
         def talk() -> None:
             try:
                 self.converse(messages, say, lambda: outbox.put(None))
+            except RuntimeError as e:  # one more thread was needed
+                _log.warning("a client could not be served: %s", e)
             finally:
                 outbox.put(None)
                 self._streams.release()
@@ -94,7 +99,13 @@ class SplitService:
             yield self._full()
             return
 
-        threading.Thread(target=talk, daemon=True, name="isthmus-stream").start()
+        try:
+            threading.Thread(target=talk, daemon=True, name="isthmus-stream").start()
+        except RuntimeError as e:  # this process may have no more threads; some will end
+            self._streams.release()
+            _log.warning("a client could not be let in: %s", e)
+            yield self._full("has no thread to spare")
+            return
         while (message := outbox.get()) is not None:
             yield message
 

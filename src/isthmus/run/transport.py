@@ -100,15 +100,17 @@ class TcpTransport:
 
     def __init__(self, host: str, port: int, message_bytes: int, timeout_s: float) -> None:
         self.address = f"{host}:{port}"
+        self._rest = memoryview(b"")
         try:
-            self._socket = connected(host, port, timeout_s)
-            self._socket.sendall(MAGIC)
+            with contextlib.ExitStack() as undo:
+                self._socket = undo.enter_context(connected(host, port, timeout_s))
+                self._socket.sendall(MAGIC)
+                tune(self._socket)
+                be_patient(self._socket, OFFER_S, socket.SO_SNDTIMEO)
+                self._ear = Ear(self._socket, message_bytes, lambda: False)
+                undo.pop_all()
         except OSError as e:
             raise Unreachable(f"{self.address} cannot be reached: {e}") from e
-        tune(self._socket)
-        be_patient(self._socket, OFFER_S, socket.SO_SNDTIMEO)
-        self._rest = memoryview(b"")
-        self._ear = Ear(self._socket, message_bytes, lambda: False)
 
     def watch(self, coming: Callable[[int], None], room: Callable[[], Room | None]) -> None:
         """See `Transport`."""
