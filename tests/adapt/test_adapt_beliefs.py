@@ -122,3 +122,15 @@ def test_a_server_that_takes_probes_and_loses_requests_is_held_back_longer_each_
     server.failed(began_s=now + 1, now_s=now + 1, probe=False)
     server.answered(began_s=now + 2, now_s=now + 2, probe=True)
     assert not server.down
+
+
+def test_a_server_that_never_answers_a_request_is_held_back_no_longer_than_the_longest() -> None:
+    server, held = Health(), []
+    for n in range(2000):
+        failed_s = 10.0 * n
+        server.failed(began_s=failed_s, now_s=failed_s, probe=False)
+        for after_s in (7.9, 8.0):
+            server.answered(began_s=failed_s + after_s, now_s=failed_s + after_s, probe=True)
+            held.append(server.down)
+    assert held[-2:] == [True, False]
+    assert held[1::2] == [False] * 2000

@@ -14,13 +14,13 @@ from run_rig import Kept, Told, server_process, until
 from isthmus.engine import Engine
 from isthmus.errors import Late, Refused
 from isthmus.graph import INPUT, OUTPUT
+from isthmus.record.patience import LONGEST_PAUSE_S, TICK_S
 from isthmus.record.summary import fell_back, summarise
 from isthmus.record.types import Step
 from isthmus.run import connect_engine, serve
 from isthmus.run.beside import Beside
 from isthmus.run.desk import Done
-from isthmus.run.health import LONGEST_PAUSE_S, Health
-from isthmus.run.keeper import TICK_S
+from isthmus.run.health import Health
 
 
 def test_a_killed_server_costs_no_answer_and_is_found_again(engine: Engine, cache_dir: Path) -> None:

@@ -357,3 +357,15 @@ def test_a_chooser_that_wants_the_unknown_is_told() -> None:
 def test_requests_that_make_no_sense_are_refused(made: dict[str, object], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         Requests(**made)  # type: ignore[arg-type]
+
+
+def test_two_thousand_late_requests_in_a_row_are_only_late() -> None:
+    """The pause after each has long been the longest: nothing grows beyond what a float holds."""
+    world = World({1: TABLE}, up=constant(1e5), deadline_s=1.0)  # an input takes 48 s
+    asked = Requests(count=2000, every_s=6.0)
+    alone = play(world, always_server(), asked)
+    assert [s.trouble for s in alone.steps] == ["no answer within 1000 ms"] * 2000
+    with np.errstate(all="raise"):
+        together = statics(world, asked, [(INPUT, "float32")])
+    assert together.answered.tolist() == [2000]
+    assert together.mean_of((INPUT, "float32")) == pytest.approx(mean_s(alone))

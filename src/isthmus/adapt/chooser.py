@@ -27,7 +27,7 @@ from isthmus.adapt.server import Server
 from isthmus.adapt.sizes import Size, Sizes
 from isthmus.adapt.transfers import SLOW, at_least_bps, crawled_bps
 from isthmus.plan.cost import CostTable
-from isthmus.record.types import Choice, Side, Step
+from isthmus.record import Choice, Side, Step
 
 DOUBT = 0.3
 """Above this probability of an unseen change a probe is sent at once instead of waiting for the next request."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from isthmus.record.patience import pause_s
+
 FIRST_PROBE_S = 0.1
 LONGEST_PROBE_S = 0.5
 """A server that comes back is noticed within this long, plus the probe's own time."""
-LONGEST_HOLD_S = 8.0
+FIRST_HOLD_S, LONGEST_HOLD_S = 1.0, 8.0
 
 
 class Health:
@@ -40,7 +42,7 @@ class Health:
         self.down, self._since_s, self.probe_gap_s = True, now_s, FIRST_PROBE_S
         if not probe:
             self._strikes += 1
-        hold_s = 0.0 if self._strikes < 2 else min(LONGEST_HOLD_S, 2.0 ** (self._strikes - 2))
+        hold_s = 0.0 if self._strikes < 2 else pause_s(self._strikes - 1, FIRST_HOLD_S, LONGEST_HOLD_S)
         self._hold_until_s = now_s + hold_s
 
     def answered(self, *, began_s: float, now_s: float, probe: bool) -> None:

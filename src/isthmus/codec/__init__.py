@@ -5,11 +5,12 @@ from isthmus.codec.head_file import read_head, write_head
 from isthmus.codec.huffman import Huffman
 from isthmus.codec.picture import Picture, PictureScale
 from isthmus.codec.planar import PlanarClip, PlanarRange
-from isthmus.codec.raw import Raw
+from isthmus.codec.raw import RAW, Raw
 from isthmus.codec.table import codec_for, codec_names, coded_names, length_varies, make_codec, picture_names
 from isthmus.codec.types import Array, Codec
 
 __all__ = [
+    "RAW",
     "Array",
     "Codec",
     "Half",

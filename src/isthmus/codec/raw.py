@@ -11,6 +11,8 @@ from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
 from isthmus.graph.dtypes import DTYPES
 
+RAW = "float32"
+"""The name of this codec. What is not float32 always crosses by it, and what does not travel is written with it too."""
 _HERE = frozenset(DTYPES.values())
 """Dtypes that lie in memory as they travel."""
 
@@ -28,7 +30,7 @@ class Raw:
     read-only where the payload is.
     """
 
-    name: str = "float32"
+    name: str = RAW
 
     def dump(self, x: Array) -> memoryview:
         """The tensor's own memory; a copy only where it is not contiguous. Raises BadInput for a foreign dtype."""

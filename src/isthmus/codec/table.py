@@ -8,7 +8,7 @@ from isthmus.codec.half import Half
 from isthmus.codec.huffman import SUFFIX, WHOLE_FROM, Huffman
 from isthmus.codec.picture import Picture, PictureScale
 from isthmus.codec.planar import PlanarClip, PlanarRange
-from isthmus.codec.raw import Raw
+from isthmus.codec.raw import RAW, Raw
 from isthmus.codec.types import Codec
 from isthmus.errors import BadInput
 from isthmus.quant import ChannelClip
@@ -22,7 +22,7 @@ _PICTURES = ("jpeg", "webp")
 def codec_names() -> tuple[str, ...]:
     """The usual codecs for any float32 tensor, dearest first. Other widths down to 1 bit have names too (`int5`), every
     width a Huffman-coded form (`int4+huffman`), and picture inputs `jpeg:Q` and `webp:Q`, Q 1…100."""
-    return ("float32", "float16", *_PLANAR)
+    return (RAW, "float16", *_PLANAR)
 
 
 def coded_names() -> tuple[str, ...]:
@@ -51,7 +51,7 @@ def make_codec(name: str, clip: ChannelClip | None = None, picture: PictureScale
     others ignore them, so that a cut's calibration can be handed to whatever codec was chosen.
     Raises BadInput for an unknown name.
     """
-    if name == "float32":
+    if name == RAW:
         return Raw()
     if name == "float16":
         return Half()

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from isthmus.errors import BadInput
+
+Side = Literal["device", "server"]
+"""The two ends of it, where there are two machines."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations_with_replacement
 from math import comb
 
-from isthmus.codec import length_varies
+from isthmus.codec import RAW, length_varies
 from isthmus.errors import BadInput
 from isthmus.graph import Cut, Graph, cut_at, narrow_cuts
 from isthmus.link.types import Link
-from isthmus.plan.cost import RAW, CostTable, Option, allowed_codecs
+from isthmus.plan.cost import CostTable, Option, allowed_codecs
 from isthmus.plan.limits import keeps_private
 from isthmus.plan.types import Limits, Problem
 from isthmus.profile.times import Times

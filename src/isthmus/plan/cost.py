@@ -21,25 +21,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import compress
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.codec import make_codec
+from isthmus.codec import RAW, make_codec
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, Tensor, cut_at, cut_of
-from isthmus.link.types import Link
+from isthmus.link.types import Link, Side
 from isthmus.plan.types import Cost, CostRow, Problem
 from isthmus.quant import ChannelClip
 
-RAW = "float32"
-"""The codec that changes nothing; what does not travel is written with it too."""
-
 _ANY_CLIP = ChannelClip(mean=(0.0,), std=(1.0,), low=(-1.0,), high=(1.0,))
 """How many bytes are written does not hang on which limits both ends know."""
-
-Side = Literal["device", "server"]
 
 Option = tuple[tuple[Cut, ...], str]
 """One choice before it is priced: nested cuts, one a link, and the name of a codec."""

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.codec import RAW
 from isthmus.graph import INPUT
 from isthmus.plan.closure import START, Closure, Parcel
-from isthmus.plan.cost import RAW, codec_s, parcel_of
+from isthmus.plan.cost import codec_s, parcel_of
 from isthmus.plan.limits import must_stay
 from isthmus.plan.types import Problem
 

@@ -13,7 +13,7 @@ from isthmus.errors import BadInput
 from isthmus.graph.cuts import narrow_cuts, tensors_before
 from isthmus.graph.exits import at_exit
 from isthmus.graph.types import INPUT, OUTPUT, Graph
-from isthmus.link.types import Link
+from isthmus.link.types import Link, Side
 from isthmus.plan.map_types import ConfigMap
 from isthmus.plan.solution import Dropped, MemoryOf, Solution
 from isthmus.plan.switch_types import SwitchTable
@@ -271,7 +271,7 @@ class Plan(BaseModel):
     fingerprint: str = ""
     planner: str
     batch: int = Field(ge=1)
-    first: Literal["device", "server"] = "device"
+    first: Side = "device"
     cuts: tuple[str, ...] = Field(min_length=1)
     exit: str | None = None
     codec: str

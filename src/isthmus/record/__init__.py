@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from isthmus.link.types import Side
 from isthmus.record.batching import Batching
 from isthmus.record.journal import Header, Journal, check_step, read_journal
 from isthmus.record.late import Lateness, crossing_s, late_of
 from isthmus.record.summary import CAUSES, ExitUse, Place, Summary, fell_back, in_order, summarise, true_rate_bps
-from isthmus.record.types import Choice, Chooser, Evidence, Ran, Seconds, Side, Step
+from isthmus.record.types import Choice, Chooser, Evidence, Ran, Seconds, Step, StepWriter
 
 __all__ = [
     "CAUSES",
@@ -23,6 +24,7 @@ __all__ = [
     "Seconds",
     "Side",
     "Step",
+    "StepWriter",
     "Summary",
     "check_step",
     "crossing_s",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from isthmus.errors import BadInput
-from isthmus.record.types import Ran, Seconds, Side, Step
+from isthmus.link.types import Side
+from isthmus.record.types import Ran, Seconds, Step
 
 CAUSES = tuple(name for name in Seconds.model_fields if name != "total")
 """The causes of latency, in the order in which a request goes through them."""

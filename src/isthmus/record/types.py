@@ -11,9 +11,9 @@ from typing import Any, Literal, Protocol, cast
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from isthmus.errors import BadInput
+from isthmus.link.types import Side
 
 Ran = Literal["device", "split", "server"]
-Side = Literal["device", "server"]
 
 
 class Choice(BaseModel):
@@ -125,6 +125,12 @@ class Step(BaseModel):
     def in_its_place(self) -> bool:
         """Whether the device answered what had been sent to the server: that was late, or second."""
         return self.ran == "device" and self.up_bytes > 0
+
+
+class StepWriter(Protocol):
+    """A journal (`isthmus.record.Journal` is one)."""
+
+    def write(self, step: Step) -> None: ...
 
 
 _OF_A_CHOOSER = ("choose", "observe", "probe_bytes", "beliefs")

@@ -11,7 +11,8 @@ from typing import Self
 from isthmus.errors import BadInput, IsthmusError, Late, Refused, Remote
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.record.batching import Batching
-from isthmus.record.types import Choice, Chooser, Step
+from isthmus.record.learning import learning_step
+from isthmus.record.types import Choice, Chooser, Step, StepWriter
 from isthmus.run import forked
 from isthmus.run.batcher import Batcher
 from isthmus.run.beside import Beside, overtaken
@@ -24,9 +25,9 @@ from isthmus.run.halves import Halves
 from isthmus.run.keeper import Keeper, Probed
 from isthmus.run.policy import all_here, lost, within
 from isthmus.run.replies import arrival_in, said_in
-from isthmus.run.scribe import Scribe, StepWriter
+from isthmus.run.scribe import Scribe
 from isthmus.run.server_first import LeavingBack, PlainBack
-from isthmus.run.trip import Trip, evidence, learning_step
+from isthmus.run.trip import Trip, evidence
 from isthmus.run.types import Answer, Array, Arrays, Mode
 from isthmus.run.verify import Verifier
 from isthmus.run.work import Leaving, Plain, Work

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isthmus.codec import PictureScale, codec_for
+from isthmus.codec import RAW, PictureScale, codec_for
 from isthmus.codec.lengths import dtype_name
 from isthmus.codec.raw import Raw
 from isthmus.codec.types import Codec
@@ -21,8 +21,6 @@ from isthmus.quant import ChannelClip
 from isthmus.run.heads import Head, outputs_header
 from isthmus.run.types import Array, Arrays
 
-RAW = "float32"
-"""The codec that changes nothing; whatever is not float32 always crosses by it."""
 _AS_IT_IS = Raw()
 LONGEST_NAME = 32
 Written = tuple[tuple[Head, ...], Sequence[bytes | memoryview]]

@@ -11,13 +11,12 @@ from isthmus.codec import PictureScale
 from isthmus.errors import BadInput, Full, Refused
 from isthmus.profile import ExitTable
 from isthmus.quant import ChannelClip
-from isthmus.record.types import Chooser, check_chooser
+from isthmus.record.types import Chooser, StepWriter, check_chooser
 from isthmus.run.client import Session
 from isthmus.run.codecs import Codecs
 from isthmus.run.early import Early, digest_of
 from isthmus.run.halves import Halves
 from isthmus.run.policy import checked
-from isthmus.run.scribe import StepWriter
 from isthmus.run.split_pb2 import Hello
 from isthmus.run.types import PROTOCOL, Mode, Runner
 from isthmus.run.verify import verifier

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 1.0
-"""Below the two seconds within which a client must be back after the server's return."""
+from isthmus.record.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
 
 
 @dataclass
@@ -56,4 +54,4 @@ class Health:
 
     def _pause(self, now_s: float, count: int) -> None:
         self.alive = False
-        self.not_before_s = now_s + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(count - 1, 10))
+        self.not_before_s = now_s + pause_s(count, FIRST_PAUSE_S, LONGEST_PAUSE_S)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from isthmus.errors import IsthmusError, Refused, Remote, Unreachable
 from isthmus.link.probe import MIN_SPAN_S
+from isthmus.record.patience import COMPUTING_S, TICK_S
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import CHUNK_BYTES, Kind
 from isthmus.run.health import Health
@@ -21,10 +22,6 @@ _log = logging.getLogger(__name__)
 
 PING_WAIT_S = 1.0
 PING_EVERY_S = 2.0
-TICK_S = 0.1
-COMPUTING_S = 0.3
-"""While all is computed here, nobody looks whether a probe is wanted more often than this: a probe takes the device's
-core. At the end of a request it takes nothing from anybody, so only requests without a pause are looked into."""
 _ROUND_TRIPS = 16
 
 

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from isthmus.codec import RAW
 from isthmus.errors import BadFrame, IsthmusError, Missing, Refused
 from isthmus.graph import INPUT
 from isthmus.run import oip_pb2 as oip
-from isthmus.run.codecs import RAW, raw_heads
+from isthmus.run.codecs import raw_heads
 from isthmus.run.desk import Desk, Done
 from isthmus.run.heads import Head
 from isthmus.run.places import Place, place_of

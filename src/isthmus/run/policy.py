@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from isthmus.codec import RAW
 from isthmus.errors import BadInput, IsthmusError, Refused, Remote
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.record.types import Choice
-from isthmus.run.codecs import RAW
 from isthmus.run.halves import Halves
 from isthmus.run.types import MODES, Mode
 

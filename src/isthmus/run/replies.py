@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isthmus.codec import make_codec
+from isthmus.codec import RAW, make_codec
 from isthmus.codec.lengths import elements
 from isthmus.codec.raw import lies_as_sent
 from isthmus.errors import BadFrame
@@ -21,7 +21,7 @@ from isthmus.graph import Tensor
 from isthmus.graph.dtypes import DTYPES
 from isthmus.link import dispersion_bps
 from isthmus.record.journal import MAX_SECONDS
-from isthmus.run.codecs import RAW, Codecs, Written, raw_told
+from isthmus.run.codecs import Codecs, Written, raw_told
 from isthmus.run.frame import PREAMBLE, Frame, Kind, Parts, read_header
 from isthmus.run.heads import LONGEST_KEPT, Head, output_heads
 from isthmus.run.split_pb2 import Arrival

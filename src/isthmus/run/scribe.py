@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Protocol
 
 from isthmus.errors import BadInput
-from isthmus.record.types import Step
+from isthmus.record.types import Step, StepWriter
 
 _log = logging.getLogger(__name__)
-
-
-class StepWriter(Protocol):
-    """A journal (`isthmus.record.Journal` is one)."""
-
-    def write(self, step: Step) -> None: ...
 
 
 class Scribe:

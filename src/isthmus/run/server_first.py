@@ -5,7 +5,7 @@ back what crosses, the device runs the rest. Until an answer is there the device
 from __future__ import annotations
 
 from isthmus.errors import BadFrame
-from isthmus.record.types import Choice, Side
+from isthmus.record import Choice, Side
 from isthmus.run.codecs import Codecs
 from isthmus.run.early import Staged
 from isthmus.run.frame import Frame

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from isthmus.codec import RAW
 from isthmus.graph import INPUT, OUTPUT
-from isthmus.record.types import Choice, Evidence, Ran, Seconds, Side, Step
-from isthmus.run.codecs import RAW
+from isthmus.link.types import Side
+from isthmus.record.types import Choice, Evidence, Ran, Seconds, Step
 from isthmus.run.replies import Came, Said, rate_of
 
 
@@ -148,28 +149,3 @@ def evidence(said: Said | None, up_bps: float | None, rtt_s: float | None, sprea
         return Evidence(up_bps=up_bps, rtt_s=rtt_s) if up_bps is not None else Evidence()
     down_bps = None if spread is None else rate_of(spread)
     return Evidence(up_bps=up_bps, rtt_s=rtt_s, server_s=said.compute_s, queue_s=said.queue_s, down_bps=down_bps)
-
-
-def learning_step(
-    request_id: int,
-    t_s: float,
-    total_s: float,
-    up_bytes: int,
-    told: Evidence,
-    cut: str = INPUT,
-    *,
-    late: bool | None = None,
-) -> Step:
-    """A probe, or an answer that came too `late`: nobody's request, but link and server showed themselves."""
-    return Step(
-        kind="probe",
-        late=late,
-        id=request_id,
-        t_s=t_s,
-        ran="server",
-        cut=cut,
-        codec=RAW,
-        seconds=Seconds(total=total_s, up=total_s),
-        up_bytes=up_bytes,
-        evidence=told,
-    )

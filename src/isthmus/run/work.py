@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from isthmus.graph.stages import Stage
-from isthmus.record.types import Choice, Side
+from isthmus.record import Choice, Side
 from isthmus.run.early import Staged, crossing
 from isthmus.run.frame import Frame
 from isthmus.run.halves import Halves

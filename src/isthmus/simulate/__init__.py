@@ -1,12 +1,13 @@
 """Pretend: machines and links that follow traces, in virtual time, and whoever decides in them. Nothing here sleeps,
 reads a clock, or draws a number that is not seeded."""
 
+from isthmus.record import StepWriter
 from isthmus.simulate.compare import Row, Shares, compare
 from isthmus.simulate.fixed import Statics, statics
 from isthmus.simulate.gain import Gain, gain, gain_in_time, regret
 from isthmus.simulate.load import Away, Load, Others, read_load
 from isthmus.simulate.noise import Noise
-from isthmus.simulate.play import Played, StepWriter, changes, play
+from isthmus.simulate.play import Played, changes, play
 from isthmus.simulate.policies import POLICIES, Clairvoyant, Informed, make_policy, seconds_of_all
 from isthmus.simulate.requests import Due, Requests
 from isthmus.simulate.right_sizing import RIGHT_SIZING

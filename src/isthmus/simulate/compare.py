@@ -11,10 +11,10 @@ from isthmus.adapt import Habits, is_own
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable
 from isthmus.plan.types import Problem
-from isthmus.record import Ran, Summary, summarise
+from isthmus.record import Ran, StepWriter, Summary, summarise
 from isthmus.simulate.fixed import names_of, statics
 from isthmus.simulate.gain import Gain, gain_in_time
-from isthmus.simulate.play import Played, StepWriter, play
+from isthmus.simulate.play import Played, play
 from isthmus.simulate.policies import fixed_name, make_policy
 from isthmus.simulate.requests import Requests
 from isthmus.simulate.right_sizing import RIGHT_SIZING

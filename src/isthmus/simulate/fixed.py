@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from isthmus.adapt import Fixed
 from isthmus.errors import BadInput
 from isthmus.record import Choice
-from isthmus.simulate.play import LONGEST_PAUSE_S, PING_BYTES, TICK_S, play
+from isthmus.record.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
+from isthmus.simulate.play import PING_BYTES, play
 from isthmus.simulate.requests import Requests
 from isthmus.simulate.world import Floats, World
 
@@ -80,7 +81,7 @@ class _Lockstep:
         self._number = 0
         self._free_s = np.zeros(len(names))
         self._blocked_s = np.full(len(names), -math.inf)
-        self._strikes = np.zeros(len(names))
+        self._strikes = np.zeros(len(names), np.int64)
         self._going = np.ones(len(names), bool)
         self._total_s = np.zeros(len(names))
         self._answered = np.zeros(len(names), np.int64)
@@ -128,8 +129,8 @@ class _Lockstep:
 
     def _block(self, struck: NDArray[np.bool_], late_s: Floats, gave_up_s: Floats) -> None:
         world = self._world
-        pause_s = np.minimum(LONGEST_PAUSE_S, TICK_S * 2.0 ** (self._strikes - 1))
-        due_s = np.where(struck, np.maximum(gave_up_s, late_s + pause_s), math.inf)
+        pauses_s = np.array([pause_s(n, FIRST_PAUSE_S, LONGEST_PAUSE_S) for n in self._strikes.tolist()])
+        due_s = np.where(struck, np.maximum(gave_up_s, late_s + pauses_s), math.inf)
         tried_s = np.array([world.away.back_s(t) for t in due_s.tolist()])
         back_s = world.up.finish_many(tried_s, np.array(8.0 * PING_BYTES)) + world.round_trip_s
         self._blocked_s = np.where(struck, back_s, self._blocked_s)

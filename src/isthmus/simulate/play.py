@@ -10,32 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
+from isthmus.codec import RAW
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT
 from isthmus.link import dispersion_bps
 from isthmus.link.probe import lead_bytes
-from isthmus.record import Choice, Chooser, Evidence, Ran, Seconds, Step
+from isthmus.record import Choice, Chooser, Evidence, Ran, Seconds, Step, StepWriter
 from isthmus.record.journal import MAX_SECONDS
+from isthmus.record.learning import learning_step
+from isthmus.record.patience import COMPUTING_S, FIRST_PAUSE_S, LONGEST_PAUSE_S, TICK_S, pause_s
 from isthmus.simulate.requests import Due, Requests
 from isthmus.simulate.world import Went, World
 
-TICK_S = 0.1
-"""How often the live client looks whether a probe is wanted, and pings a server that has failed it."""
-COMPUTING_S = 0.3
-"""And no more often while it computes all by itself, but at the end of a request for which that was put off."""
-LONGEST_PAUSE_S = 1.0
 PING_BYTES = 64
-_RAW = "float32"
-
-
-class StepWriter(Protocol):
-    """A journal (`isthmus.record.Journal` is one)."""
-
-    def write(self, step: Step) -> None: ...
 
 
 @dataclass
@@ -154,7 +144,7 @@ class _Player:
 
     def _row(self, choice: Choice, batch: int) -> int:
         rows = self._world.sizes_to(choice.exit).at(batch).row
-        row = rows.get((choice.cut, choice.codec), rows.get((choice.cut, _RAW)) if choice.cut == OUTPUT else None)
+        row = rows.get((choice.cut, choice.codec), rows.get((choice.cut, RAW)) if choice.cut == OUTPUT else None)
         if row is None:
             where = f"at batch {batch}" + (f" and {choice.exit}" if choice.exit else "")
             raise BadInput(f"the policy wants {choice.cut} as {choice.codec}, which has no price {where}")
@@ -179,7 +169,7 @@ class _Player:
                 self._strike(late_s, gave_up_s)
             told = trip.partial(gave_up_s)
             if told is not None:
-                self._tell(_learning(self._next_id(), gave_up_s, told))
+                self._tell(learning_step(self._next_id(), gave_up_s, 0.0, 0, told, late=True))
         elif not trip.on_device:
             self._strikes = 0
 
@@ -188,9 +178,8 @@ class _Player:
         sends again when a ping has come back."""
         self._strikes += 1
         self._looked_s = -math.inf  # and looks at once whether a probe is wanted
-        pause_s = min(LONGEST_PAUSE_S, TICK_S * 2.0 ** (self._strikes - 1))
-        world = self._world
-        tried_s = world.away.back_s(max(gave_up_s, late_s + pause_s))
+        world, away_s = self._world, pause_s(self._strikes, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        tried_s = world.away.back_s(max(gave_up_s, late_s + away_s))
         self._blocked_s = world.up.finish_s(tried_s, 8 * PING_BYTES) + world.round_trip_s
 
     def _send_probe(self, now_s: float, size: int) -> None:
@@ -205,7 +194,7 @@ class _Player:
         told = Evidence(
             up_bps=dispersion_bps((0.0, left_s - first_s), (0, size - lead_bytes(size))), rtt_s=world.round_trip_s
         )
-        self._probe = _Probe(_probe_step(self._next_id(), now_s, ended_s, size, told), ended_s)
+        self._probe = _Probe(learning_step(self._next_id(), now_s, ended_s - now_s, size, told), ended_s)
         self._look_s = ended_s  # the live client's keeper waits for it, and then looks at once
         self._up_free_s = left_s
 
@@ -317,7 +306,7 @@ class _Trip:
             t_s=self.start_s,
             ran=self.ran,
             cut=OUTPUT if here else self.choice.cut,
-            codec=_RAW if self.off or self.late else self.choice.codec,
+            codec=RAW if self.off or self.late else self.choice.codec,
             first="device" if here else self.first,
             batch=self.batch,
             exit=self.choice.exit,
@@ -360,25 +349,6 @@ class _Trip:
         if self.late and not self.beaten:
             return f"no answer within {self.patience_s * 1e3:.0f} ms"
         return ""
-
-
-def _probe_step(number: int, start_s: float, ended_s: float, size: int, told: Evidence) -> Step:
-    return Step(
-        kind="probe",
-        id=number,
-        t_s=start_s,
-        ran="server",
-        cut=INPUT,
-        codec=_RAW,
-        seconds=Seconds(total=ended_s - start_s, up=ended_s - start_s),
-        up_bytes=size,
-        evidence=told,
-    )
-
-
-def _learning(number: int, at_s: float, told: Evidence) -> Step:
-    """Nobody's request: what was given up still told of the link."""
-    return _probe_step(number, at_s, at_s, 0, told).model_copy(update={"late": True})
 
 
 def changes(world: World, until_s: float, most: int = 50_000) -> Iterator[tuple[float, float]]:

@@ -9,9 +9,10 @@ import numpy as np
 
 from isthmus.adapt import Fixed, Habits, TableChooser, Unlearning, is_own, own_chooser
 from isthmus.adapt.sizes import Sizes
+from isthmus.codec import RAW
 from isthmus.errors import BadInput
 from isthmus.graph.types import INPUT, OUTPUT
-from isthmus.plan.cost import RAW, CostTable
+from isthmus.plan.cost import CostTable
 from isthmus.plan.types import Problem
 from isthmus.record import Choice, Chooser, Step
 from isthmus.simulate.fixed import Name, names_of, statics

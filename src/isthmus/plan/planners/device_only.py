@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from isthmus.codec import RAW
 from isthmus.graph import INPUT, OUTPUT, cut_at
 from isthmus.plan.choose import choose
-from isthmus.plan.cost import RAW, Option
+from isthmus.plan.cost import Option
 from isthmus.plan.types import Plan, Problem
 
 

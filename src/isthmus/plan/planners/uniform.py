@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from isthmus.codec import RAW
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import OUTPUT, cut_at
 from isthmus.plan.choose import choose
-from isthmus.plan.cost import RAW
 from isthmus.plan.joint import splits_for
 from isthmus.plan.splits import at_bits, without_memory
 from isthmus.plan.types import Plan, Problem
