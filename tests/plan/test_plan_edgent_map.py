@@ -139,7 +139,7 @@ def test_what_a_map_cannot_be_made_of() -> None:
     with pytest.raises(BadInput, match=r"states are rates above zero"):
         configuration_map(replace(problem, states_bps=(0.0, 1e6)))
     with pytest.raises(NoPlan, match=r"no exit has a partition that keeps the limits"):
-        configuration_map(replace(problem, limits=Limits(home_memory_bytes=-1)))
+        configuration_map(replace(problem, limits=Limits(home_memory_bytes=0, private=True)))
     with pytest.raises(BadInput, match=r"not for 3 machines"):
         configuration_map(random_problem(random.Random(2), machines=3))
 

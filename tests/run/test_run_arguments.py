@@ -11,7 +11,7 @@ from run_rig import Told
 from isthmus.engine import Engine
 from isthmus.errors import BadInput, Unreachable
 from isthmus.graph import INPUT
-from isthmus.run import Server, connect_engine, serve, transport
+from isthmus.run import Bounds, Server, connect_engine, serve, transport
 
 
 @pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan"), float("inf"), None, "2s"])
@@ -93,3 +93,14 @@ def test_a_transport_that_cannot_be_made_keeps_no_socket(
     with pytest.raises(Unreachable, match=r"cannot be reached: .*Too many open files"):
         transport.TcpTransport(server.host, server.port, 1 << 20, 5.0)
     assert [peer.fileno() for peer in opened] == [-1]
+
+
+@pytest.mark.parametrize("kind", ["message_bytes", "header_bytes", "batch", "waiting", "streams", "unready_cuts"])
+def test_bounds_that_bound_nothing_sensible_are_refused(kind: str) -> None:
+    least = 0 if kind == "unready_cuts" else 1
+    for value in (least - 1, -3, 2.5, float("nan"), "8", None):
+        wrong: Any = {kind: value}
+        with pytest.raises(BadInput, match=f"a server needs {kind} of at least {least}, a whole number, not {value!r}"):
+            Bounds(**wrong)
+    fewest: Any = {kind: least}
+    assert getattr(Bounds(**fewest), kind) == least

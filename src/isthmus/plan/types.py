@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
@@ -35,7 +37,8 @@ class Limits:
     `sure`: the share of requests that must keep `latency_s` (0.5 to below 1). A choice is then in time where the
     seconds that this share of requests keeps are, by the spread that the profiles and the link tell
     (`Problem.surely`). None: its typical seconds, as in the papers. `loss_errors`: a measured loss keeps `loss` where
-    it does with so many of its standard errors on top. Raises BadInput for a share outside."""
+    it does with so many of its standard errors on top. Raises BadInput for numbers outside, NaN and infinities, and for
+    a memory that is none."""
 
     latency_s: float | None = None
     home_memory_bytes: int | None = None
@@ -48,16 +51,30 @@ class Limits:
     memory_of: MemoryOf = "accelerator"
 
     def __post_init__(self) -> None:
-        for name, value in (("distortion", self.distortion), ("accuracy loss", self.loss)):
-            if value is not None and not 0 <= value < float("inf"):
-                raise BadInput(f"a limit of {name} is a number from 0 up, not {value:g}")
-        if not 0 <= self.loss_errors < float("inf"):
-            raise BadInput(f"standard errors on top of a loss are a number from 0 up, not {self.loss_errors:g}")
-        if self.sure is not None and not 0.5 <= self.sure < 1:
+        if self.latency_s is not None and not (_is_limit(self.latency_s) and self.latency_s > 0):
+            raise BadInput(f"a limit of latency is a number of seconds above zero, not {self.latency_s}")
+        for name, value in (
+            ("memory in bytes", self.home_memory_bytes),
+            ("distortion", self.distortion),
+            ("accuracy loss", self.loss),
+        ):
+            if value is not None and not _is_limit(value):
+                raise BadInput(f"a limit of {name} is a number from 0 up, not {value}")
+        if not _is_limit(self.loss_errors):
+            raise BadInput(f"standard errors on top of a loss are a number from 0 up, not {self.loss_errors}")
+        if self.sure is not None and not (_is_limit(self.sure) and 0.5 <= self.sure < 1):
             raise BadInput(
                 f"the share of requests that keep a deadline lies between 0.5 and below 1 (0.95 is usual), not "
-                f"{self.sure:g}; none can be promised to all"
+                f"{self.sure}; none can be promised to all"
             )
+        if self.memory_of not in get_args(MemoryOf):
+            known = " or ".join(get_args(MemoryOf))
+            raise BadInput(f"a memory limit is of the {known} (memory_of), not of '{self.memory_of}'")
+
+
+def _is_limit(value: Any) -> bool:
+    """Whether this is a finite number from 0 up."""
+    return isinstance(value, Real) and 0 <= float(value) < math.inf
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Serving and asking: a model across two machines, over gRPC. The device finishes whatever the network cannot."""
+"""Serving and asking: a model across two machines, over a bare TCP stream, or gRPC where only HTTP/2 passes. The device
+finishes whatever the network cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A session: requests go in, answers come out, wherever they are computed. None is ever lost to the network."""
+"""A session: requests go in, answers come out, wherever they are computed. None is lost to the network where the device
+may and can finish it."""
 
 from __future__ import annotations
 
@@ -72,8 +73,9 @@ class Session:
         one exit, where the choice names one or inputs may leave early.
 
         Raises BadInput for inputs the model does not take, and in a fork of the process that made the session. The
-        network raises nothing, except in the mode `only_on_server`: Unreachable, Late or Refused, and BadInput for more
-        samples or bytes than the server takes.
+        network raises nothing, except where nobody but the server may end a request: in the mode `only_on_server`, and
+        on a device that holds no whole network (`Runner.finishes` is "never"). Then Unreachable, Late or Refused, and
+        BadInput for more samples or bytes than the server takes.
         """
         if self._forks != forked.forks:
             raise forked.refusal("session")

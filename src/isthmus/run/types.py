@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -14,6 +15,7 @@ from isthmus.errors import BadInput
 from isthmus.graph import Cut, Graph
 from isthmus.model.types import Model
 from isthmus.record.types import Ran, Seconds, Step
+from isthmus.units import is_whole
 
 Array = NDArray[np.generic]
 Arrays = Mapping[str, Array]
@@ -41,7 +43,7 @@ class Runner(Protocol):
 
     @property
     def graph(self) -> Graph:
-        """At the batch size the engine was opened for."""
+        """At batch 1, or the batch that the model fixes."""
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
@@ -76,7 +78,8 @@ class Bounds:
     """What a server allows before it allocates anything. Defaults fit pictures and text, not video.
 
     `unready_cuts`: how many exits that the table of exits does not name may be built on request, for all clients
-    together, and how many cuts that are not ready beside them within a minute.
+    together, and how many cuts that are not ready beside them within a minute. Raises BadInput for a number below 1
+    (`unready_cuts`: below 0), and for one that is not whole.
     """
 
     message_bytes: int = 256 << 20
@@ -87,9 +90,10 @@ class Bounds:
     unready_cuts: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("message_bytes", "header_bytes", "batch", "waiting", "streams"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"a server needs {name} of at least 1, not {getattr(self, name)}")
+        for name in ("message_bytes", "header_bytes", "batch", "waiting", "streams", "unready_cuts"):
+            least = 0 if name == "unready_cuts" else 1
+            if not is_whole(value := getattr(self, name), least, sys.maxsize):
+                raise BadInput(f"a server needs {name} of at least {least}, a whole number, not {value!r}")
 
 
 @dataclass(frozen=True)
