@@ -73,8 +73,9 @@ class Engine:
         """Make a model ready on this machine.
 
         The first time it is optimised for this CPU and kept in `cache_dir` (default `$ISTHMUS_CACHE` or
-        `~/.cache/isthmus`); later that is found there. Pairs of halves are made at once for all fusion-safe cuts, for
-        those with the ids in `cuts`, or for none; others when they are first used. `slowdown` ≥ 1 declares a slower
+        `~/.cache/isthmus`); later that is found there. Pairs of halves are made at once for all fusion-safe cuts (of
+        very large networks for as many as 50,000 kernels make), for those with the ids in `cuts`, or for none; others
+        when they are first used. `slowdown` ≥ 1 declares a slower
         machine: every run takes that many times as long, waiting by `wait(seconds)`. `level="extended"` does without
         the CPU's blocked memory layout. The model need not be held by the caller afterwards. Raises BadModel (no
         weights, or onnxruntime cannot take it) and BadInput.
