@@ -6,7 +6,7 @@ from isthmus.codec.huffman import Huffman
 from isthmus.codec.picture import Picture, PictureScale
 from isthmus.codec.planar import PlanarClip, PlanarRange
 from isthmus.codec.raw import Raw
-from isthmus.codec.table import codec_for, codec_names, coded_names, length_varies, make_codec, picture_names
+from isthmus.codec.table import codec_for, codec_names, length_varies, make_codec, picture_names
 from isthmus.codec.types import Array, Codec
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Raw",
     "codec_for",
     "codec_names",
-    "coded_names",
     "length_varies",
     "make_codec",
     "picture_names",

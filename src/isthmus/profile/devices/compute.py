@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
-from isthmus.graph import INPUT, OUTPUT, Graph, Node, narrow_cuts
+from isthmus.graph import INPUT, OUTPUT, Graph, narrow_cuts
 from isthmus.profile.devices.roofline import roofline_s
 from isthmus.profile.devices.scale_sim import systolic_s
 from isthmus.profile.devices.types import Device, Systolic
@@ -38,18 +38,6 @@ def node_seconds(
     if isinstance(device, Systolic):
         return np.asarray(systolic_s(device, work, *widths), dtype=np.float64)
     return np.asarray(roofline_s(device, work, *widths), dtype=np.float64)
-
-
-def layer_seconds(
-    device: Device, node: Node, graph: Graph, weight_bits: Any, activation_bits: Any
-) -> NDArray[np.float64]:
-    """Seconds of one node of a graph; the widths may be arrays, and the answer has their shape. A node that the device
-    fuses into an earlier layer costs nothing itself. For all nodes at once use `node_seconds`."""
-    at = graph.producer[node.outputs[0]]
-    work = Workload.of(graph, fuses=device.fuses)
-    shape = np.broadcast_shapes(np.shape(weight_bits), np.shape(activation_bits))
-    widths = [np.broadcast_to(b, shape)[..., np.newaxis] for b in (weight_bits, activation_bits)]
-    return node_seconds(device, work, *widths)[..., at]
 
 
 def computed_profile(
