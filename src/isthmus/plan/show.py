@@ -25,10 +25,10 @@ _LABEL, _TOTAL = 26, 9
 _CAUSES = (("█", "cyan"), ("░", "yellow"), ("▓", "magenta"), ("▒", "green"), ("·", "white"))
 
 
-def show_plan(plan: Plan, names: Sequence[str] = ("device", "server"), width: int = WIDTH) -> Group:
+def show_plan(plan: Plan, names: Sequence[str] = ("device", "server")) -> Group:
     """The whole picture: summary, cost by cause, bars over all cuts, switch tables, exits, configuration map. `names`:
     what to call the machines, in order."""
-    parts = [plan_summary(plan), Text(), cost_table(plan, names), Text(), plan_bars(plan, names, width)]
+    parts = [plan_summary(plan), Text(), cost_table(plan, names), Text(), plan_bars(plan, names)]
     if plan.solutions:
         parts += [Text(), solutions_view(plan)]
     if plan.switch:
@@ -88,13 +88,13 @@ def cost_table(plan: Plan, names: Sequence[str] = ("device", "server")) -> Table
     return table
 
 
-def plan_bars(plan: Plan, names: Sequence[str] = ("device", "server"), width: int = WIDTH) -> RenderableType:
+def plan_bars(plan: Plan, names: Sequence[str] = ("device", "server")) -> RenderableType:
     """One stacked bar a cut (its cheapest codec), in running order, the plan's own marked; long lists are thinned to
     MOST_BARS, keeping both ends, the plan and what comes nearest to it."""
     bars = _cheapest(plan)
     shown = _thinned(plan, bars)
     longest = min(max(c.cost.total_s for c in shown), LONGEST * plan.cost.total_s) if shown else 0.0
-    room = max(10, width - _LABEL - _TOTAL - 5)
+    room = WIDTH - _LABEL - _TOTAL - 5
     lines = [_legend(plan.cost, names)]
     lines += [_bar(c, _key(c) == (plan.cuts, plan.codec), longest, room) for c in shown]
     if len(shown) < len(bars):

@@ -82,12 +82,12 @@ def price_layers(graph: Graph, regression: Regression, variables: VariableSet = 
         yield Priced(layer, by, law.seconds(values), law.outside(values))
 
 
-def remarks(graph: Graph, regression: Regression, variables: VariableSet = "extended") -> tuple[str, ...]:
+def remarks(graph: Graph, regression: Regression) -> tuple[str, ...]:
     """What to know before trusting a prediction: types priced by another's law, layers larger or smaller than any
     fitted. One sentence each."""
     replaced: dict[tuple[LayerType, LayerType], int] = {}
     beyond: dict[tuple[LayerType, str], int] = {}
-    for priced in price_layers(graph, regression, variables):
+    for priced in price_layers(graph, regression):
         if priced.by != priced.layer.type:
             key = priced.layer.type, priced.by
             replaced[key] = replaced.get(key, 0) + 1
