@@ -25,6 +25,7 @@ from isthmus.files import scratch_folder, write_whole
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, cut_at, fused_graph, graph_of
 from isthmus.model import Model
 from isthmus.model.initializers import is_large
+from isthmus.model.types import Progress
 from isthmus.plan import Plan
 from isthmus.plan.held import held
 from isthmus.plan.needs import needs
@@ -36,7 +37,6 @@ from isthmus.profile.samples import Samples
 from isthmus.profile.types import RuntimeMemory
 from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Steps, quantised_head
 
-Progress = Callable[[int, int, str], None]
 Footprint = Callable[[Path, Path, int], int | None]
 _ROUNDS = 15
 WORST = 0.1

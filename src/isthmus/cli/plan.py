@@ -27,7 +27,6 @@ from isthmus.cli.machines import DeviceProfile, MachinesAsked, Runs, ServerProfi
 from isthmus.cli.measuring import Measuring, PlanData
 from isthmus.cli.planning import (
     CHOOSE_BITS,
-    DEFAULT_SURE,
     Codecs,
     Deadline,
     Down,
@@ -54,7 +53,7 @@ from isthmus.errors import BadInput
 from isthmus.files import write_json
 from isthmus.graph import graph_of
 from isthmus.plan import plan_json, retime, show_plan
-from isthmus.plan.types import USUAL_ERRORS
+from isthmus.plan.types import DEFAULT_SURE, USUAL_ERRORS
 from isthmus.units import MOST_SLOWER
 
 

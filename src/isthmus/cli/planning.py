@@ -19,14 +19,11 @@ from isthmus.model import Model
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, planner_called, problem_for
 from isthmus.plan.baselines import QUANTISED, baselines
 from isthmus.plan.solution import MemoryOf
-from isthmus.plan.types import Exit
+from isthmus.plan.types import DEFAULT_SURE, Exit
 from isthmus.profile import AccuracyRow
 from isthmus.quant import need_quantisable
 from isthmus.record import Lateness
 from isthmus.units import rate_bps, seconds, size_bytes
-
-DEFAULT_SURE = 0.95
-"""Share of requests that keep a deadline where nobody asks for another."""
 
 CHOOSE_BITS = ("autosplit", *QUANTISED)
 """Planners that give layers few bits."""
@@ -180,7 +177,7 @@ def _problem(
     if asked.past is not None:
         problem = replace(problem, states_bps=asked.past.states_bps, states_spread=asked.past.spread)
     if asked.server_first:
-        problem = replace(problem, machines=problem.machines[::-1], home=1)
+        problem = problem.turned()
     return problem if asked.bits is None else asked.bits.problem(problem)
 
 

@@ -7,7 +7,8 @@ from isthmus.codec.picture import Picture, PictureScale
 from isthmus.codec.planar import PlanarClip, PlanarRange
 from isthmus.codec.raw import Raw
 from isthmus.codec.table import codec_for, codec_names, length_varies, make_codec, picture_names
-from isthmus.codec.types import Array, Codec
+from isthmus.codec.types import Codec
+from isthmus.model.types import Array
 
 __all__ = [
     "Array",

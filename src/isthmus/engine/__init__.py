@@ -1,6 +1,6 @@
 """Running a network on this machine, whole and in halves. The only folder that knows onnxruntime."""
 
-from isthmus.engine.engine import Engine, Finish, Progress
+from isthmus.engine.engine import Engine, Finish
 from isthmus.engine.few_bits import FewBits, Kept
 from isthmus.engine.instructions import has_vnni
 from isthmus.engine.nodes import kernel_times, node_times, owners
@@ -15,7 +15,6 @@ __all__ = [
     "FewBits",
     "Finish",
     "Kept",
-    "Progress",
     "SlowDown",
     "Stop",
     "Taps",

@@ -21,6 +21,8 @@ from isthmus.profile.times import Times
 from isthmus.profile.types import lateness
 from isthmus.quant.types import BitPlan, Distortions
 
+DEFAULT_SURE = 0.95
+"""Share of requests that keep a deadline where nobody asks for another."""
 USUAL_ERRORS = 1.0
 """Standard errors that a measured loss must keep away from its limit."""
 
@@ -41,7 +43,7 @@ class Limits:
     home_memory_bytes: int | None = None
     private: bool = False
     private_until: str | None = None
-    sure: float | None = 0.95
+    sure: float | None = DEFAULT_SURE
     distortion: float | None = None
     loss: float | None = None
     loss_errors: float = USUAL_ERRORS

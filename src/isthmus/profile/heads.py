@@ -21,12 +21,12 @@ from isthmus.engine import Engine, has_vnni
 from isthmus.files import scratch_folder
 from isthmus.graph import INPUT, OUTPUT, cut_at
 from isthmus.model import Model
+from isthmus.model.types import Progress
 from isthmus.profile.judging import answers_of, classes_judged, kept
 from isthmus.profile.samples import Samples
 from isthmus.quant import BitPlan, Distortions, QuantisedHead, Steps, quantised_head
 
 Places = NDArray[np.intp]
-Progress = Callable[[int, int, str], None]
 Sent = Callable[[str, str, Array, QuantisedHead | None], Array]
 """What arrives of a crossing tensor: (its name, codec, value, the head that made it) → value."""
 HOPELESS_SIGMAS = 4.0

@@ -13,7 +13,8 @@ from isthmus.errors import BadInput
 from isthmus.model.exits.branches import Branched, attach
 from isthmus.model.exits.layers import at_shares
 from isthmus.model.exits.nets import NETS
-from isthmus.model.exits.train import Labelled, Progress, Trained, Training, seeded, train
+from isthmus.model.exits.train import Labelled, Trained, Training, seeded, train
+from isthmus.model.types import Progress
 
 
 class Recipe(BaseModel):

@@ -99,12 +99,8 @@ def _batch(device: Device, graph: Graph, seconds: NDArray[np.float64]) -> BatchP
             f"{device.name} would take {total:.3g} s for {graph.name}; at most {LONGEST_S:g} s are planned for"
         )
     return BatchProfile(
-        whole=_certain(total),
-        heads={name: _certain(head_s) for name, head_s in heads.items()},
-        tails={name: _certain(max(0.0, total - head_s)) for name, head_s in heads.items()},
+        whole=Timing.certain(total),
+        heads={name: Timing.certain(head_s) for name, head_s in heads.items()},
+        tails={name: Timing.certain(max(0.0, total - head_s)) for name, head_s in heads.items()},
         nodes={n.name: float(s) for n, s in zip(graph.nodes, seconds, strict=True)},
     )
-
-
-def _certain(seconds: float) -> Timing:
-    return Timing(low_s=seconds, median_s=seconds, high_s=seconds, runs=1)
