@@ -12,6 +12,7 @@ from isthmus.cli.bits import BitOptions
 from isthmus.cli.edgent import Past
 from isthmus.cli.machines import Machines
 from isthmus.cli.promising import as_run
+from isthmus.codec import make_codec
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, graph_of
 from isthmus.link import Link
@@ -105,8 +106,6 @@ def need_widths(limits: Limits, *, chosen: bool) -> None:
 
 def codecs_of(text: str) -> tuple[str, ...]:
     """Codec names, each checked."""
-    from isthmus.codec import make_codec
-
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
         raise BadInput("give at least one codec, such as float32")
