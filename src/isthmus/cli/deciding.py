@@ -41,7 +41,7 @@ Planner = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """Who is to decide, and within what. An empty cut or exit was not asked for."""
 

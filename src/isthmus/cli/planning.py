@@ -78,10 +78,11 @@ def link_of(up: str, down: str, rtt: str, fixed: str = "0ms", late: float = 0.0)
 
 
 def limits_of(
+    *,
     private: bool,
-    deadline: str | None,
-    memory: str | None,
-    private_until: str | None = None,
+    private_until: str | None,
+    deadline: str | None = None,
+    memory: str | None = None,
     sure: float = DEFAULT_SURE,
     memory_of: str = "accelerator",
 ) -> Limits:
