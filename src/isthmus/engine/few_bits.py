@@ -38,7 +38,7 @@ _GIVEN = "given.bin"
 
 
 @dataclass(frozen=True)
-class Kept:
+class PackedParts:
     """What a device has of a network: files of `write_head` by cut id (OUTPUT: the whole network). `together`: all of
     it fits the memory at once."""
 
@@ -57,7 +57,7 @@ class FewBits:
     def __init__(
         self,
         model: Model,
-        kept: Kept,
+        kept: PackedParts,
         *,
         threads: int = 1,
         slowdown: float = 1.0,

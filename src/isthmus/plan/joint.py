@@ -48,7 +48,7 @@ class Joint:
         return replace(self, solutions=tuple(rows), estimates=estimates)
 
 
-def tables_of(problem: Problem, planner: str) -> Distortions:
+def distortions_of(problem: Problem, planner: str) -> Distortions:
     """The distortion tables. Raises BadInput where there are none, where they are another network's, or where the
     machines are not a device at home and a server."""
     tables = problem.distortions
@@ -70,8 +70,8 @@ def device_bits(tables: Distortions) -> tuple[int, ...]:
 
 
 def splits_for(problem: Problem, planner: str, head: Cut | None = None) -> Splits:
-    """The candidate heads of the network, or one head alone. Raises BadInput as `tables_of` does."""
-    tables = tables_of(problem, planner)
+    """The candidate heads of the network, or one head alone. Raises BadInput as `distortions_of` does."""
+    tables = distortions_of(problem, planner)
     try:
         storage = Storage.of(problem.graph, tables, device_bits(tables), head=head, literal=problem.literal)
     except BadInput as error:
@@ -81,7 +81,7 @@ def splits_for(problem: Problem, planner: str, head: Cut | None = None) -> Split
 
 
 def joint(problem: Problem) -> Joint:
-    """Every solution worth having. Raises BadInput as `tables_of` does, NoPlan where nothing is left."""
+    """Every solution worth having. Raises BadInput as `distortions_of` does, NoPlan where nothing is left."""
     splits = splits_for(problem, _PLANNER)
     places = potential(problem, splits.storage)
     splits = Splits(problem, splits.storage, places.steps)
