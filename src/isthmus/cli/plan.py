@@ -49,10 +49,11 @@ from isthmus.cli.planning import (
 )
 from isthmus.cli.promising import LateFrom, lateness_of
 from isthmus.cli.retiming import timer
+from isthmus.cli.show_plan import show_plan
 from isthmus.errors import BadInput
 from isthmus.files import write_json
 from isthmus.graph import graph_of
-from isthmus.plan import plan_json, retime, show_plan
+from isthmus.plan import plan_json, retime
 from isthmus.plan.types import DEFAULT_SURE, USUAL_ERRORS
 from isthmus.units import MOST_SLOWER
 

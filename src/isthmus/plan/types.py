@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
@@ -294,3 +294,8 @@ class Plan(BaseModel):
     """splits and widths to choose from, the fastest first, and places that are no candidates"""
     config: ConfigMap | None = None
     """the configuration map, where the planner made one"""
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values, as `--json` prints it and `Plan` reads it back."""
+    return plan.model_dump(mode="json")
