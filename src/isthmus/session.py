@@ -9,11 +9,11 @@ from pathlib import Path
 from isthmus.adapt import AtExit, EachRequest, Habits, MapChooser, TableChooser
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.bundle.prices import few_bits_table
-from isthmus.engine import Engine, FewBits, Kept
-from isthmus.engine.engine import Progress
+from isthmus.engine import Engine, FewBits, PackedParts
 from isthmus.errors import BadInput
 from isthmus.graph import graph_of
 from isthmus.link import Link
+from isthmus.model.types import Progress
 from isthmus.plan import CostTable, Limits, Problem, configuration_map, cost_table, problem_for
 from isthmus.plan.cost import asked_cut
 from isthmus.plan.map_types import RewardName
@@ -68,7 +68,7 @@ def _few_bits(bundle: Bundle, threads: int, slowdown: float, behind: Engine | No
     row = bundle.manifest.few_bits
     assert row is not None
     parts = {part.cut: bundle.path / part.file for part in row.parts}
-    kept = Kept(parts, together=row.together)
+    kept = PackedParts(parts, together=row.together)
     engine = FewBits(bundle.model(weights=False), kept, threads=threads, slowdown=slowdown, behind=behind)
     if bundle.plan.cuts[0] in parts:
         engine.warm(bundle.plan.cuts[0])

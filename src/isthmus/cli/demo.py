@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Mapping
@@ -86,8 +87,6 @@ def demo(
 
 def json_text(row: Mapping[str, Any]) -> str:
     """One JSON document, readable."""
-    import json
-
     return json.dumps(row, indent=1, allow_nan=False)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.codec.lengths import dtype_name, elements, layout, need_length, octets
-from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
 from isthmus.graph.dtypes import DTYPES
+from isthmus.model.types import Array
 
 _HERE = frozenset(DTYPES.values())
 """Dtypes that lie in memory as they travel."""
