@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from isthmus.cli.losses import digest
 from isthmus.codec import Array, codec_for
 from isthmus.model import Model
-from isthmus.profile.heads import HeadJudge, HeadLoss, Outcome, Places, Progress, loss_of
+from isthmus.model.types import Progress
+from isthmus.profile.heads import HeadJudge, HeadLoss, Outcome, Places, loss_of
 from isthmus.profile.samples import Samples
 from isthmus.quant import BitPlan, Distortions, QuantisedHead
 

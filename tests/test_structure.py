@@ -25,8 +25,8 @@ STRANGERS = {
     ("simulate", "engine"),
 }
 """Neighbours that must not know each other although the order would let them."""
-OWNERS = {"onnxruntime": {"engine"}, "grpc": {"run"}, "torch": {"model"}}
-"""The only packages that may import a heavy library."""
+OWNERS = {"onnxruntime": {"engine"}, "grpc": {"run"}, "torch": {"model"}, "rich": {"cli"}, "typer": {"cli"}}
+"""The only packages that may import a heavy library, or one that draws in a terminal."""
 LIGHT = [
     "isthmus",
     "isthmus.plan",
@@ -37,7 +37,7 @@ LIGHT = [
     "isthmus.graph",
     "isthmus.simulate",
 ]
-HEAVY = ["torch", "onnxruntime", "grpc", "matplotlib", "PIL"]
+HEAVY = ["torch", "onnxruntime", "grpc", "matplotlib", "PIL", "rich", "typer"]
 
 
 def modules() -> list[Path]:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from isthmus.link import Link
     from isthmus.model import load_model
     from isthmus.plan import PLANNERS, Plan, Problem, price, problem_for
-    from isthmus.run import serve
-    from isthmus.session import connect
+    from isthmus.session import connect, ready, serve
 
 _WHERE = {
     "PLANNERS": "plan",
@@ -38,7 +37,8 @@ _WHERE = {
     "open_bundle": "bundle",
     "price": "plan",
     "problem_for": "plan",
-    "serve": "run",
+    "ready": "session",
+    "serve": "session",
 }
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "open_bundle",
     "price",
     "problem_for",
+    "ready",
     "serve",
 ]
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from isthmus.adapt import AtExit, EachRequest, Habits, MapChooser, TableChooser
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.bundle.prices import few_bits_table
-from isthmus.engine import Engine, FewBits, Kept
+from isthmus.engine import Engine, FewBits, PackedParts
 from isthmus.errors import BadInput
 from isthmus.graph import graph_of
 from isthmus.link import Link
+from isthmus.model.types import Progress
 from isthmus.plan import CostTable, Limits, Problem, configuration_map, cost_table, problem_for
 from isthmus.plan.cost import asked_cut
 from isthmus.plan.map_types import RewardName
@@ -22,7 +23,8 @@ from isthmus.plan.uneven import uneven
 from isthmus.profile import ExitTable
 from isthmus.record import Choice, Chooser, Lateness
 from isthmus.record.types import check_chooser
-from isthmus.run import Mode, Session, StepWriter, connect_engine
+from isthmus.run import Bounds, Mode, Server, Session, StepWriter, connect_engine
+from isthmus.run import serve as serve_engine
 from isthmus.run.connect import check_deadline
 from isthmus.units import MOST_BATCH, is_whole
 
@@ -66,7 +68,7 @@ def _few_bits(bundle: Bundle, threads: int, slowdown: float, behind: Engine | No
     row = bundle.manifest.few_bits
     assert row is not None
     parts = {part.cut: bundle.path / part.file for part in row.parts}
-    kept = Kept(parts, together=row.together)
+    kept = PackedParts(parts, together=row.together)
     engine = FewBits(bundle.model(weights=False), kept, threads=threads, slowdown=slowdown, behind=behind)
     if bundle.plan.cuts[0] in parts:
         engine.warm(bundle.plan.cuts[0])
@@ -228,6 +230,39 @@ def right_sized_choice(
         exit=plan.exit,
         predicted_s=plan.cost.total_s,
         why=plan.why,
+    )
+
+
+def serve(
+    bundle: str | Path | Bundle,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    threads: int = 1,
+    slowdown: float = 1.0,
+    bounds: Bounds | None = None,
+    progress: Progress | None = None,
+) -> Server:
+    """Starts serving a bundle, whole and from every cut on, and returns at once; what `connect` is to the other side.
+
+    `port` 0 takes any free one (`Server.address`), `slowdown` declares this server so many times slower, `bounds` is
+    what it allows before it allocates anything, and `progress` is told about the work until then. Raises BadBundle, and
+    BadInput when the port is in use or the host is not one of this machine.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    engine = Engine.open(opened.model(), threads=threads, slowdown=slowdown, progress=progress)
+    few = opened.manifest.few_bits
+    if few is not None and few.head is not None:
+        engine.halves(few.head.cut)  # now, and not when the first request asks for it
+    return serve_engine(
+        engine,
+        opened.manifest.name,
+        host=host,
+        port=port,
+        clips=opened.clips,
+        pictures=opened.pictures,
+        exits=opened.exits,
+        bounds=bounds,
     )
 
 

@@ -284,9 +284,9 @@ def test_no_besides_reaches_whoever_decides(bundle: Path, call: Call, monkeypatc
 def test_processors_that_cannot_be_kept_awake_are_told_of_before_anything_is_prepared(
     words: tuple[str, ...], bundle: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in ("isthmus.run", "isthmus.cli.run"):
-        monkeypatch.setattr(f"{place}.processors_awake", partial(processors_awake, tmp_path / "none"))
-    monkeypatch.setattr("isthmus.run.serve", lambda *_, **__: pytest.fail("it was started all the same"))
+    for verb in ("serve", "run"):
+        monkeypatch.setattr(f"isthmus.cli.{verb}.processors_awake", partial(processors_awake, tmp_path / "none"))
+    monkeypatch.setattr("isthmus.cli.serve.start", lambda *_, **__: pytest.fail("it was started all the same"))
     monkeypatch.setattr("isthmus.cli.run.ready", lambda *_, **__: pytest.fail("it was made ready all the same"))
     code, out, err = call(*words, bundle, "--awake")
     assert code == 2

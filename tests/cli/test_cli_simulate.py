@@ -101,8 +101,14 @@ def test_a_journal_a_policy_and_a_report_of_it(simulate: Call, call: Call, tmp_p
     assert summary.mean_s == pytest.approx(rows_of(out)["dynamic"]["mean_s"])
     assert header.link_trace == ((0.0, 1e6), (20.0, 60e6), (40.0, 8e6))
     assert header.cut_order[0] == "@input"
-    assert call("report", folder / "dynamic.jsonl", "--out", tmp_path / "page.html")[0] == 0
-    assert "simulated: dynamic" in (tmp_path / "page.html").read_text()
+    code, out, _ = call("report", *sorted(folder.iterdir()), "--out", tmp_path / "page.html", "--json")
+    assert code == 0
+    both = json.loads(out)
+    assert [Path(one["journal"]).stem for one in both] == ["cut_conv_37_int8", "dynamic"]
+    assert both[1]["mean_s"] == summary.mean_s
+    page = (tmp_path / "page.html").read_text()
+    assert "simulated: dynamic" in page
+    assert page.count("The run over time") == 2
     code, _, err = simulate(*words)
     assert code == 2
     assert "dynamic.jsonl is there already" in " ".join(err.split())

@@ -16,7 +16,7 @@ import pytest
 from engine_nets import WITH_EXITS, WITH_INPUT, convolutions
 from numpy.typing import NDArray
 
-from isthmus.engine import RUNTIME, Engine, FewBits, Kept, SlowDown, profile_clock, wait_s
+from isthmus.engine import RUNTIME, Engine, FewBits, PackedParts, SlowDown, profile_clock, wait_s
 from isthmus.engine.slow import work_clock
 from isthmus.errors import BadInput, BadModel
 from isthmus.graph import INPUT, OUTPUT
@@ -142,7 +142,7 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=f"^{threads!r} threads cannot compute; give 1 to 1024$"):
             Engine.open(model, cache_dir=tmp_path, threads=count)
         with pytest.raises(BadInput, match=f"^{threads!r} threads cannot compute; give 1 to 1024$"):
-            FewBits(model, Kept({}, together=False), threads=count)
+            FewBits(model, PackedParts({}, together=False), threads=count)
     for cuts in ("r1", None, 3, [3], b"r1"):
         some: Any = cuts
         with pytest.raises(BadInput, match=f"'safe', 'none' or a list of their ids, not {re.escape(repr(cuts))}$"):

@@ -23,7 +23,6 @@ def test_layers_to_each_exit(layout: Layout, layers: list[int]) -> None:
     assert whole.outputs == layout.outputs
     parts = [at_exit(whole, output) for output in whole.outputs]
     assert [sum(n.op != "Flatten" for n in p.nodes) for p in parts] == layers
-    assert [layout.layers_to(i) for i in range(len(layers))] == layers
     assert [p.macs for p in parts] == sorted(p.macs for p in parts)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from isthmus.graph import Graph, Node, Tensor
 from isthmus.link.types import Link
+from isthmus.plan.arena import Arena
 from isthmus.plan.types import Exit, Limits, Problem
 from isthmus.profile.times import Times
 from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, Timing
@@ -54,6 +55,11 @@ def times(of: Graph, node_s: Sequence[float], *, factor: float = 1.0, additive: 
         },
     )
     return Times(profile, of, factor=factor, additive=additive)
+
+
+def used_bytes(arena: Arena) -> int:
+    """How much of an arena is handed out now."""
+    return sum(size for _, size in arena._taken.values())
 
 
 def timing(seconds: float) -> Timing:

@@ -194,11 +194,12 @@ def _table_sum(problem: Problem, bits: BitPlan) -> float:
     layer = {one.node: one for one in found.layers}
     if set(bits.weights.values()) == {16}:
         return 0.0
-    total = sum(found.weight_error(n, b) / layer[n].weight_power for n, b in bits.weights.items())
-    for name, width in bits.outputs.items():
-        power = found.tensor(name).power
-        total += found.output_error(name, width) / power
-    return total
+
+    def at(errors: tuple[float, ...], width: int) -> float:
+        return 0.0 if width == 16 or not errors else errors[found.bits.index(width)]
+
+    total = sum(at(layer[n].weights, b) / layer[n].weight_power for n, b in bits.weights.items())
+    return total + sum(at(found.tensor(n).errors, b) / found.tensor(n).power for n, b in bits.outputs.items())
 
 
 def test_the_candidates_are_those_of_the_formula() -> None:

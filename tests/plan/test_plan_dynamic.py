@@ -11,11 +11,12 @@ import pytest
 from plan_worlds import Op, diamond_problem, graph, random_problem, times
 from rich.console import Console
 
+from isthmus.cli.show_plan import show_plan
 from isthmus.errors import BadInput, NoPlan
 from isthmus.graph import INPUT, OUTPUT, Graph, block_cuts, graph_of
 from isthmus.link import Link
 from isthmus.model import load_model
-from isthmus.plan import PLANNERS, Limits, Plan, Problem, problem_for, show_plan
+from isthmus.plan import PLANNERS, Limits, Plan, Problem, problem_for
 from isthmus.plan.planners.dynamic import options, places
 from isthmus.profile import BatchProfile, CodecTiming, Machine, Profile, Timing
 

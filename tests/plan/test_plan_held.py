@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from bit_worlds import bit_problem, branched, chain, measured_problem, weighted
-from plan_worlds import Op, graph
+from plan_worlds import Op, graph, used_bytes
 
 from isthmus.errors import NoPlan
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, cut_at, cut_of
@@ -64,7 +64,7 @@ def test_in_floating_point_the_arena_holds_what_is_alive(monkeypatch: pytest.Mon
 
     def watched(arena: Arena, name: str, size_bytes: int) -> None:
         take(arena, name, size_bytes)
-        used.append(arena.used_bytes)
+        used.append(used_bytes(arena))
 
     monkeypatch.setattr(Arena, "take", watched)
     seen = 0

@@ -57,3 +57,13 @@ def test_a_long_network_is_solved_though_most_of_its_tensors_cannot_be_written(h
     assert plan.cuts[0] in (INPUT, OUTPUT)
     assert "exact" in plan.why
     assert cuts == (cut_at(made.graph, plan.cuts[0]),)
+
+
+@pytest.mark.parametrize("rate_bps", [1e-3, 1e-300])
+def test_ages_are_no_reason_to_cross(rate_bps: float) -> None:
+    """Longer than 64 bits of nanoseconds hold, and longer than a float does."""
+    of = chain(6)
+    slow = Link(rate_bps, rate_bps, rtt_s=1e9, fixed_s=1e12, late=1e6)
+    far = Problem(of, (times(of, [0.1] * 6), times(of, [1e-6] * 6)), (slow,), default_codecs=("float32",))
+    for name in ("mincut", "neurosurgeon"):
+        assert PLANNERS[name](far).cuts == (OUTPUT,)

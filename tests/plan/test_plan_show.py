@@ -7,9 +7,9 @@ import json
 from plan_worlds import Op, diamond, diamond_problem, graph, times
 from rich.console import Console
 
+from isthmus.cli.show_plan import MOST_BARS, plan_bars, show_plan
 from isthmus.link.types import Link
-from isthmus.plan import PLANNERS, Plan, Problem, plan_json, show_plan
-from isthmus.plan.show import MOST_BARS, plan_bars
+from isthmus.plan import PLANNERS, Plan, Problem, plan_json
 
 
 def drawn(what: object, width: int = 80) -> list[str]:

@@ -26,7 +26,6 @@ from isthmus.profile.devices import (
     computed_profile,
     cycles,
     find_device,
-    layer_seconds,
     node_seconds,
     read_devices,
     shipped,
@@ -181,10 +180,6 @@ def test_many_choices_of_widths_are_priced_at_once() -> None:
     assert many.shape == (5, len(SMALL.nodes))
     for k in range(5):
         assert (many[k] == node_seconds(EYERISS, work, weight[k], active[k])).all()
-    for at in (0, 40, len(SMALL.nodes) - 1):
-        one = layer_seconds(EYERISS, SMALL.nodes[at], SMALL, weight[:, at], active[:, at])
-        assert one == pytest.approx(many[:, at])
-    assert layer_seconds(EYERISS, SMALL.nodes[0], SMALL, 8, 8).shape == ()
 
 
 @pytest.mark.parametrize("bits", [0, 65, -3])

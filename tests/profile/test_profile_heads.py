@@ -15,7 +15,7 @@ from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, fused_graph, graph_of
 from isthmus.model import Model, digits_test, fused
 from isthmus.profile.distortion import Widths, measure_distortions
-from isthmus.profile.heads import FEWEST, HeadJudge
+from isthmus.profile.heads import FEWEST, HeadJudge, Sent
 from isthmus.profile.samples import Samples
 from isthmus.profile.uploads import measure_uploads
 from isthmus.quant import BitPlan, quantised_head
@@ -106,14 +106,20 @@ def test_what_crosses_may_go_another_way(judge: HeadJudge) -> None:
         sizes.append(payload.nbytes)
         return written.load(payload, value.shape, value.dtype.name)
 
-    assert judge.loss("relu_3", "int4", bits, sent=packed) == judge.loss("relu_3", "int4", bits)
+    def judged(sent: Sent | None) -> list[bool]:
+        found = judge.outcomes("relu_3", "int4", bits, judge.order, sent=sent)
+        return [bool(right) for one in found for right in one.right]
+
+    assert judged(packed) == judged(None)
     assert sizes
+    found = judge.loss("relu_3", "int4", bits)
+    assert found.loss == pytest.approx(np.mean(judge.base[judge.order]) - np.mean(judged(None)))
     coded = judge.loss("relu_3", "int4+huffman", bits)
-    assert coded.loss == judge.loss("relu_3", "int4", bits).loss
+    assert coded.loss == found.loss
     assert coded.sample_bytes is not None
     assert 0 < coded.sample_bytes < sum(sizes) / COUNT
-    spoiled = judge.loss("relu_3", "int4", bits, sent=lambda name, codec, value, head: np.zeros_like(value))
-    assert spoiled.loss > 0.5
+    spoiled = judged(lambda name, codec, value, head: np.zeros_like(value))
+    assert np.mean(spoiled) < judge.score - 0.5
 
 
 def test_uploads_are_judged_by_what_the_codec_gives_back(judge: HeadJudge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zipfile
 from pathlib import Path
@@ -273,6 +274,12 @@ def test_an_array_that_lies_about_its_shape_is_refused(shape: str, tmp_path: Pat
             archive.writestr(name, held)
         with pytest.raises(BadInput, match="it holds something else than whole arrays"):
             load_samples(tmp_path / "s.npz", load_model("zoo:tiny"))
+
+
+def test_a_pipe_is_not_read_to_an_end_it_may_not_have(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "s.npz")
+    with pytest.raises(BadInput, match=r"s\.npz: it is no file"):
+        load_samples(tmp_path / "s.npz", load_model("zoo:tiny"))
 
 
 @pytest.mark.parametrize("kind", ["array", "text", "zip"])

@@ -19,23 +19,12 @@ def _table(**changes: object) -> Distortions:
     return Distortions.model_validate(fields | changes)
 
 
-def test_errors_are_found_by_name_and_width() -> None:
+def test_tensors_are_found_by_name() -> None:
     table = _table()
-    assert (table.weight_error("conv", 2), table.weight_error("conv", 8)) == (0.5, 0.1)
-    assert table.weight_error("pool", 2) == 0.0  # no weights, no error
-    assert (table.output_error("conv", 8), table.output_error("x", 2)) == (0.2, 0.9)
-    assert table.output_error("conv", 16) == table.weight_error("conv", 16) == 0.0  # the reference
+    assert (table.tensor("conv").errors, table.tensor("x").errors) == ((0.4, 0.2), (0.9, 0.8))
     assert table.tensor("pool").elements == 16
-
-
-def test_unknown_names_and_widths_are_refused() -> None:
-    table = _table()
-    with pytest.raises(BadInput, match=r"no node 'dense'"):
-        table.weight_error("dense", 8)
     with pytest.raises(BadInput, match=r"no tensor 'dense'"):
-        table.output_error("dense", 8)
-    with pytest.raises(BadInput, match=r"are for 2, 8 bits, not 4"):
-        table.output_error("conv", 4)
+        table.tensor("dense")
 
 
 @pytest.mark.parametrize("bits", [(8, 2), (2, 2, 8), (0, 8), (2, 17)])

@@ -237,6 +237,17 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         write_report([path, path], tmp_path / "page.html", requests=2)
 
 
+def test_a_plan_of_another_network_is_not_drawn_beside_a_run(tmp_path: Path) -> None:
+    plan = plan_at(6e6).model_copy(update={"fingerprint": "f" * 64})
+    for fingerprint, same in (("f" * 64, True), ("", True), ("e" * 64, False)):
+        path = journal_of(tmp_path / f"{same}{fingerprint[:1]}.jsonl", steady_run(2), Header(fingerprint=fingerprint))
+        if same:
+            write_report([path], tmp_path / "page.html", plan=plan)
+            continue
+        with pytest.raises(BadInput, match=r"Falsee\.jsonl is of another network than the plan"):
+            write_report([path], tmp_path / "page.html", plan=plan)
+
+
 def test_reporting_needs_only_the_core() -> None:
     program = (
         "import sys, isthmus.report, isthmus.record\n"

@@ -14,7 +14,7 @@ from few_bits_rig import Rig
 from isthmus.adapt import Fixed
 from isthmus.bundle import Bundle, open_bundle
 from isthmus.codec import Array, codec_for
-from isthmus.engine import Engine, FewBits, Kept
+from isthmus.engine import Engine, FewBits, PackedParts
 from isthmus.errors import BadBundle, BadInput, Remote, Unreachable
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.plan import Plan
@@ -263,7 +263,7 @@ def test_other_cuts_exits_and_stages_are_refused_in_a_sentence(rig: Rig, tight: 
     with pytest.raises(BadInput, match=r"image must be float32"):
         engine.head(CUT, {"image": np.zeros((1, 1, 8, 8), np.int64)})
     assert engine.head(INPUT, inputs).keys() == inputs.keys()
-    kept = Kept({}, together=True)
+    kept = PackedParts({}, together=True)
     assert FewBits(rig.net, kept).finishes == "never"
 
 

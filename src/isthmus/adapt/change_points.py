@@ -89,11 +89,6 @@ class ChangePoints:
         self._born = np.zeros(self.prior.longest + 2, np.int64)  # number of samples seen before the run began
 
     @property
-    def run_lengths(self) -> tuple[NDArray[np.int64], Floats]:
-        """Samples since the last change, and the probability of each."""
-        return self._count - self._born[: self._n], self._state[0, : self._n].copy()
-
-    @property
     def sd_of_mean(self) -> float:
         """How far the segment's mean itself may be off."""
         return self.sd / math.sqrt(max(self.samples, 0.5))

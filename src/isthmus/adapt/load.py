@@ -68,8 +68,8 @@ class LoadFactor:
     [3.0, 2.0, 1.0]
     """
 
-    def __init__(self, half_life_s: float = HALF_LIFE_S) -> None:
-        self._recent = Recent(1.0, rest=1.0, half_life_s=half_life_s)
+    def __init__(self) -> None:
+        self._recent = Recent(1.0, rest=1.0)
 
     def observe(self, measured_s: float, profiled_s: float, now_s: float) -> None:
         """One measured time beside what the profile says; ignored where either is 0, which means unknown."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +91,7 @@ class Sizes:
             if len(self._made) >= _KEPT:
                 self._made.clear()
             near = max((b for b in self._given if b < batch), default=min(self._given))
-            found = self._made[batch] = Size(_scaled(self._given[near].table, batch / near))
+            found = self._made[batch] = Size(self._given[near].table.scaled(batch / near))
         return found
 
 
@@ -103,8 +102,3 @@ def _heads(table: CostTable) -> NDArray[np.float64]:
     for cut, seconds in zip(table.cuts, table.device_s.tolist(), strict=True):
         least[cut] = min(seconds, least.get(cut, math.inf))
     return np.array([least[cut] for cut in table.cuts])
-
-
-def _scaled(table: CostTable, factor: float) -> CostTable:
-    numbers = ("device_s", "server_s", "up_bytes", "down_bytes")
-    return replace(table, **{name: factor * getattr(table, name) for name in numbers})

@@ -16,7 +16,7 @@ import onnx
 
 from isthmus.bundle.types import HEAD_FILE, SHAPES_FILE, WHOLE_FILE, FewBitsRow, PartRow
 from isthmus.codec import Array, read_head, write_head
-from isthmus.engine import Engine, Kept
+from isthmus.engine import Engine, PackedParts
 from isthmus.engine import FewBits as Device
 from isthmus.engine.footprint import held_bytes
 from isthmus.engine.instructions import has_vnni
@@ -25,6 +25,7 @@ from isthmus.files import scratch_folder, write_whole
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, cut_at, fused_graph, graph_of
 from isthmus.model import Model
 from isthmus.model.initializers import is_large
+from isthmus.model.types import Progress
 from isthmus.plan import Plan
 from isthmus.plan.held import held
 from isthmus.plan.needs import needs
@@ -36,7 +37,6 @@ from isthmus.profile.samples import Samples
 from isthmus.profile.types import RuntimeMemory
 from isthmus.quant import BitPlan, ChannelClip, Distortions, QuantisedHead, Steps, quantised_head
 
-Progress = Callable[[int, int, str], None]
 Footprint = Callable[[Path, Path, int], int | None]
 _ROUNDS = 15
 WORST = 0.1
@@ -190,7 +190,9 @@ class _Trial:
         return self.wanted.runtime or RuntimeMemory(signed=has_vnni())
 
     def row(self, name: str, cut: Cut, bits: BitPlan) -> PartRow:
-        device = Device(self.model, Kept({cut.id: self.folder / name}), threads=self.engine.threads, behind=self.engine)
+        device = Device(
+            self.model, PackedParts({cut.id: self.folder / name}), threads=self.engine.threads, behind=self.engine
+        )
         error, agrees = self._compared(device, cut)
         count = needs(self.engine.graph, self.wanted.tables, cut, bits)
         return PartRow(

@@ -22,15 +22,14 @@ from isthmus.bundle.types import (
     SHAPES_FILE,
     Clips,
     Manifest,
-    PartRow,
 )
-from isthmus.codec import PictureScale, make_codec, read_head
+from isthmus.codec import PictureScale, make_codec
 from isthmus.errors import BadBundle, BadInput
 from isthmus.files import read_json, read_within, sha256_of, write_whole
 from isthmus.model import Model, load_model, model_from_proto
 from isthmus.plan import Plan
 from isthmus.profile import ExitTable, Profile
-from isthmus.quant import ChannelClip, QuantisedHead
+from isthmus.quant import ChannelClip
 
 _NEEDED = (MODEL_FILE, DEVICE_FILE, SERVER_FILE, PLAN_FILE, CLIPS_FILE)
 
@@ -60,13 +59,6 @@ class Bundle:
         except (OSError, DecodeError) as error:
             raise BadBundle(f"{self.path}: {SHAPES_FILE} is no network; pack the bundle again") from error
         return model_from_proto(proto, self.manifest.name, copy=False)
-
-    def part(self, row: PartRow, *, signed: bool = False) -> QuantisedHead:
-        """A part of few bits; `signed` as in `read_head`. Raises BadBundle for a file that is none."""
-        try:
-            return read_head(self.path / row.file, signed=signed)
-        except BadInput as error:
-            raise BadBundle(f"{error}; pack the bundle again") from error
 
     def model(self, *, weights: bool = True) -> Model:
         """The model, under the name the bundle gives it. Raises BadBundle when it is not the one that was packed, and

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from isthmus.files import sha256_of, write_json
 from isthmus.graph import INPUT, OUTPUT
 from isthmus.link import Link
 from isthmus.model import Model
+from isthmus.model.types import Progress
 from isthmus.plan import Plan
 from isthmus.profile import AccuracyRow, ExitTable, Profile
 from isthmus.quant import ChannelClip
@@ -47,8 +48,6 @@ sums in another order. Measured at most 3e-7 on the networks tried, so a real mi
 
 _INLINE_BYTES = 1_500_000_000
 """Above this the weights stand in a file of their own: one protobuf message holds at most 2 GB."""
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

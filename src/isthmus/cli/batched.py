@@ -9,13 +9,13 @@ from concurrent.futures import Future
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from isthmus.cli.common import err, interruptible, out, progress_bar
 from isthmus.codec import Array
 from isthmus.errors import Busy
 from isthmus.record import Batching
+from isthmus.record.summary import quantile
 from isthmus.run import Answer, Session
 from isthmus.units import show_seconds
 
@@ -78,9 +78,9 @@ class Count:
             failed=len(self.troubles),
             batches=batches,
             mean_batch=len(took) / batches if batches else 0.0,
-            wait_p50_s=_quantile(waited, 0.5),
-            p50_s=_quantile(took, 0.5),
-            p99_s=_quantile(took, 0.99),
+            wait_p50_s=quantile(waited, 0.5),
+            p50_s=quantile(took, 0.5),
+            p99_s=quantile(took, 0.99),
         )
 
 
@@ -123,7 +123,3 @@ def show_callers(callers: Callers) -> None:
         f"{callers.mean_batch:.1f}: p50 {show_seconds(callers.p50_s or 0)}, p99 {show_seconds(callers.p99_s or 0)}, "
         f"gathered for {show_seconds(callers.wait_p50_s or 0)} (p50); {callers.turned_away} turned away"
     )
-
-
-def _quantile(values: NDArray[np.float64], share: float) -> float | None:
-    return float(np.quantile(values, share)) if len(values) else None

@@ -99,16 +99,16 @@ class BitOptions:
 
 
 def bit_options(
+    *,
     tables: Path | None,
     max_loss: str | None,
-    max_distortion: float | None,
     losses: Path | None,
     narrow: float,
-    literal: bool,
-    arrivals: float | None,
-    device: str | None,
-    *,
-    loss_errors: float = USUAL_ERRORS,
+    loss_errors: float,
+    max_distortion: float | None = None,
+    literal: bool = False,
+    arrivals: float | None = None,
+    device: str | None = None,
 ) -> BitOptions:
     """The options, each read and checked."""
     if not 0 <= loss_errors < float("inf"):

@@ -14,11 +14,11 @@ from isthmus.cli.promising import lateness_of
 from isthmus.codec import make_codec
 from isthmus.errors import BadInput
 from isthmus.graph import at_exit, cut_at, graph_of
-from isthmus.plan.map_types import RewardName
+from isthmus.plan.rewards import REWARD_OF
 from isthmus.record import Choice, Chooser, Lateness
 from isthmus.session import Ready, each_chooser_of, map_chooser_of, right_sized_choice, tables_of
 
-_DECIDES = ("dynamic", "edgent", "edgent_each", "edgent_map", "edgent_map_accuracy")
+_DECIDES = ("dynamic", "edgent", "edgent_each", *REWARD_OF)
 
 
 def _known(planner: str) -> str:
@@ -41,7 +41,7 @@ Planner = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """Who is to decide, and within what. An empty cut or exit was not asked for."""
 
@@ -98,10 +98,9 @@ class Wanted:
                 return each_chooser_of(bundle, within_s=within_s, seen=seen, batch=batch, server_first=back)
             return Fixed(right_sized_choice(bundle, within_s=within_s, seen=seen, batch=batch, server_first=back))
         past = past_of(self.states)
-        reward: RewardName = "accuracy_first" if self.planner == "edgent_map_accuracy" else "edgent"
         chooser = map_chooser_of(
             bundle,
-            reward=reward,
+            reward=REWARD_OF[self.planner],
             within_s=within_s,
             states_bps=past.states_bps,
             states_spread=past.spread,

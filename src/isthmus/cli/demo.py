@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import threading
 import time
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ from isthmus.cli.machines import MachinesAsked, machines_of
 from isthmus.cli.planning import PlanAsked, codecs_of, make_plan
 from isthmus.cli.sending import Steps, show_summary
 from isthmus.demo import Compared, DigitsRow, Scene, ServerProcess, compare, digits_rows, scene_for
+from isthmus.demo.folder import claim, clear
 from isthmus.demo.server import use_core
-from isthmus.errors import BadInput
 from isthmus.files import write_whole
 from isthmus.graph import describe, graph_of
 from isthmus.link import Link, ShapedLink
@@ -61,9 +61,10 @@ def demo(
     Example: isthmus demo --out demo
     """
     say: Say = (err if json else out).print
-    _clear(to)
+    names = codecs_of(codecs)
+    claim(to)
     say(_act(1, f"{model}: measuring it here; the device is declared {slowdown:g}× slower than the server"))
-    bundle = _packed(model, to / "bundle", slowdown, codecs)
+    bundle = _packed(model, to, slowdown, names)
     table = table_of(bundle)
     scene = scene_for(table, _LINK, seconds=seconds)
     say(_story(bundle, scene))
@@ -86,32 +87,16 @@ def demo(
 
 def json_text(row: Mapping[str, Any]) -> str:
     """One JSON document, readable."""
-    import json
-
     return json.dumps(row, indent=1, allow_nan=False)
 
 
-def _clear(to: Path) -> None:
-    """Take away what an earlier demo left here, and nothing else."""
-    for name in ("bundle", "journal.jsonl", "report.html", "summary.json"):
-        old = to / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
-    try:
-        to.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"cannot make {to}: {error.strerror}") from error
-
-
-def _packed(model: str, folder: Path, slowdown: float, codecs: str) -> Bundle:
-    names = codecs_of(codecs)
+def _packed(model: str, to: Path, slowdown: float, names: tuple[str, ...]) -> Bundle:
     machines = machines_of(MachinesAsked(model, slowdown=slowdown))
     plan = make_plan(machines, PlanAsked("neurosurgeon", _LINK, Limits(), names))
     contents = Contents(machines.device, machines.server, plan, _LINK, default_codecs=names)
+    clear(to)
     with progress_bar("proving halves") as progress:
-        return write_bundle(machines.model, machines.engine, contents, folder, packed=today(), progress=progress)
+        return write_bundle(machines.model, machines.engine, contents, to / "bundle", packed=today(), progress=progress)
 
 
 def _story(bundle: Bundle, scene: Scene) -> str:

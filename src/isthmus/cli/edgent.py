@@ -18,13 +18,14 @@ from isthmus.link import read_trace
 from isthmus.plan import CostTable, Problem
 from isthmus.plan.map_types import ConfigMap
 from isthmus.plan.remarks import unmet
+from isthmus.plan.rewards import REWARD_OF
 from isthmus.plan.strategies import strategies
 from isthmus.plan.types import Exit
 from isthmus.profile import ExitTable
 from isthmus.profile.exit_file import exits_beside
 from isthmus.profile.exit_table import early_exits
 
-CHOOSES_EXIT = ("edgent", "edgent_mincut", "edgent_map", "edgent_map_accuracy")
+CHOOSES_EXIT = ("edgent", "edgent_mincut", *REWARD_OF)
 """Planners that choose among early exits."""
 Exits = Annotated[
     str,

@@ -20,7 +20,7 @@ def main() -> NoReturn:
         if ours:
             signal.signal(signal.SIGINT, _stop)
         from isthmus.cli.app import app_for
-        from isthmus.cli.running import run_app
+        from isthmus.cli.outcome import run_app
 
         app = app_for(next((word for word in sys.argv[1:] if not word.startswith("-")), ""))
         if ours:

@@ -14,6 +14,7 @@ from isthmus.bundle.folder import is_bundle
 from isthmus.cli.common import BatchOption, Json, ModelArg, emit, out, progress_bar
 from isthmus.cli.inspect_bundle import inspect_bundle
 from isthmus.cli.planning import codecs_of
+from isthmus.engine import Engine
 from isthmus.graph import Description, Tensor, describe, graph_of
 from isthmus.model import Model, load_model
 from isthmus.plan.cost import written_bytes
@@ -51,8 +52,6 @@ def inspect(
 
 
 def _safe_cuts(model: Model) -> frozenset[str]:
-    from isthmus.engine import Engine
-
     with progress_bar("optimising") as progress:
         return Engine.open(model, cuts="none", progress=progress).safe
 

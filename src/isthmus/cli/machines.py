@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +42,7 @@ class MachinesAsked:
     figures, or, with neither, measured here. `batch` and `batches` are the sizes to profile."""
 
     model: str
+    _: KW_ONLY
     batch: int = 1
     device_profile: Path | None = None
     server_profile: Path | None = None

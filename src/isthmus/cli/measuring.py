@@ -17,6 +17,7 @@ from isthmus.codec import PictureScale
 from isthmus.errors import BadInput
 from isthmus.files import write_json
 from isthmus.model import Model
+from isthmus.model.types import Progress
 from isthmus.plan import Problem
 from isthmus.plan.baselines import baselines
 from isthmus.plan.joint import Joint, joint
@@ -25,7 +26,7 @@ from isthmus.plan.planners.autosplit import USUAL_LOSS
 from isthmus.plan.solution import Solution
 from isthmus.profile.datasets import spread
 from isthmus.profile.distortion import need_alike, need_better_than_chance
-from isthmus.profile.heads import HeadJudge, HeadLoss, Progress
+from isthmus.profile.heads import HeadJudge, HeadLoss
 from isthmus.profile.judging import classes_judged
 from isthmus.profile.samples import Samples
 from isthmus.quant import BitPlan, Distortions

@@ -114,15 +114,25 @@ def pack(
     With few bits on the device: isthmus pack zoo:digits --plan plan.json --distortions distortions.json
     """
     options = bit_options(
-        distortions, max_loss, None, losses, narrow or 1.0, False, None, None, loss_errors=loss_errors
+        tables=distortions, max_loss=max_loss, losses=losses, narrow=narrow or 1.0, loss_errors=loss_errors
     )
-    limits = options.limits(limits_of(private, None, memory, private_until, memory_of=memory_of))
+    limits = limits_of(private=private, private_until=private_until, memory=memory, memory_of=memory_of)
+    limits = options.limits(limits)
     need_widths(limits, chosen=options.tables is not None)
     link, names = link_of(up, down, rtt), codecs_of(codecs)
     bits = bits_asked(plan_file, options, narrow, limits)
     told = None if bits.wanted and exits is None else table_file(model, exits)
     sizes = batches_of(batches) if batches else ()
-    asked = MachinesAsked(model, batch, device_profile, server_profile, slowdown, runs, threads, sizes)
+    asked = MachinesAsked(
+        model,
+        batch=batch,
+        batches=sizes,
+        device_profile=device_profile,
+        server_profile=server_profile,
+        slowdown=slowdown,
+        runs=runs,
+        threads=threads,
+    )
     machines = machines_of(asked, codecs=names, exits=told is not None, fold=bits.wanted)
     table = None if told is None else told.of(machines.model.name, machines.model.fingerprint)
     plan = given_plan(bits, machines.model)

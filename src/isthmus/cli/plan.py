@@ -27,7 +27,6 @@ from isthmus.cli.machines import DeviceProfile, MachinesAsked, Runs, ServerProfi
 from isthmus.cli.measuring import Measuring, PlanData
 from isthmus.cli.planning import (
     CHOOSE_BITS,
-    DEFAULT_SURE,
     Codecs,
     Deadline,
     Down,
@@ -50,11 +49,12 @@ from isthmus.cli.planning import (
 )
 from isthmus.cli.promising import LateFrom, lateness_of
 from isthmus.cli.retiming import timer
+from isthmus.cli.show_plan import show_plan
 from isthmus.errors import BadInput
 from isthmus.files import write_json
 from isthmus.graph import graph_of
-from isthmus.plan import plan_json, retime, show_plan
-from isthmus.plan.types import USUAL_ERRORS
+from isthmus.plan import plan_json, retime
+from isthmus.plan.types import DEFAULT_SURE, USUAL_ERRORS
 from isthmus.units import MOST_SLOWER
 
 
@@ -131,15 +131,35 @@ def plan(
             raise BadInput(f"--data measures what solutions of autosplit lose, not of {planner}; leave it out")
         losses = None  # whoever measures reads the file
     bits = bit_options(
-        distortions, max_loss, max_distortion, losses, narrow, literal, arrivals, device, loss_errors=loss_errors
+        tables=distortions,
+        max_loss=max_loss,
+        losses=losses,
+        narrow=narrow,
+        loss_errors=loss_errors,
+        max_distortion=max_distortion,
+        literal=literal,
+        arrivals=arrivals,
+        device=device,
     )
-    limits = bits.limits(limits_of(private, deadline, memory, private_until, sure, memory_of))
+    limits = limits_of(
+        private=private, private_until=private_until, deadline=deadline, sure=sure, memory=memory, memory_of=memory_of
+    )
+    limits = bits.limits(limits)
     need_widths(limits, chosen=bits.tables is not None and planner in CHOOSE_BITS)
     sizes = batches_of(batches) if batches else ()
     if not 1 / MOST_SLOWER <= load <= MOST_SLOWER:
         raise BadInput(f"a server's load is a number from {1 / MOST_SLOWER:g} to {MOST_SLOWER:.0f}, not {load:g}")
     asked = MachinesAsked(
-        model, batch, device_profile, server_profile, slowdown, runs, threads, sizes, device=device, server=server
+        model,
+        batch=batch,
+        batches=sizes,
+        device_profile=device_profile,
+        server_profile=server_profile,
+        device=device,
+        server=server,
+        slowdown=slowdown,
+        runs=runs,
+        threads=threads,
     )
     machines = machines_of(
         asked, codecs=names, limits=limits, exits=planner in CHOOSES_EXIT, fold=distortions is not None

@@ -12,6 +12,7 @@ from isthmus.cli.bits import BitOptions
 from isthmus.cli.edgent import Past
 from isthmus.cli.machines import Machines
 from isthmus.cli.promising import as_run
+from isthmus.codec import make_codec
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, graph_of
 from isthmus.link import Link
@@ -19,14 +20,11 @@ from isthmus.model import Model
 from isthmus.plan import PLANNERS, Limits, Plan, Problem, planner_called, problem_for
 from isthmus.plan.baselines import QUANTISED, baselines
 from isthmus.plan.solution import MemoryOf
-from isthmus.plan.types import Exit
+from isthmus.plan.types import DEFAULT_SURE, Exit
 from isthmus.profile import AccuracyRow
 from isthmus.quant import need_quantisable
 from isthmus.record import Lateness
 from isthmus.units import rate_bps, seconds, size_bytes
-
-DEFAULT_SURE = 0.95
-"""Share of requests that keep a deadline where nobody asks for another."""
 
 CHOOSE_BITS = ("autosplit", *QUANTISED)
 """Planners that give layers few bits."""
@@ -80,10 +78,11 @@ def link_of(up: str, down: str, rtt: str, fixed: str = "0ms", late: float = 0.0)
 
 
 def limits_of(
+    *,
     private: bool,
-    deadline: str | None,
-    memory: str | None,
-    private_until: str | None = None,
+    private_until: str | None,
+    deadline: str | None = None,
+    memory: str | None = None,
     sure: float = DEFAULT_SURE,
     memory_of: str = "accelerator",
 ) -> Limits:
@@ -108,8 +107,6 @@ def need_widths(limits: Limits, *, chosen: bool) -> None:
 
 def codecs_of(text: str) -> tuple[str, ...]:
     """Codec names, each checked."""
-    from isthmus.codec import make_codec
-
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
         raise BadInput("give at least one codec, such as float32")
@@ -180,7 +177,7 @@ def _problem(
     if asked.past is not None:
         problem = replace(problem, states_bps=asked.past.states_bps, states_spread=asked.past.spread)
     if asked.server_first:
-        problem = replace(problem, machines=problem.machines[::-1], home=1)
+        problem = problem.turned()
     return problem if asked.bits is None else asked.bits.problem(problem)
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.cli.common import Json, emit, out
+from isthmus.run import probe as measure
 from isthmus.units import seconds, show_rate, show_seconds, size_bytes
 
 
@@ -23,8 +24,6 @@ def probe(
 
     Example: isthmus probe 192.0.2.7:8001 --json
     """
-    from isthmus.run import probe as measure
-
     found = measure(to, count=count, size_bytes=size_bytes(size), timeout_s=seconds(timeout))
 
     def show() -> None:

@@ -103,7 +103,17 @@ def run(
         here = ready(bundle, threads=threads, slowdown=slowdown)
         say_alone(here)
         back = here.bundle.plan.first == "server" if server_first is None else server_first
-        wanted = Wanted(planner, cut, codec, exit_at, seconds(deadline), states, late_from, batch, back)
+        wanted = Wanted(
+            planner=planner,
+            cut=cut,
+            codec=codec,
+            exit_at=exit_at,
+            within_s=seconds(deadline),
+            states=states,
+            late_from=late_from,
+            batch=batch,
+            server_first=back,
+        )
         chooser = wanted.chooser(here)
         if private_until is not None and chooser is not None:
             which = f"--cut {cut}" if cut else f"--planner {planner}"

@@ -12,6 +12,8 @@ from rich.text import Text
 from isthmus.bundle import open_bundle
 from isthmus.cli.common import Awake, Json, Threads, emit, err, interruptible, out, progress_bar
 from isthmus.link.address import MOST_PORT
+from isthmus.run import processors_awake
+from isthmus.session import serve as start
 
 
 def serve(
@@ -27,27 +29,12 @@ def serve(
 
     Example: isthmus serve bundle --port 8001
     """
-    from isthmus.engine import Engine
-    from isthmus.run import processors_awake
-    from isthmus.run import serve as start
-
     opened = open_bundle(bundle)
     with processors_awake() if awake else nullcontext():
         with progress_bar("preparing") as progress:
-            engine = Engine.open(opened.model(), threads=threads, slowdown=slowdown, progress=progress)
-            if opened.manifest.few_bits is not None and opened.manifest.few_bits.head is not None:
-                engine.halves(opened.manifest.few_bits.head.cut)  # now, and not when the first request asks for it
+            server = start(opened, host=host, port=port, threads=threads, slowdown=slowdown, progress=progress)
         with interruptible() as stopped:
-            server = start(
-                engine,
-                opened.manifest.name,
-                host=host,
-                port=port,
-                clips=opened.clips,
-                pictures=opened.pictures,
-                exits=opened.exits,
-            )
-            _announce(opened.manifest.name, server.address, len(engine.cuts), as_json=json)
+            _announce(opened.manifest.name, server.address, len(server.cuts), as_json=json)
             stopped.wait()
             server.stop()
     counted = ", ".join(f"{number} {what}" for what, number in server.counts.items())

@@ -127,7 +127,7 @@ def simulate(
         Machine("server", server_profile, server),
         slowdown,
         codecs,
-        limits=limits_of(private, None, None, private_until),
+        limits=limits_of(private=private, private_until=private_until),
         link=Link(BELIEVED_BPS, BELIEVED_BPS, seconds(rtt or DEFAULT_RTT)),
         server_first=server_first,
     )

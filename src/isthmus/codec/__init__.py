@@ -6,8 +6,9 @@ from isthmus.codec.huffman import Huffman
 from isthmus.codec.picture import Picture, PictureScale
 from isthmus.codec.planar import PlanarClip, PlanarRange
 from isthmus.codec.raw import RAW, Raw
-from isthmus.codec.table import codec_for, codec_names, coded_names, length_varies, make_codec, picture_names
-from isthmus.codec.types import Array, Codec
+from isthmus.codec.table import codec_for, codec_names, length_varies, make_codec, picture_names
+from isthmus.codec.types import Codec
+from isthmus.model.types import Array
 
 __all__ = [
     "RAW",
@@ -22,7 +23,6 @@ __all__ = [
     "Raw",
     "codec_for",
     "codec_names",
-    "coded_names",
     "length_varies",
     "make_codec",
     "picture_names",

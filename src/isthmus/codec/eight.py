@@ -13,7 +13,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.codec.types import Array
+from isthmus.model.types import Array
 from isthmus.quant import SLAB, scratch
 
 _PREFIX = struct.Struct("<ff")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.codec.lengths import elements, float32, need_float32, need_length, octets
-from isthmus.codec.types import Array
+from isthmus.model.types import Array
 from isthmus.quant import SLAB, scratch
 
 _LARGEST = 65504.0

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from isthmus.codec.lengths import elements, need_float32, octets
 from isthmus.codec.packing import Octets
 from isthmus.codec.planar import PlanarClip, PlanarRange
-from isthmus.codec.types import Array
 from isthmus.errors import BadFrame
+from isthmus.model.types import Array
 
 SUFFIX = "+huffman"
 _TOGETHER = {8: 1, 7: 1, 6: 1, 5: 1, 4: 2, 3: 2, 2: 4, 1: 8}

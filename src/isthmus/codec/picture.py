@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.codec.lengths import elements, float32, need_float32, octets
-from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput, Missing
+from isthmus.model.types import Array
 
 _LENGTH = struct.Struct("<I")
 _MAX_PIXELS = 1 << 26

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from isthmus.codec import eight
 from isthmus.codec.lengths import elements, float32, need_float32, need_length, octets
 from isthmus.codec.packing import pack, packed_bytes, unpack
-from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
+from isthmus.model.types import Array
 from isthmus.quant import ChannelClip, Grid, Range, levels_of, quantise, restore, sigmas
 
 _PREFIX = struct.Struct("<ff")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.codec.lengths import dtype_name, elements, layout, need_length, octets
-from isthmus.codec.types import Array
 from isthmus.errors import BadFrame, BadInput
 from isthmus.graph.dtypes import DTYPES
+from isthmus.model.types import Array
 
 RAW = "float32"
 """The name of this codec. What is not float32 always crosses by it, and what does not travel is written with it too."""

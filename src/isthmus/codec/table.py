@@ -25,11 +25,6 @@ def codec_names() -> tuple[str, ...]:
     return (RAW, "float16", *_PLANAR)
 
 
-def coded_names() -> tuple[str, ...]:
-    """The usual widths, Huffman-coded."""
-    return tuple(f"{name}{SUFFIX}" for name in _PLANAR)
-
-
 def length_varies(name: str) -> bool:
     """Does what this codec writes take more or fewer bytes by what is written? `payload_bytes` is then what to expect.
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.generic]
+from isthmus.model.types import Array
 
 
 class Codec(Protocol):

@@ -1,7 +1,7 @@
 """Running a network on this machine, whole and in halves. The only folder that knows onnxruntime."""
 
-from isthmus.engine.engine import Engine, Finish, Progress
-from isthmus.engine.few_bits import FewBits, Kept
+from isthmus.engine.engine import Engine, Finish
+from isthmus.engine.few_bits import FewBits, PackedParts
 from isthmus.engine.instructions import has_vnni
 from isthmus.engine.nodes import kernel_times, node_times, owners
 from isthmus.engine.sessions import RUNTIME
@@ -14,8 +14,7 @@ __all__ = [
     "Engine",
     "FewBits",
     "Finish",
-    "Kept",
-    "Progress",
+    "PackedParts",
     "SlowDown",
     "Stop",
     "Taps",

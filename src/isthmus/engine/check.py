@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from isthmus.codec.lengths import native_name
-from isthmus.codec.types import Array
 from isthmus.errors import BadInput
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import Graph
-from isthmus.model.types import Model
+from isthmus.model.types import Array, Model
 
 _KEPT = 64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from isthmus.codec.types import Array
+from isthmus.model.types import Array
 
 
 def difference(got: Array, wanted: Array) -> float:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from isthmus.codec.types import Array
 from isthmus.engine.core import Core
 from isthmus.engine.halves import Halves, Maker, run_part
 from isthmus.engine.middles import Middles
@@ -20,11 +19,9 @@ from isthmus.errors import BadInput
 from isthmus.graph.cuts import cut_at
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
-from isthmus.model.types import Model
+from isthmus.model.types import Array, Model, Progress
 from isthmus.units import thread_count
 
-Progress = Callable[[int, int, str], None]
-"""progress(done, of, what): told about long work."""
 Finish = Literal["on", "anew", "never"]
 """How a machine ends a request that the server did not answer: it goes on from what was to cross, begins with the input
 anew, or cannot."""
@@ -73,8 +70,9 @@ class Engine:
         """Make a model ready on this machine.
 
         The first time it is optimised for this CPU and kept in `cache_dir` (default `$ISTHMUS_CACHE` or
-        `~/.cache/isthmus`); later that is found there. Pairs of halves are made at once for all fusion-safe cuts, for
-        those with the ids in `cuts`, or for none; others when they are first used. `slowdown` ≥ 1 declares a slower
+        `~/.cache/isthmus`); later that is found there. Pairs of halves are made at once for all fusion-safe cuts (of
+        very large networks for as many as 50,000 kernels make), for those with the ids in `cuts`, or for none; others
+        when they are first used. `slowdown` ≥ 1 declares a slower
         machine: every run takes that many times as long, waiting by `wait(seconds)`. `level="extended"` does without
         the CPU's blocked memory layout. The model need not be held by the caller afterwards. Raises BadModel (no
         weights, or onnxruntime cannot take it) and BadInput.

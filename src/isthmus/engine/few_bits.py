@@ -16,7 +16,6 @@ from typing import Any
 import onnx
 
 from isthmus.codec.head_file import read_head
-from isthmus.codec.types import Array
 from isthmus.engine.check import Shapes, shapes_of
 from isthmus.engine.engine import Engine, Finish
 from isthmus.engine.heap import give_back
@@ -30,7 +29,7 @@ from isthmus.files import sha256_of
 from isthmus.graph.cuts import cut_at
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import INPUT, OUTPUT, Cut, Graph
-from isthmus.model.types import Model
+from isthmus.model.types import Array, Model
 from isthmus.quant import QuantisedHead, Steps
 from isthmus.units import thread_count
 
@@ -39,7 +38,7 @@ _GIVEN = "given.bin"
 
 
 @dataclass(frozen=True)
-class Kept:
+class PackedParts:
     """What a device has of a network: files of `write_head` by cut id (OUTPUT: the whole network). `together`: all of
     it fits the memory at once."""
 
@@ -58,7 +57,7 @@ class FewBits:
     def __init__(
         self,
         model: Model,
-        kept: Kept,
+        kept: PackedParts,
         *,
         threads: int = 1,
         slowdown: float = 1.0,

@@ -20,13 +20,13 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from isthmus.codec.types import Array
 from isthmus.engine.few_bits import ready_part
 from isthmus.engine.heap import give_back
 from isthmus.engine.sessions import finished_session, plain_session
 from isthmus.engine.store import default_folder
 from isthmus.errors import BadInput
 from isthmus.model.onnx_file import model_from_proto
+from isthmus.model.types import Array
 
 _STATUS, _PEAK, _MAPS = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/self/smaps")
 _RUNS = 3

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from onnx import helper
 
-from isthmus.codec.types import Array
 from isthmus.engine.budget import KERNELS, MAPPINGS
 from isthmus.engine.ends import Ends
 from isthmus.engine.prepare import SOURCE_WEIGHTS, Prepared
@@ -17,6 +16,7 @@ from isthmus.engine.sessions import Part, finished_session, plain_session
 from isthmus.engine.store import check_file
 from isthmus.errors import BadInput
 from isthmus.graph.types import Cut
+from isthmus.model.types import Array
 
 _IN_ADVANCE = 50_000
 """Kernels that an engine makes when it is opened: each pair has all of the network's. Some 2 s and 0.4 GB."""

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from isthmus.codec.types import Array
 from isthmus.engine.core import LAYOUT_OPS, Core
 from isthmus.engine.sessions import Part
 from isthmus.errors import BadInput
 from isthmus.files import scratch_folder
 from isthmus.graph.types import Graph
+from isthmus.model.types import Array
 
 if TYPE_CHECKING:
     from isthmus.engine.engine import Engine

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from isthmus.codec.types import Array
 from isthmus.engine.runtime import ort
 from isthmus.engine.stop import run_options
 from isthmus.engine.weights import INLINE_BYTES
 from isthmus.errors import BadInput, BadModel
+from isthmus.model.types import Array
 
 RUNTIME = f"onnxruntime {ort.__version__}"
 """What profiles and manifests write down."""

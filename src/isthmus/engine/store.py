@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BadInput
+from isthmus.files import sha256_of
 
 FORMAT = 3
 """Part of every key: raise it when what is stored changes."""
@@ -149,7 +150,7 @@ def prune(root: Path, before_s: float) -> list[Kept]:
 def check_file(place: Path, name: str) -> None:
     """Raise BadInput when a file of an entry is not what was written, or is gone."""
     try:
-        whole = _hash(place / name) == _stored(place)["files"][name]["sha256"]
+        whole = sha256_of(place / name) == _stored(place)["files"][name]["sha256"]
     except FileNotFoundError as error:
         raise BadInput(f"{place} was deleted while it was in use; start again") from error
     except (OSError, *_NONSENSE):
@@ -176,7 +177,7 @@ def _move_into(fresh: Path, place: Path, later: Collection[str]) -> None:
 
 
 def _write_note(folder: Path, notes: Mapping[str, Any]) -> None:
-    files = {p.name: {"bytes": p.stat().st_size, "sha256": _hash(p)} for p in sorted(folder.iterdir())}
+    files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for p in sorted(folder.iterdir())}
     (folder / _NOTE).write_text(json.dumps({"files": files, "notes": notes, "sha256": _said(files, notes)}))
 
 
@@ -200,14 +201,9 @@ def _read(place: Path, later: Collection[str]) -> dict[str, Any] | None:
         for name, said in stored["files"].items():
             if (place / name).stat().st_size != said["bytes"]:
                 return None
-            if name not in later and _hash(place / name) != said["sha256"]:
+            if name not in later and sha256_of(place / name) != said["sha256"]:
                 return None
         notes = stored["notes"]
     except (OSError, *_NONSENSE):
         return None
     return notes if isinstance(notes, dict) else None
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

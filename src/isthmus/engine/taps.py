@@ -14,7 +14,6 @@ from pathlib import Path
 
 from onnx import helper
 
-from isthmus.codec.types import Array
 from isthmus.engine.core import Core
 from isthmus.engine.prepare import element_type
 from isthmus.engine.sessions import Part, finished_session
@@ -23,7 +22,7 @@ from isthmus.errors import BadInput
 from isthmus.files import scratch_folder
 from isthmus.graph.from_onnx import graph_of
 from isthmus.graph.types import Graph
-from isthmus.model.types import Model
+from isthmus.model.types import Array, Model
 
 _LEAST_BYTES, _MOST_BYTES = 1 << 22, 1 << 26
 """A piece gives about an eighth of the bytes that the model takes, within these bounds."""

@@ -45,17 +45,6 @@ class RateSchedule:
         index = max(0, bisect_right(self._starts, t_s) - 1)
         return self._traces[index].rate_at(t_s - self._starts[index])
 
-    def bits_between(self, t0_s: float, t1_s: float) -> float:
-        """Bits that can be carried from t0 to t1."""
-        first = max(0, bisect_right(self._starts, t0_s) - 1)
-        bits = 0.0
-        for index in range(first, len(self._starts)):
-            start = self._starts[index]
-            low, high = max(t0_s, start) if index > first else t0_s, min(t1_s, self._end(index))
-            if high > low:
-                bits += self._traces[index].bits_between(low - start, high - start)
-        return bits
-
     def finish_s(self, start_s: float, bits: float) -> float:
         """When the last of `bits` has left if the first may leave at `start_s`; inf when an outage does not end."""
         index = max(0, bisect_right(self._starts, start_s) - 1)

@@ -85,11 +85,6 @@ class ShapedLink:
         with self._lock:
             return self._log[direction].rate_at(time.monotonic() if at_s is None else at_s)
 
-    def true_bits(self, from_s: float, to_s: float, direction: Direction = "up") -> float:
-        """Bits the link could carry between two moments of `time.monotonic()`."""
-        with self._lock:
-            return self._log[direction].bits_between(from_s, to_s)
-
     def link_at(self, at_s: float | None = None) -> Link:
         """The hop as the cost function sees it at that moment. Raises BadInput during an outage."""
         return Link(self.true_bps(at_s, "up"), self.true_bps(at_s, "down"), rtt_s=2 * self.delay_s)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from isthmus.errors import BadInput
+from isthmus.units import MOST_SLOWER
 
 Side = Literal["device", "server"]
 """The two ends of it, where there are two machines."""
@@ -36,6 +37,8 @@ class Link:
             value = getattr(self, name)
             if not (0 <= value < math.inf):
                 raise BadInput(f"a link needs {name} finite and at least zero, not {value}")
+        if self.late > MOST_SLOWER:
+            raise BadInput(f"an exchange may be late by up to {MOST_SLOWER:g} times its length, not {self.late:g}")
 
     def up_s(self, payload_bytes: float) -> float:
         """Seconds until the last byte has arrived at the far side: half a round trip and the bytes at the up rate."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from isthmus.errors import BadModel
 from isthmus.model.initializers import is_bare
 from isthmus.model.onnx_file import model_from_proto
 from isthmus.model.shapes import Shapes, shapes_at
-from isthmus.model.types import Model
-
-Array = NDArray[np.generic]
+from isthmus.model.types import Array, Model
 
 
 class Bench:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from isthmus.errors import BadInput, BadModel
 
+Array = NDArray[np.generic]
+"""Numbers of any dtype."""
+Progress = Callable[[int, int, str], None]
+"""progress(done, of, what): told about long work."""
 OPSET = 21
 """Every model is converted to this operator set: it has INT4, and onnxruntime runs 21…26 equally fast."""
 IR_VERSION = 10

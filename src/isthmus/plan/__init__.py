@@ -5,10 +5,9 @@ from isthmus.plan.cost import CostTable, Option, price
 from isthmus.plan.planners import PLANNERS, planner_called
 from isthmus.plan.planners.edgent_map import configuration_map
 from isthmus.plan.retime import retime
-from isthmus.plan.show import plan_json, show_plan
 from isthmus.plan.switch import switch_table
 from isthmus.plan.switch_types import SwitchRow, SwitchTable
-from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem, Promise
+from isthmus.plan.types import Candidate, Cost, CostRow, Limits, Plan, Problem, Promise, plan_json
 
 __all__ = [
     "PLANNERS",
@@ -31,6 +30,5 @@ __all__ = [
     "price",
     "problem_for",
     "retime",
-    "show_plan",
     "switch_table",
 ]

@@ -18,7 +18,7 @@ GRAIN_BYTES = 256
 
 @dataclass
 class Arena:
-    """One region without an end. `high_bytes`: how much of it was ever in use; `used_bytes`: how much is now.
+    """One region without an end. `high_bytes`: how much of it was ever in use.
 
     `joined` false: a region of its own for every block that no free one holds, which never grow together, and blocks
     are split only where at least half is left; `high_bytes` is the sum of the regions."""
@@ -26,7 +26,6 @@ class Arena:
     joined: bool = True
 
     high_bytes: int = 0
-    used_bytes: int = 0
     _starts: list[int] = field(default_factory=list)
     _free: dict[int, int] = field(default_factory=dict)
     """free blocks below `high`: start → size; `_starts` are their starts, rising"""
@@ -54,7 +53,6 @@ class Arena:
                 self._drop(start)
             self.high_bytes = start + size
         self._taken[name] = (start, size)
-        self.used_bytes += size
 
     def give(self, names: Iterable[str]) -> None:
         """Take blocks back; names that have none are passed over."""
@@ -62,7 +60,6 @@ class Arena:
             start, size = self._taken.pop(name, (0, 0))
             if not size:
                 continue
-            self.used_bytes -= size
             at = bisect_left(self._starts, start)
             if at < len(self._starts) and self._starts[at] == start + size:
                 size += self._drop(self._starts[at])

@@ -324,6 +324,10 @@ class CostTable:
         cuts, codecs = (tuple(compress(names, kept)) for names in (self.cuts, self.codecs))
         return replace(self, cuts=cuts, codecs=codecs, **{name: getattr(self, name)[kept] for name in _ARRAYS})
 
+    def scaled(self, factor: float) -> CostTable:
+        """The same choices, of so many times the work and the bytes."""
+        return replace(self, **{name: factor * getattr(self, name) for name in _ARRAYS})
+
     @cached_property
     def asked(self) -> tuple[str, ...]:
         """`cuts`, as a request names them."""

@@ -19,6 +19,9 @@ from isthmus.plan.storage import Storage
 from isthmus.plan.types import Problem
 from isthmus.quant.types import MOST_BITS, Distortions
 
+_PLANNER = "autosplit"
+"""who these solutions are by"""
+
 
 @dataclass(frozen=True)
 class Joint:
@@ -31,9 +34,9 @@ class Joint:
 
     def with_uploads(self, problem: Problem) -> Joint:
         """The same where the problem knows other bytes of pictures: those are priced anew."""
-        planner, storage = self.solutions[0].planner, self.splits.storage
+        storage = self.splits.storage
         rows = (
-            upload(problem, storage, s.codec, planner) if s.cut == INPUT and ":" in s.codec else s
+            upload(problem, storage, s.codec, _PLANNER) if s.cut == INPUT and ":" in s.codec else s
             for s in self.solutions
         )
         return replace(self, solutions=tuple(rows)).with_losses(problem)
@@ -45,7 +48,7 @@ class Joint:
         return replace(self, solutions=tuple(rows), estimates=estimates)
 
 
-def tables_of(problem: Problem, planner: str) -> Distortions:
+def distortions_of(problem: Problem, planner: str) -> Distortions:
     """The distortion tables. Raises BadInput where there are none, where they are another network's, or where the
     machines are not a device at home and a server."""
     tables = problem.distortions
@@ -67,8 +70,8 @@ def device_bits(tables: Distortions) -> tuple[int, ...]:
 
 
 def splits_for(problem: Problem, planner: str, head: Cut | None = None) -> Splits:
-    """The candidate heads of the network, or one head alone. Raises BadInput as `tables_of` does."""
-    tables = tables_of(problem, planner)
+    """The candidate heads of the network, or one head alone. Raises BadInput as `distortions_of` does."""
+    tables = distortions_of(problem, planner)
     try:
         storage = Storage.of(problem.graph, tables, device_bits(tables), head=head, literal=problem.literal)
     except BadInput as error:
@@ -77,23 +80,23 @@ def splits_for(problem: Problem, planner: str, head: Cut | None = None) -> Split
     return Splits(problem, storage, list(steps))
 
 
-def joint(problem: Problem, planner: str = "autosplit") -> Joint:
-    """Every solution worth having. Raises BadInput as `tables_of` does, NoPlan where nothing is left."""
-    splits = splits_for(problem, planner)
+def joint(problem: Problem) -> Joint:
+    """Every solution worth having. Raises BadInput as `distortions_of` does, NoPlan where nothing is left."""
+    splits = splits_for(problem, _PLANNER)
     places = potential(problem, splits.storage)
     splits = Splits(problem, splits.storage, places.steps)
-    found = worth_listing(splits, planner)
-    for other in _other_heads(problem, splits, planner):
-        found += worth_listing(other, planner)
-    found += server_solutions(problem, splits.storage, planner)
+    found = worth_listing(splits, _PLANNER)
+    for other in _other_heads(problem, splits):
+        found += worth_listing(other, _PLANNER)
+    found += server_solutions(problem, splits.storage)
     named = {s.name: s for s in sorted(found, key=lambda s: -s.total_s)}
     rows = tuple(s for s in named.values() if s.fits)
     if not rows:
-        raise NoPlan(no_head(problem, planner, places))
+        raise NoPlan(no_head(problem, places))
     return Joint(rows, places, Estimates(problem, splits.at_eight(), (), (), ()), splits).with_losses(problem)
 
 
-def server_solutions(problem: Problem, storage: Storage, planner: str) -> Iterator[Solution]:
+def server_solutions(problem: Problem, storage: Storage) -> Iterator[Solution]:
     """Nothing on the device: the input as a camera gives it, as it is in memory, and as the pictures whose loss or
     distortion is known."""
     cut = cut_at(problem.graph, INPUT)
@@ -102,10 +105,10 @@ def server_solutions(problem: Problem, storage: Storage, planner: str) -> Iterat
     floats = any(problem.graph.tensors[name].dtype == "float32" for name in problem.graph.inputs)
     for bits, codec in ((8, "int8"), (32, "float32")) if floats else ((32, "float32"),):
         error = storage.input_error(bits)
-        yield priced_solution(problem, planner, cut, codec, None, widths=(0.0, 0.0, float(bits)), distortion=error)
+        yield priced_solution(problem, _PLANNER, cut, codec, None, widths=(0.0, 0.0, float(bits)), distortion=error)
     for name in writable_pictures(problem):
         if name in storage.upload_errors or not problem.losses.keys().isdisjoint((name, f"{INPUT}/{name}")):
-            yield upload(problem, storage, name, planner)
+            yield upload(problem, storage, name, _PLANNER)
 
 
 def writable_pictures(problem: Problem) -> list[str]:
@@ -123,16 +126,16 @@ def upload(problem: Problem, storage: Storage, codec: str, planner: str) -> Solu
     return priced_solution(problem, planner, cut, codec, None, widths=(0.0, 0.0, 8.0), distortion=error)
 
 
-def no_head(problem: Problem, planner: str, places: Potential) -> str:
+def no_head(problem: Problem, places: Potential) -> str:
     """Why there is nothing to choose from, with the head that comes nearest."""
-    said = f"{planner} finds no split: {places.summary(problem.limits.home_memory_bytes)}"
+    said = f"{_PLANNER} finds no split: {places.summary(problem.limits.home_memory_bytes)}"
     if places.nearest is None:
         return said
     cut, need = places.nearest
     return f"{said}; the smallest head, up to {cut}, needs {need} bytes; raise the memory limit, or let the input leave"
 
 
-def _other_heads(problem: Problem, splits: Splits, planner: str) -> Iterator[Splits]:
+def _other_heads(problem: Problem, splits: Splits) -> Iterator[Splits]:
     """Cheapest cuts that are no prefix of the running order, at each width that can be sent."""
     known = {cut.id for cut in splits.storage.cuts}
     free = replace(problem, codecs={}, limits=replace(problem.limits, home_memory_bytes=None, latency_s=None))
@@ -144,7 +147,7 @@ def _other_heads(problem: Problem, splits: Splits, planner: str) -> Iterator[Spl
         if cuts is None or cuts[0].id in known:
             continue
         known.add(cuts[0].id)
-        other = splits_for(problem, planner, cuts[0])
+        other = splits_for(problem, _PLANNER, cuts[0])
         cut = other.storage.cuts[-1]
         if keeps_private(problem, [cut]) and (cut.id == cuts[0].id or cut.id not in known):
             known.add(cut.id)

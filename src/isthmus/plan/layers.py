@@ -166,10 +166,14 @@ class Layers:
             yield from ((v, j, home <= j) for v in sorted(stay if home <= j else stay | raw))
 
 
+_LONGEST_S = 4e9
+"""A century and more: what takes longer is no longer told apart, and fits into 64 bits of nanoseconds."""
+
+
 def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)
+    return round(min(seconds, _LONGEST_S) * 1e9)
 
 
 def _all_ns(seconds: Any) -> list[int]:
     """The same of many."""
-    return np.rint(np.asarray(seconds, np.float64) * 1e9).astype(np.int64).tolist()  # type: ignore[no-any-return]
+    return np.rint(np.minimum(seconds, _LONGEST_S) * 1e9).astype(np.int64).tolist()  # type: ignore[no-any-return]

@@ -6,12 +6,16 @@ per second.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
 from isthmus.plan.map_types import RewardName
 
+REWARD_OF: Mapping[str, RewardName] = {"edgent_map": "edgent", "edgent_map_accuracy": "accuracy_first"}
+"""By what each planner with a configuration map weighs."""
 Floats = NDArray[np.float64]
 _SPEED = 1e-3
 """What all the speed in the world is worth beside accuracy: a tenth of a point."""

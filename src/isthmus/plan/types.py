@@ -23,6 +23,8 @@ from isthmus.profile.times import Times
 from isthmus.profile.types import lateness
 from isthmus.quant.types import BitPlan, Distortions
 
+DEFAULT_SURE = 0.95
+"""Share of requests that keep a deadline where nobody asks for another."""
 USUAL_ERRORS = 1.0
 """Standard errors that a measured loss must keep away from its limit."""
 
@@ -44,7 +46,7 @@ class Limits:
     home_memory_bytes: int | None = None
     private: bool = False
     private_until: str | None = None
-    sure: float | None = 0.95
+    sure: float | None = DEFAULT_SURE
     distortion: float | None = None
     loss: float | None = None
     loss_errors: float = USUAL_ERRORS
@@ -309,3 +311,8 @@ class Plan(BaseModel):
     """splits and widths to choose from, the fastest first, and places that are no candidates"""
     config: ConfigMap | None = None
     """the configuration map, where the planner made one"""
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values, as `--json` prints it and `Plan` reads it back."""
+    return plan.model_dump(mode="json")

@@ -9,11 +9,10 @@ import numpy as np
 from isthmus.codec import Array, Codec, length_varies
 from isthmus.engine import Engine
 from isthmus.graph import cut_at
+from isthmus.model.types import Progress
 from isthmus.profile.judging import answers_of, classes_judged, kept
 from isthmus.profile.samples import Samples
 from isthmus.profile.types import AccuracyRow
-
-Progress = Callable[[int, int, str], None]
 
 
 def measure_accuracy(

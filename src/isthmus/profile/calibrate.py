@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from isthmus.engine import Engine
 from isthmus.graph import OUTPUT, Cut
+from isthmus.model.types import Progress
 from isthmus.profile.samples import Samples
 from isthmus.quant import Calibrator, ChannelClip
-
-Progress = Callable[[int, int, str], None]
 
 
 def calibrate(

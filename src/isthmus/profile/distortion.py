@@ -11,7 +11,7 @@ error of 8 bits, and stands in the tables as 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from isthmus.engine import Taps, tapped
 from isthmus.errors import BadInput
 from isthmus.graph import Graph, Node, fused_graph, graph_of
 from isthmus.model import Model, fused
+from isthmus.model.types import Progress
 from isthmus.profile.samples import Samples
 from isthmus.profile.uploads import measure_uploads
 from isthmus.quant import (
@@ -39,7 +40,6 @@ from isthmus.quant import (
 )
 from isthmus.quant.types import MOST_BITS
 
-Progress = Callable[[int, int, str], None]
 BITS = (2, 4, 6, 8)
 RANDOM = "random data"
 """The `source` of samples that are nobody's."""

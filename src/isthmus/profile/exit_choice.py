@@ -95,11 +95,6 @@ def choose_limits(cascade: Cascade, least_accuracy: float) -> tuple[float, ...]:
     return _descended(cascade, best, least_accuracy)
 
 
-def limit_of(threshold: float, rule: Rule) -> float:
-    """A threshold as a limit of doubt."""
-    return threshold if rule == "entropy" else -threshold
-
-
 def threshold_of(limit: float, rule: Rule) -> float:
     """A limit of doubt as the rule's threshold."""
     if limit == -np.inf:

@@ -21,12 +21,12 @@ from isthmus.engine import Engine, has_vnni
 from isthmus.files import scratch_folder
 from isthmus.graph import INPUT, OUTPUT, cut_at
 from isthmus.model import Model
+from isthmus.model.types import Progress
 from isthmus.profile.judging import answers_of, classes_judged, kept
 from isthmus.profile.samples import Samples
 from isthmus.quant import BitPlan, Distortions, QuantisedHead, Steps, quantised_head
 
 Places = NDArray[np.intp]
-Progress = Callable[[int, int, str], None]
 Sent = Callable[[str, str, Array, QuantisedHead | None], Array]
 """What arrives of a crossing tensor: (its name, codec, value, the head that made it) → value."""
 HOPELESS_SIGMAS = 4.0
@@ -114,19 +114,18 @@ class HeadJudge:
         bits: BitPlan | None,
         *,
         most: float | None = None,
-        sent: Sent | None = None,
         progress: Progress | None = None,
     ) -> HeadLoss:
         """The loss of a head up to `cut` with these widths (None: floating point). It is given up as soon as it can
-        hardly be `most`, a share of 1. `sent` takes the place of what crossing tensors go through. Raises BadInput as
-        `quantised_head` and the codec do."""
-        parts = self.outcomes(cut, codec, bits, self.order, sent=sent)
+        hardly be `most`, a share of 1. Raises BadInput as `quantised_head` and the codec do."""
+        parts = self.outcomes(cut, codec, bits, self.order)
         return loss_of(parts, self.base[self.order], self.samples, cut, most=most, progress=progress)
 
     def outcomes(
         self, cut: str, codec: str, bits: BitPlan | None, places: Places, *, sent: Sent | None = None
     ) -> Iterator[Outcome]:
-        """Samples of these places through a head, batch by batch; otherwise as `loss`."""
+        """Samples of these places through a head, batch by batch; otherwise as `loss`. `sent` takes the place of
+        what crossing tensors go through."""
         with scratch_folder() as folder:
             sizes: list[int] = []
             run = self._runner(cut, codec, bits, folder, sent or partial(self._arrived, sizes))

@@ -24,6 +24,7 @@ from isthmus.codec import Array, PictureScale, make_codec
 from isthmus.engine import RUNTIME, Engine, has_vnni, node_times
 from isthmus.errors import BadInput
 from isthmus.graph import INPUT, OUTPUT, Cut, Graph, at_exit, cut_at, graph_of
+from isthmus.model.types import Progress
 from isthmus.profile.fit import fit_parts
 from isthmus.profile.types import BatchProfile, CodecTiming, Machine, Profile, RawTimes, RuntimeMemory, Timing
 from isthmus.units import MOST_BATCH, slow_down
@@ -31,8 +32,6 @@ from isthmus.units import MOST_BATCH, slow_down
 Clock = Callable[[], float]
 Rest = Callable[[], None]
 T = TypeVar("T")
-Progress = Callable[[int, int, str], None]
-"""Called with (done, of, what)."""
 
 CODECS = ("float32", "float16", "int8", "int6", "int4", "int3", "int2")
 _CUTS_A_WHOLE = 8

@@ -90,6 +90,8 @@ def load_samples(path: Path, model: Model) -> Samples:
 
 def _arrays(path: Path, model: Model) -> dict[str, NDArray[Any]]:
     """What an .npz file holds, by name."""
+    if path.exists() and not path.is_file():  # a pipe or a device would be read to an end it may not have
+        raise BadInput(f"cannot read samples from {path}: it is no file")
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())

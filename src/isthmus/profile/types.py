@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt
 
@@ -30,6 +30,11 @@ class Timing(_Strict):
     high_s: Duration
     """one run in ten took at least so long"""
     runs: PositiveInt
+
+    @classmethod
+    def certain(cls, seconds: float) -> Self:
+        """Computed, not measured: every run takes as long."""
+        return cls(low_s=seconds, median_s=seconds, high_s=seconds, runs=1)
 
     def kept_by(self, share: float) -> float:
         """Seconds that this share of runs keeps, from half of them on (see `lateness`)."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from isthmus.codec import PictureScale, make_codec, picture_names
@@ -12,15 +10,15 @@ from isthmus.profile.samples import Samples
 from isthmus.quant import Upload
 
 
-def measure_uploads(samples: Samples, picture: PictureScale, names: Sequence[str] = ()) -> dict[str, Upload]:
-    """Codec (`names`, or the usual ones) → mean square error of an element and bytes of a sample. Nothing for inputs
+def measure_uploads(samples: Samples, picture: PictureScale) -> dict[str, Upload]:
+    """Codec (the usual ones for pictures) → mean square error of an element and bytes of a sample. Nothing for inputs
     that are no pictures: several, of other dtypes or shapes, or other channels than `picture` tells of; nor without
     Pillow."""
     (values, *more) = samples.inputs.values()
     if more or values.dtype != np.float32 or values.ndim != 4 or values.shape[1] != len(picture.mean):
         return {}
     found = {}
-    for name in names or picture_names():
+    for name in picture_names():
         codec, lost, size = make_codec(name, picture=picture), 0.0, 0
         for one in np.split(values, len(values)):
             try:

@@ -64,11 +64,6 @@ class Choices:
         if self.errors.size and not (np.isfinite(self.errors).all() and self.errors.min() >= 0):
             raise BadInput("errors are finite numbers, at least 0")
 
-    @property
-    def least_bits(self) -> int:
-        """What all layers take at the lowest width."""
-        return int(self.sizes.sum()) * self.bits[0]
-
     @cached_property
     def rows(self) -> tuple[list[int], list[list[float]]]:
         """Sizes and errors as plain numbers."""

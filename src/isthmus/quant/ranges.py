@@ -9,12 +9,11 @@ The best clip narrows as the bits go down.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from isthmus.errors import BadInput
 
@@ -97,20 +96,6 @@ class ChannelClip(BaseModel):
         """
         mean, std, low, high = (np.array(v, np.float64) for v in (self.mean, self.std, self.low, self.high))
         return narrowed(bits, mean, std, low, high)
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """Plain lists, for a readable file. `from_dict` gives the equal value back, to the last bit."""
-        return {name: list(getattr(self, name)) for name in ("mean", "std", "low", "high")}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ChannelClip:
-        """The clip a file holds. Raises BadInput for unknown or missing fields and for numbers that cannot be meant."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadInput(f"a channel clip is not readable: {where}: {first['msg']}") from None
 
 
 class Calibrator:

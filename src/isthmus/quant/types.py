@@ -100,39 +100,11 @@ class Distortions(_Strict):
                 raise ValueError(f"{name} has {len(values)} entries for {len(self.bits)} widths")
         return self
 
-    def weight_error(self, node: str, bits: int) -> float:
-        """D_w of a node's weights at a width of `bits` (or at 16, the reference: 0); 0 where it has none. Raises
-        BadInput for an unknown node or another width."""
-        if node not in self._weights:
-            raise BadInput(f"the distortions of {self.model} know no node {node!r}")
-        return self._at(self._weights[node], bits)
-
-    def output_error(self, tensor: str, bits: int) -> float:
-        """D_a of a tensor, the network's inputs among them, at a width of `bits` (or at 16, the reference: 0); 0 where
-        it is not made of floats. Raises BadInput for an unknown tensor or another width."""
-        if tensor not in self._outputs:
-            raise BadInput(f"the distortions of {self.model} know no tensor {tensor!r}")
-        return self._at(self._outputs[tensor].errors, bits)
-
     def tensor(self, name: str) -> OutputBits:
         """Everything about one tensor. Raises BadInput for an unknown one."""
         if name not in self._outputs:
             raise BadInput(f"the distortions of {self.model} know no tensor {name!r}")
         return self._outputs[name]
-
-    def _at(self, values: tuple[float, ...], bits: int) -> float:
-        if bits in self.bits:
-            return values[self.bits.index(bits)] if values else 0.0
-        if bits == MOST_BITS:
-            return 0.0
-        raise BadInput(f"the distortions of {self.model} are for {', '.join(map(str, self.bits))} bits, not {bits}")
-
-    @cached_property
-    def _weights(self) -> dict[str, tuple[float, ...]]:
-        found: dict[str, tuple[float, ...]] = {}
-        for layer in self.layers:
-            found.setdefault(layer.node, layer.weights)
-        return found
 
     @cached_property
     def _outputs(self) -> dict[str, OutputBits]:

@@ -128,11 +128,11 @@ def summarise(
         wrong=sum(s.wrong is True for s in asked),
         cuts_used=tuple(dict.fromkeys(s.cut for s in asked)),
         ran={"device": ran["device"], "split": ran["split"], "server": ran["server"]},
-        p50_s=_quantile(total_s, 0.5),
-        p90_s=_quantile(total_s, 0.9),
-        p99_s=_quantile(total_s, 0.99),
+        p50_s=quantile(total_s, 0.5),
+        p90_s=quantile(total_s, 0.9),
+        p99_s=quantile(total_s, 0.99),
         mean_s=float(total_s.mean()) if asked else None,
-        max_s=_quantile(total_s, 1.0),
+        max_s=quantile(total_s, 1.0),
         span_s=max(s.t_s + s.seconds.total for s in asked) - asked[0].t_s if asked else 0.0,
         mean_seconds=_means(asked),
         switches=sum((a.asked or a.cut) != (b.asked or b.cut) for a, b in pairwise(asked)),
@@ -169,7 +169,8 @@ def true_rate_bps(step: Step, link_trace: Sequence[tuple[float, float]]) -> floa
     return link_trace[at - 1][1] if at else None
 
 
-def _quantile(values: NDArray[np.float64], q: float) -> float | None:
+def quantile(values: NDArray[np.float64], q: float) -> float | None:
+    """The quantile, None of nothing."""
     return float(np.quantile(values, q)) if values.size else None
 
 

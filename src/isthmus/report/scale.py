@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 _MOST_PERCENT = 1e6
 _TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
 _TINY, _HUGE = 1e-12, 1e18
+_LEAST_RATIO, _MOST_RATIO = 4.0, 1e4
 """No second, byte or bit per second that means anything lies outside; the arithmetic of a log axis ends near there."""
 
 
@@ -80,13 +81,13 @@ def log_ticks(low: float, high: float, most: int = 7) -> tuple[float, ...]:
     return ticks[:: math.ceil(len(ticks) / most)]
 
 
-def time_ticks(low_s: float, high_s: float, count: int = 10) -> tuple[float, ...]:
-    """Round times from low to high, about `count` of them.
+def time_ticks(low_s: float, high_s: float) -> tuple[float, ...]:
+    """Round times from low to high, about ten of them.
 
     >>> time_ticks(0, 100)
     (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
     """
-    raw = (high_s - low_s) / count
+    raw = (high_s - low_s) / 10
     if raw < 1:
         base = 10.0 ** math.floor(math.log10(raw))
         step = next(m * base for m in (1, 2, 5, 10) if m * base >= raw * (1 - 1e-9))
@@ -123,16 +124,17 @@ def drawn_limit(values: ArrayLike) -> float:
     return max(min(float(known.max()), 4.0 * float(np.quantile(known, 0.9)) or float(known.max())), 1e-6)
 
 
-def log_range(values: ArrayLike, least_ratio: float = 4.0, most_ratio: float = 1e4) -> tuple[float, float]:
-    """Ends of a log axis around the values above zero: a little air, at least `least_ratio` wide, and values farther
-    than `most_ratio` from the median are left to the edge."""
+def log_range(values: ArrayLike) -> tuple[float, float]:
+    """Ends of a log axis around the values above zero: a little air, at least a factor of `_LEAST_RATIO` wide,
+    and values farther than `_MOST_RATIO` times from the median are left to the edge."""
     known = np.asarray(values, dtype=np.float64)
     known = known[(known > _TINY) & (known < _HUGE)]
     if not known.size:
         return 1.0, 10.0
     middle = float(np.median(known))
-    low, high = max(float(known.min()), middle / most_ratio) / 1.25, min(float(known.max()), middle * most_ratio) * 1.25
-    if high / low < least_ratio:
+    low = max(float(known.min()), middle / _MOST_RATIO) / 1.25
+    high = min(float(known.max()), middle * _MOST_RATIO) * 1.25
+    if high / low < _LEAST_RATIO:
         centre = math.sqrt(low * high)
-        low, high = centre / math.sqrt(least_ratio), centre * math.sqrt(least_ratio)
+        low, high = centre / math.sqrt(_LEAST_RATIO), centre * math.sqrt(_LEAST_RATIO)
     return low, high

@@ -46,7 +46,8 @@ def write_report(
         cut_order: cut ids from input to output; default: the header's, the plan's, or a guess by head time.
 
     Raises:
-        BadInput: a journal or a step that makes no sense, a path that cannot be read or written.
+        BadInput: a journal or a step that makes no sense, a path that cannot be read or written, a plan for another
+            network.
     """
     paths = [os.fspath(one) for one in source if not isinstance(one, Step)]
     steps = tuple(one for one in source if isinstance(one, Step))
@@ -55,6 +56,9 @@ def write_report(
     if requests is not None and len(paths) > 1:
         raise BadInput(f"requests={requests} counts one run, but {len(paths)} journals were given")
     runs = [_run(Path(path), requests) for path in paths] or [_made("steps", Header(), steps, requests)]
+    for run in runs:
+        if plan is not None and plan.fingerprint and run.header.fingerprint not in ("", plan.fingerprint):
+            raise BadInput(f"{run.name} is of another network than the plan, which is for {plan.model}")
     models = dict.fromkeys(run.header.model for run in runs if run.header.model)
     words = title or " and ".join(models) or (plan.model if plan else "") or "A run of isthmus"
     write_whole(Path(out), page(runs, words, plan, cut_order).encode())

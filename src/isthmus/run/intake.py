@@ -163,7 +163,7 @@ class Intake:
                 f"not {hello.model[:80]} {hello.fingerprint[:12]}"
             )
         if self._may_ask and hello.clips != mine.clips:
-            raise Refused("client and server hold different calibrated clips; open the same bundle on both sides")
+            raise Refused("client and server hold different clips or pictures; open the same bundle on both sides")
         if self._may_ask and hello.exits and hello.exits != mine.exits:
             held = "another table of exits" if mine.exits else "no table of exits"
             raise Refused(f"the server holds {held} and would not stop where the client does; open the same bundle")

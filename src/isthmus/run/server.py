@@ -93,6 +93,11 @@ class Server:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def cuts(self) -> tuple[str, ...]:
+        """Ids of the cuts that are ready, in running order."""
+        return self._desk.places.halves.ready
+
+    @property
     def ready(self) -> bool:
         """False once it is being stopped."""
         return not self._stopped.is_set()

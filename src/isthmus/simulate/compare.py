@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from isthmus.adapt import Habits, is_own
 from isthmus.errors import BadInput
+from isthmus.model.types import Progress
 from isthmus.plan.cost import CostTable
 from isthmus.plan.types import Problem
 from isthmus.record import Ran, StepWriter, Summary, summarise
@@ -24,7 +25,6 @@ from isthmus.simulate.world import World
 EVERY_CUT = "cuts"
 """Stands for one policy a cut: that cut, always, with its best codec."""
 REFERENCE = "dynamic"
-Progress = Callable[[int, int, str], None]
 
 
 class Shares(BaseModel):

@@ -38,12 +38,6 @@ class Statics:
         fewest = np.flatnonzero(self.lost == self.lost.min())
         return int(fewest[np.argmin(self.mean_s[fewest])])
 
-    def mean_of(self, name: Name) -> float:
-        """The mean of one. Raises BadInput for a choice that is not there."""
-        if name not in self.names:
-            raise BadInput(f"there is no choice {name[0]} as {name[1]}")
-        return float(self.mean_s[self.names.index(name)])
-
 
 def names_of(world: World, requests: Requests) -> tuple[Name, ...]:
     """The choices that every batch size among the requests has, in running order."""

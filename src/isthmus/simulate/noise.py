@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from isthmus.errors import BadInput
@@ -39,8 +37,3 @@ class Noise:
             factors = np.exp(self.sd * drawn - self.sd**2 / 2)
             self._blocks[block] = [(device, server) for device, server in factors.tolist()]
         return self._blocks[block][at]
-
-    @property
-    def on(self) -> bool:
-        """Is there any?"""
-        return not math.isclose(self.sd, 0.0)

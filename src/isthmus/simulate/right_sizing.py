@@ -9,9 +9,9 @@ from isthmus.adapt import EachRequest, Fixed, Habits, MapChooser, TableChooser
 from isthmus.adapt.bandwidth import LOWEST_BPS
 from isthmus.errors import BadInput
 from isthmus.plan.cost import CostTable, asked_cut
-from isthmus.plan.map_types import RewardName
 from isthmus.plan.planners.edgent import in_time
 from isthmus.plan.planners.edgent_map import configuration_map
+from isthmus.plan.rewards import REWARD_OF
 from isthmus.plan.strategies import link_at, strategies
 from isthmus.plan.types import Problem
 from isthmus.record import Choice, Chooser
@@ -45,9 +45,8 @@ def right_sizing(
     tables = world.tables if believed is None else believed
     start = {batch: replace(table, link=link_at(table.link, at_start)) for batch, table in tables.items()}
     watch = TableChooser(start, habits or Habits(deadline_s=within_s))
-    if name.startswith("edgent_map"):
-        reward: RewardName = "accuracy_first" if name == "edgent_map_accuracy" else "edgent"
-        return MapChooser(configuration_map(problem, reward), watch)
+    if name in REWARD_OF:
+        return MapChooser(configuration_map(problem, REWARD_OF[name]), watch)
     there = replace(problem, links=(link_at(problem.links[0], at_start),))
     if name == "edgent_each":
         return EachRequest.of(there, watch)

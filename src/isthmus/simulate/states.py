@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from isthmus.adapt.sizes import Sizes
 from isthmus.errors import BadInput
-from isthmus.link import Trace
 from isthmus.plan.cost import CostTable
 from isthmus.simulate.fixed import Name
-from isthmus.simulate.gain import Gain, gain
 from isthmus.simulate.policies import fixed_name
 
 Floats = NDArray[np.float64]
@@ -57,23 +55,6 @@ class States:
         """
         return cls(tuple(b for b in batches for _ in rates_bps), tuple(r for _ in batches for r in rates_bps))
 
-    @classmethod
-    def of_trace(cls, trace: Trace, *, every_s: float = 1.0, batches: Sequence[int] = (1,)) -> Self:
-        """One state every so many seconds of a trace, the batches in turn; moments without a link are left out.
-
-        >>> States.of_trace(Trace.of([0, 2, 3], [8e6, 0, 4e6], duration_s=4), batches=(1, 4))
-        States(batches=(1, 4, 1), rates_bps=(8000000.0, 8000000.0, 4000000.0))
-        """
-        if not 0 < every_s < math.inf or trace.duration_s / every_s > 10_000_000:
-            raise BadInput(f"a state every {every_s} s of a trace of {trace.duration_s:g} s makes no sense")
-        moments = np.arange(0.0, trace.duration_s, every_s)
-        index = np.maximum(0, trace.times_s.searchsorted(moments, side="right") - 1)
-        rates = trace.rates_bps[index]
-        rates = rates[rates > 0]
-        if not rates.size:
-            raise BadInput("the trace's rate is 0 all along: there is no state in it")
-        return cls(tuple(batches[i % len(batches)] for i in range(rates.size)), tuple(rates.tolist()))
-
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
@@ -103,10 +84,6 @@ class Evaluated:
         at = self.static if policy == "static" else self.names.index(fixed_name(policy, self.names))
         column: Floats = self.seconds[:, at]
         return column
-
-    def gain_over(self, policy: str) -> Gain:
-        """What dynamic saves against this policy."""
-        return gain(self.seconds_of("dynamic"), self.seconds_of(policy))
 
     def wins(self) -> dict[Name, int]:
         """In how many states each choice is the best; choices that never are do not appear."""

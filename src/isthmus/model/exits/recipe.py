@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from isthmus.errors import BadInput
 from isthmus.model.exits.branches import Branched, attach
-from isthmus.model.exits.checkpoint import load_checkpoint
 from isthmus.model.exits.layers import at_shares
 from isthmus.model.exits.nets import NETS
-from isthmus.model.exits.train import Labelled, Progress, Trained, Training, seeded, train
+from isthmus.model.exits.train import Labelled, Trained, Training, seeded, train
+from isthmus.model.types import Progress
 
 
 class Recipe(BaseModel):
@@ -84,22 +84,6 @@ def trained(
         net, learn, validate, how, spec=spec, checkpoint=folder / "checkpoint.pt", resume=resume,
         progress=progress, stopped=stopped,
     )  # fmt: skip
-
-
-def load_trained(checkpoint: Path) -> tuple[Recipe, Branched]:
-    """The network of a checkpoint with the weights of its best epoch, in evaluation mode. Raises BadInput for a file
-    that is none, or whose network was not made by a recipe."""
-    state = load_checkpoint(checkpoint)
-    try:
-        recipe = Recipe.model_validate_json(state.spec)
-    except ValidationError as error:
-        raise BadInput(f"{checkpoint} is of a network that was not made by name; load its weights yourself") from error
-    net = make(recipe)
-    try:
-        net.load_state_dict(state.best)
-    except RuntimeError as error:
-        raise BadInput(f"{checkpoint} holds weights of another network than {recipe.net}") from error
-    return recipe, net.eval()
 
 
 def _share(text: str) -> float | None:

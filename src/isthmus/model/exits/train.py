@@ -26,8 +26,8 @@ from isthmus.errors import BadInput
 from isthmus.model.exits.branches import Branched
 from isthmus.model.exits.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from isthmus.model.torch_modes import in_mode
+from isthmus.model.types import Progress
 
-Progress = Callable[[int, int, str], None]
 _EARLY_WEIGHT = 0.3
 """Of an early exit's loss where no weights are given; the last exit's is 1. Of 0.3 and 1, tried on digits with four
 seeds each, 0.3 left the last exit as it is without the others (97.3 % against 97.2 %; 1: 96.2 %)."""

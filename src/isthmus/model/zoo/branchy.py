@@ -44,14 +44,6 @@ class Layout:
     def outputs(self) -> tuple[str, ...]:
         return tuple(f"exit{i + 1}" for i in range(len(self.branches) + 1))
 
-    def layers_to(self, exit_index: int) -> int:
-        """Layers that an input passes on its way to an exit (0: the first), as Edgent counts them."""
-        places = [place for place in self.trunk if place in self.branches]
-        if exit_index == len(places):
-            return len(self.trunk)
-        place = places[exit_index]
-        return list(self.trunk).index(place) + 1 + len(self.branches[place])
-
 
 def pool_pad(layer: Layer) -> int:
     """Padding of a pool: none for 2 × 2, one pixel for 3 × 3, so that the side is halved."""

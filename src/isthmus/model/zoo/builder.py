@@ -154,13 +154,13 @@ class Net:
             kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=list(pads), ceil_mode=int(ceil),
         )  # fmt: skip
 
-    def upsample(self, x: Act, times: int = 2) -> Act:
-        """Every value `times` × `times` over (nearest neighbour)."""
-        name = f"times_{times}"
+    def upsample(self, x: Act) -> Act:
+        """Every value 2 × 2 over (nearest neighbour)."""
+        name = "times_2"
         if name not in self._shared:
-            scales = np.array([1, 1, times, times], np.float32)
+            scales = np.array([1, 1, 2, 2], np.float32)
             self._shared[name] = self._tensor(name, scales.shape, scales.tobytes())
-        shape = (x.channels, *(times * size for size in x.shape[1:]))
+        shape = (x.channels, *(2 * size for size in x.shape[1:]))
         return self._add("Resize", [x.name, "", name], shape, mode="nearest", nearest_mode="floor",
                          coordinate_transformation_mode="asymmetric")  # fmt: skip
 

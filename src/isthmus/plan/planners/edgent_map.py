@@ -16,6 +16,7 @@ from isthmus.graph import cut_at
 from isthmus.plan.choose import choose
 from isthmus.plan.map_types import ConfigMap, ConfigRow, RewardName
 from isthmus.plan.remarks import unmet, unseen
+from isthmus.plan.rewards import REWARD_OF
 from isthmus.plan.strategies import Strategies, link_at, staying, strategies
 from isthmus.plan.types import Plan, Problem
 
@@ -26,12 +27,12 @@ _LOWEST_BPS, _HIGHEST_BPS, _PER_OCTAVE = 50e3, 100e6, 2
 def edgent_map(problem: Problem) -> Plan:
     """The strategy for the problem's own link, with the map for all states, by the paper's reward. Raises NoPlan where
     no strategy keeps memory and privacy, or none meets the requirement at the problem's own rate."""
-    return _planned(problem, "edgent_map", "edgent")
+    return _planned(problem, "edgent_map")
 
 
 def edgent_map_accuracy(problem: Problem) -> Plan:
     """The same by the reward that puts accuracy first. Raises NoPlan as `edgent_map` does."""
-    return _planned(problem, "edgent_map_accuracy", "accuracy_first")
+    return _planned(problem, "edgent_map_accuracy")
 
 
 def configuration_map(problem: Problem, name: RewardName = "edgent") -> ConfigMap:
@@ -95,8 +96,9 @@ def _usual_states() -> tuple[float, ...]:
     return tuple(np.geomspace(_LOWEST_BPS, _HIGHEST_BPS, steps + 1).tolist())
 
 
-def _planned(problem: Problem, planner: str, name: RewardName) -> Plan:
+def _planned(problem: Problem, planner: str) -> Plan:
     """The map, and of it the strategy for the problem's own rate as a plan."""
+    name = REWARD_OF[planner]
     config = configuration_map(problem, name)
     own = configuration_map(replace(problem, states_bps=(problem.links[0].up_bps,)), name).rows[0]
     typical = replace(problem, limits=replace(problem.limits, sure=None))  # as the map's rows are judged

@@ -21,7 +21,7 @@ from isthmus.graph import INPUT, OUTPUT, Cut, cut_at, cut_of, narrow_cuts
 from isthmus.plan.build import candidates_for
 from isthmus.plan.choose import choose
 from isthmus.plan.cost import Option, allowed_codecs, priced
-from isthmus.plan.joint import splits_for, tables_of
+from isthmus.plan.joint import distortions_of, splits_for
 from isthmus.plan.layers import Layers, Pin
 from isthmus.plan.planners import device_only, server_only
 from isthmus.plan.potential import wire_codec
@@ -48,7 +48,8 @@ def qdmp(problem: Problem) -> Plan:
 
 
 def qdmp_e(problem: Problem) -> Plan:
-    """QDMP's cut with the device's part at 8 bits. Raises as `qdmp` and `tables_of` do, NoPlan where it is too big."""
+    """QDMP's cut with the device's part at 8 bits. Raises as `qdmp` and `distortions_of` do, NoPlan where
+    it is too big."""
     return _quantised(problem, 8, "qdmp_e")
 
 
@@ -95,7 +96,7 @@ def _between(problem: Problem, codec: str) -> Iterator[Cut]:
 
 
 def _quantised(problem: Problem, bits: int, planner: str) -> Plan:
-    tables_of(problem, planner)
+    distortions_of(problem, planner)
     floats = qdmp(in_floats(problem))
     cut = cut_at(problem.graph, floats.cuts[0])
     splits = splits_for(problem, planner, cut)

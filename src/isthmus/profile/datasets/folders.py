@@ -47,7 +47,7 @@ def class_folders(folder: Path, *, side: int | None, seed: int) -> Dataset | Non
     return Dataset(folder.name, classes, train, test_part)
 
 
-def zipped(path: Path, *, side: int | None = None) -> tuple[tuple[str, ...], Part]:
+def zipped(path: Path) -> tuple[tuple[str, ...], Part]:
     """Classes and pictures of a zip file of `CLASS/picture` entries. Raises BadInput for what is no such file."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -55,7 +55,7 @@ def zipped(path: Path, *, side: int | None = None) -> tuple[tuple[str, ...], Par
             if not entries:
                 raise BadInput(f"{path} holds no CLASS/picture")
             classes = tuple(sorted({e.label for e in entries}))
-            return classes, _part(entries, classes, side, grey=_is_grey(entries[0]))
+            return classes, _part(entries, classes, None, grey=_is_grey(entries[0]))
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise BadInput(f"cannot read {path}: {error}") from error
 

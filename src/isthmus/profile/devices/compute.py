@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import BadInput
-from isthmus.graph import INPUT, OUTPUT, Graph, Node, narrow_cuts
+from isthmus.graph import INPUT, OUTPUT, Graph, narrow_cuts
 from isthmus.profile.devices.roofline import roofline_s
 from isthmus.profile.devices.scale_sim import systolic_s
 from isthmus.profile.devices.types import Device, Systolic
@@ -38,18 +38,6 @@ def node_seconds(
     if isinstance(device, Systolic):
         return np.asarray(systolic_s(device, work, *widths), dtype=np.float64)
     return np.asarray(roofline_s(device, work, *widths), dtype=np.float64)
-
-
-def layer_seconds(
-    device: Device, node: Node, graph: Graph, weight_bits: Any, activation_bits: Any
-) -> NDArray[np.float64]:
-    """Seconds of one node of a graph; the widths may be arrays, and the answer has their shape. A node that the device
-    fuses into an earlier layer costs nothing itself. For all nodes at once use `node_seconds`."""
-    at = graph.producer[node.outputs[0]]
-    work = Workload.of(graph, fuses=device.fuses)
-    shape = np.broadcast_shapes(np.shape(weight_bits), np.shape(activation_bits))
-    widths = [np.broadcast_to(b, shape)[..., np.newaxis] for b in (weight_bits, activation_bits)]
-    return node_seconds(device, work, *widths)[..., at]
 
 
 def computed_profile(
@@ -111,12 +99,8 @@ def _batch(device: Device, graph: Graph, seconds: NDArray[np.float64]) -> BatchP
             f"{device.name} would take {total:.3g} s for {graph.name}; at most {LONGEST_S:g} s are planned for"
         )
     return BatchProfile(
-        whole=_certain(total),
-        heads={name: _certain(head_s) for name, head_s in heads.items()},
-        tails={name: _certain(max(0.0, total - head_s)) for name, head_s in heads.items()},
+        whole=Timing.certain(total),
+        heads={name: Timing.certain(head_s) for name, head_s in heads.items()},
+        tails={name: Timing.certain(max(0.0, total - head_s)) for name, head_s in heads.items()},
         nodes={n.name: float(s) for n, s in zip(graph.nodes, seconds, strict=True)},
     )
-
-
-def _certain(seconds: float) -> Timing:
-    return Timing(low_s=seconds, median_s=seconds, high_s=seconds, runs=1)

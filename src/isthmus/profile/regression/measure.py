@@ -15,6 +15,7 @@ from isthmus.errors import BadInput
 from isthmus.files import scratch_folder
 from isthmus.graph import INPUT, OUTPUT, graph_of
 from isthmus.model import Model
+from isthmus.model.types import Progress
 from isthmus.profile.measure import Measuring, machine_here, measure_codecs, timing_of
 from isthmus.profile.regression.fit import Sample, fit_loading, fit_types
 from isthmus.profile.regression.grid import grouped, shape_grid
@@ -26,7 +27,6 @@ from isthmus.profile.regression.types import Call, Regression
 from isthmus.profile.types import CodecTiming, Machine
 
 Clock = Callable[[], float]
-Progress = Callable[[int, int, str], None]
 _MB = 1e6
 _CHAINS = ((8, 64, 56), (8, 32, 80), (8, 128, 28), (8, 256, 14), (24, 32, 14), (2, 64, 40))
 """(layers, channels, size) of the chains that a call and a cut are timed on."""

@@ -11,7 +11,7 @@ from isthmus.files import read_json
 from isthmus.graph import graph_of
 from isthmus.model import Model
 from isthmus.profile.regression.predict import predict
-from isthmus.profile.regression.types import Regression, VariableSet
+from isthmus.profile.regression.types import Regression
 from isthmus.profile.types import Profile
 
 _NEARLY = 0.8
@@ -47,9 +47,8 @@ def profile_for(
     batches: Sequence[int],
     *,
     taken: str,
-    variables: VariableSet = "extended",
 ) -> Profile:
     """The profile of a model on the device of a regression, by its name or file. Raises BadInput."""
     regression = load_regression(device_file)
     graphs = [graph_of(model, batch) for batch in batches]
-    return predict(graphs, regression, model.fingerprint, taken=taken, variables=variables)
+    return predict(graphs, regression, model.fingerprint, taken=taken)

@@ -82,12 +82,12 @@ def price_layers(graph: Graph, regression: Regression, variables: VariableSet = 
         yield Priced(layer, by, law.seconds(values), law.outside(values))
 
 
-def remarks(graph: Graph, regression: Regression, variables: VariableSet = "extended") -> tuple[str, ...]:
+def remarks(graph: Graph, regression: Regression) -> tuple[str, ...]:
     """What to know before trusting a prediction: types priced by another's law, layers larger or smaller than any
     fitted. One sentence each."""
     replaced: dict[tuple[LayerType, LayerType], int] = {}
     beyond: dict[tuple[LayerType, str], int] = {}
-    for priced in price_layers(graph, regression, variables):
+    for priced in price_layers(graph, regression):
         if priced.by != priced.layer.type:
             key = priced.layer.type, priced.by
             replaced[key] = replaced.get(key, 0) + 1
@@ -111,7 +111,7 @@ def _batch(graph: Graph, regression: Regression, fingerprint: str, taken: str, v
     if regression.loads_each_request and regression.loading is not None:
         fixed_s += _add_loading(graph, regression.loading, nodes)
     fit = Fit(a=1.0, b=regression.call.cut_s_per_mb, c=fixed_s)
-    bare = BatchProfile(whole=_certain(sum(nodes.values()) + fixed_s), nodes=nodes, head_fit=fit, tail_fit=fit)
+    bare = BatchProfile(whole=Timing.certain(sum(nodes.values()) + fixed_s), nodes=nodes, head_fit=fit, tail_fit=fit)
     profile = Profile(
         model=graph.name, fingerprint=fingerprint, machine=regression.machine, taken=taken, batches={graph.batch: bare}
     )
@@ -120,8 +120,8 @@ def _batch(graph: Graph, regression: Regression, fingerprint: str, taken: str, v
     inner = [c for c in narrow_cuts(graph) if c.id not in (INPUT, OUTPUT)]
     return bare.model_copy(
         update={
-            "heads": {c.id: _certain(times.part_s(start, c)) for c in inner},
-            "tails": {c.id: _certain(times.part_s(c, end)) for c in inner},
+            "heads": {c.id: Timing.certain(times.part_s(start, c)) for c in inner},
+            "tails": {c.id: Timing.certain(times.part_s(c, end)) for c in inner},
         }
     )
 
@@ -142,7 +142,3 @@ def _stand_in(layer: Layer, graph: Graph, regression: Regression) -> LayerType:
         f"{regression.machine.name} has no law for {layer.type} ({graph.nodes[layer.lead].name} in {graph.name}), "
         f"nor one near it; it knows {', '.join(regression.layers)}"
     )
-
-
-def _certain(seconds: float) -> Timing:
-    return Timing(low_s=seconds, median_s=seconds, high_s=seconds, runs=1)

@@ -52,7 +52,7 @@ def read_table(path: Path) -> tuple[Sample, ...]:
     return found
 
 
-def regression_from_tables(paths: Sequence[Path], *, name: str, taken: str, seed: int = 0) -> Regression:
+def regression_from_tables(paths: Sequence[Path], *, name: str, taken: str) -> Regression:
     """The laws of the device that these tables were measured on. Raises BadInput as `read_table` and `fit_types` do."""
     samples = [s for p in paths for s in read_table(p)]
     return Regression(
@@ -68,7 +68,7 @@ def regression_from_tables(paths: Sequence[Path], *, name: str, taken: str, seed
         source=f"{len(samples)} layers of {', '.join(p.name for p in paths)}",
         note="Times of single calls: every layer carries what a call costs, so whole networks come out too slow.",
         fuses=False,
-        layers=fit_types(samples, seed=seed),
+        layers=fit_types(samples),
     )
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from isthmus.cli.show_bits import solutions_view
+from isthmus.cli.show_exits import config_view, exits_view
+from isthmus.cli.show_switch import switch_view
 from isthmus.plan.choose import name_of
-from isthmus.plan.show_bits import solutions_view
-from isthmus.plan.show_exits import config_view, exits_view
-from isthmus.plan.show_switch import switch_view
 from isthmus.plan.types import Candidate, CostRow, Plan
+from isthmus.report.markup import shorten
 from isthmus.units import show_bytes, show_seconds
 
 WIDTH = 80
@@ -25,10 +25,10 @@ _LABEL, _TOTAL = 26, 9
 _CAUSES = (("█", "cyan"), ("░", "yellow"), ("▓", "magenta"), ("▒", "green"), ("·", "white"))
 
 
-def show_plan(plan: Plan, names: Sequence[str] = ("device", "server"), width: int = WIDTH) -> Group:
+def show_plan(plan: Plan, names: Sequence[str] = ("device", "server")) -> Group:
     """The whole picture: summary, cost by cause, bars over all cuts, switch tables, exits, configuration map. `names`:
     what to call the machines, in order."""
-    parts = [plan_summary(plan), Text(), cost_table(plan, names), Text(), plan_bars(plan, names, width)]
+    parts = [plan_summary(plan), Text(), cost_table(plan, names), Text(), plan_bars(plan, names)]
     if plan.solutions:
         parts += [Text(), solutions_view(plan)]
     if plan.switch:
@@ -38,11 +38,6 @@ def show_plan(plan: Plan, names: Sequence[str] = ("device", "server"), width: in
     if plan.config is not None:
         parts += [Text(), config_view(plan.config)]
     return Group(*parts)
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values, as `--json` prints it and `Plan` reads it back."""
-    return plan.model_dump(mode="json")
 
 
 def plan_summary(plan: Plan) -> RenderableType:
@@ -88,13 +83,13 @@ def cost_table(plan: Plan, names: Sequence[str] = ("device", "server")) -> Table
     return table
 
 
-def plan_bars(plan: Plan, names: Sequence[str] = ("device", "server"), width: int = WIDTH) -> RenderableType:
+def plan_bars(plan: Plan, names: Sequence[str] = ("device", "server")) -> RenderableType:
     """One stacked bar a cut (its cheapest codec), in running order, the plan's own marked; long lists are thinned to
     MOST_BARS, keeping both ends, the plan and what comes nearest to it."""
     bars = _cheapest(plan)
     shown = _thinned(plan, bars)
     longest = min(max(c.cost.total_s for c in shown), LONGEST * plan.cost.total_s) if shown else 0.0
-    room = max(10, width - _LABEL - _TOTAL - 5)
+    room = WIDTH - _LABEL - _TOTAL - 5
     lines = [_legend(plan.cost, names)]
     lines += [_bar(c, _key(c) == (plan.cuts, plan.codec), longest, room) for c in shown]
     if len(shown) < len(bars):
@@ -127,9 +122,9 @@ def _thinned(plan: Plan, bars: list[Candidate]) -> list[Candidate]:
 
 def _bar(candidate: Candidate, own: bool, longest_s: float, room: int) -> Text:
     cost = candidate.cost
-    label = f"{_shorten(' | '.join(candidate.cuts), _LABEL - 9)} {candidate.codec}"
+    label = f"{shorten(' | '.join(candidate.cuts), _LABEL - 9)} {candidate.codec}"
     line = Text("► " if own else "  ", style="bold green" if own else "")
-    line.append(_shorten(label, _LABEL).ljust(_LABEL) + " ", style="bold" if own else "")
+    line.append(shorten(label, _LABEL).ljust(_LABEL) + " ", style="bold" if own else "")
     drawn, passed = 0, 0.0
     for (char, style), seconds in zip(_CAUSES, _stack(cost), strict=True):
         passed += seconds
@@ -162,14 +157,6 @@ def _machine_names(cost: CostRow, names: Sequence[str]) -> tuple[str, ...]:
     if len(names) == len(cost.compute_s):
         return tuple(names)
     return tuple(f"machine {k + 1}" for k in range(len(cost.compute_s)))
-
-
-def _shorten(text: str, most: int) -> str:
-    """The beginning and the end of a long name, with a dot-dot between: both ends tell cuts apart."""
-    if len(text) <= most:
-        return text
-    front = (most - 1) // 2
-    return f"{text[:front]}…{text[len(text) - (most - 1 - front) :]}"
 
 
 def _key(candidate: Candidate) -> tuple[tuple[str, ...], str]:
