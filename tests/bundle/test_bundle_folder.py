@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from isthmus.bundle import Bundle, open_bundle
@@ -134,6 +135,46 @@ def test_a_manifest_that_lies_is_refused(copy: Path, change: Callable[[dict[str,
     with pytest.raises(BadBundle) as caught:
         open_bundle(copy).model()
     assert "\n" not in str(caught.value)
+
+
+def _enter(folder: Path, name: str) -> None:
+    """Say of a file in the manifest what is true of it."""
+    content = (folder / name).read_bytes()
+    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    _edit(folder / "manifest.json", lambda m: m["files"].update({name: entry}))  # type: ignore[attr-defined]
+    seal(folder)
+
+
+def test_a_file_outside_the_folder_is_not_taken_though_it_is_what_the_manifest_says(copy: Path) -> None:
+    outside = copy.parent / "outside"
+    (copy / "sub").mkdir()
+    for file in (outside, copy / "sub" / "inside"):
+        file.write_bytes(b"as it should be")
+    written = (copy / "manifest.json").read_bytes()
+    for name in ("../outside", str(outside), "sub/inside", f"./../{copy.name}/plan.json"):
+        (copy / "manifest.json").write_bytes(written)
+        _enter(copy, name)
+        with pytest.raises(BadBundle, match="is no plain file name"):
+            open_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("device_profile.json", "device profile"), ("server_profile.json", "server profile"), ("plan.json", "plan")],
+)
+def test_what_was_made_for_another_model_is_refused_though_its_hash_is_right(copy: Path, name: str, said: str) -> None:
+    _edit(copy / name, lambda row: row.update(fingerprint="0" * 64))
+    _enter(copy, name)
+    with pytest.raises(BadBundle, match=f"the {said} is of another model than"):
+        open_bundle(copy)
+
+
+def test_a_model_that_is_not_the_packed_one_is_refused_though_its_hash_is_right(copy: Path) -> None:
+    onnx.save_model(load_model("zoo:tiny", seed=1).proto, str(copy / "model.onnx"))
+    _enter(copy, "model.onnx")
+    bundle = open_bundle(copy)
+    with pytest.raises(BadBundle, match="is not the model that was packed"):
+        bundle.model()
 
 
 def test_any_byte_of_the_manifest_that_changed_is_found(copy: Path) -> None:

@@ -137,6 +137,21 @@ def test_a_bomb_is_refused_before_anything_is_allocated(bits: int) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("bits", [8, 2])
+def test_of_a_bomb_no_more_is_made_than_was_announced(bits: int) -> None:
+    """As long as such a tensor may be, so its length does not tell; it holds a thousand times as much."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = bytes(8) + stream.compress(bytes(1 << 26)) + stream.flush()
+    shape = (1, (len(bomb) - 8) * {8: 1, 2: 4}[bits])
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadFrame, match="does not hold exactly"):
+            make_codec(f"int{bits}+huffman").load(memoryview(bomb), shape, "float32")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("name", ["int8+huffman", "int3+huffman", "int2+huffman", "int1+huffman"])
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())

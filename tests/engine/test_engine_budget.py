@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,29 @@ def test_pairs_are_made_in_advance_up_to_a_number_of_kernels(cache_dir: Path, mo
     monkeypatch.setattr("isthmus.engine.halves._IN_ADVANCE", 3 * kernels - 1)
     engine = Engine.open(convolutions(), cache_dir=cache_dir)
     assert len(engine._pairs) == 2 < len(engine.safe)
+
+
+def test_pairs_that_repack_their_weights_are_made_in_advance_up_to_a_number_of_bytes(
+    cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = Engine.open(matrices(), cache_dir=cache_dir, cuts="none").core.proto.graph.initializer
+    large_bytes = sum(4 * math.prod(t.dims) for t in weights if t.external_data)
+    monkeypatch.setattr("isthmus.engine.halves._REPACKED_BYTES", 3 * large_bytes - 1)
+    engine = Engine.open(matrices(), cache_dir=cache_dir)
+    assert len(engine._pairs) == 2 < len(engine.safe)
+
+
+def test_without_room_for_mappings_no_pair_is_kept_either(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Engine.open(matrices(), cache_dir=cache_dir)
+    inputs = first.model.random_inputs()
+    wanted = first.whole(inputs)
+    monkeypatch.setattr(MAPPINGS, "most", MAPPINGS.held)
+    second = Engine.open(matrices(), cache_dir=cache_dir)
+    assert second._pairs == {}
+    for cut_id in second.safe:
+        for name, made in second.tail(cut_id, second.head(cut_id, inputs)).items():
+            assert np.allclose(made, wanted[name], atol=1e-5)
+    assert second._pairs == {}
 
 
 def test_without_room_the_last_pairs_stay_and_all_answer(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

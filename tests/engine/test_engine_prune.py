@@ -52,6 +52,12 @@ def test_opening_an_entry_makes_it_young(tmp_path: Path) -> None:
     assert place.is_dir()
 
 
+def test_what_was_opened_at_that_very_moment_stays(tmp_path: Path) -> None:
+    place = made(tmp_path, "a" * 32, 10 * DAY_S)
+    assert prune(tmp_path, 10 * DAY_S) == []
+    assert [one.path for one in prune(tmp_path, 10 * DAY_S + 1)] == [place]
+
+
 def test_an_open_network_goes_on(tmp_path: Path) -> None:
     engine = Engine.open(load_model("zoo:tiny"), cache_dir=tmp_path)
     inputs = engine.model.random_inputs()

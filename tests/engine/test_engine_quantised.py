@@ -321,6 +321,19 @@ def test_a_broken_file_is_refused(digits: Case, tmp_path: Path) -> None:
         read_head(path)
 
 
+def test_nothing_stands_behind_the_graph_of_a_file(digits: Case, tmp_path: Path) -> None:
+    path = tmp_path / "head.onnx"
+    write_head(path, quantised_head(digits.net, ["relu_2"], digits.plan(4, 4), digits.tables))
+    content = path.read_bytes()
+    start = content.index(b"\n") + 5
+    end = start + int.from_bytes(content[start - 4 : start], "little")
+    for more in (b"!", bytes(1000)):
+        size = (end - start + len(more)).to_bytes(4, "little")
+        path.write_bytes(content[: start - 4] + size + content[start:end] + more + content[end:])
+        with pytest.raises(BadModel, match=r"its graph is cut short or too large"):
+            read_head(path)
+
+
 def changed(content: bytes, old: bytes, new: bytes) -> bytes:
     """The file with another word in its graph."""
     start = content.index(b"\n") + 5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from isthmus.errors import BadInput
 from isthmus.link.generate import constant, steps
-from isthmus.link.pipe import STEP_BYTES, Pipe, RateSchedule
+from isthmus.link.pipe import MAX_QUEUE_BYTES, STEP_BYTES, Pipe, RateSchedule
 
 
 def pipe_of(text: str, delay_s: float = 0.0) -> Pipe:
@@ -80,6 +80,14 @@ def test_the_queue_is_bounded_and_grows_with_the_rate() -> None:
     assert fast.room_bytes(0.0) == 250_000
     slow.push(0.0, 1, memoryview(bytes(16_000)))
     assert slow.room_bytes(0.0) == 0
+
+
+def test_the_queue_of_the_fastest_link_is_bounded_too() -> None:
+    """20 ms at 1 Gbit/s would be 2.5 MB."""
+    pipe = pipe_of("1Gbit:9s")
+    assert pipe.room_bytes(0.0) == MAX_QUEUE_BYTES
+    pipe.push(0.0, 1, memoryview(bytes(MAX_QUEUE_BYTES)))
+    assert pipe.room_bytes(0.0) == 0
 
 
 def test_a_late_wake_up_loses_no_capacity_but_a_pause_does() -> None:

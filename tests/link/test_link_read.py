@@ -24,6 +24,14 @@ def test_columns(tmp_path: Path) -> None:
     assert trace.rates_bps.tolist() == [1.5e6, 0, 2e6]
 
 
+def test_a_rate_before_the_first_sample_is_not_asked_for_where_that_is_at_the_beginning(tmp_path: Path) -> None:
+    file = tmp_path / "some.trace"
+    for begin, times, rates in ((0, [0, 1], [1e6, 2e6]), (2, [0, 2, 3], [5e6, 1e6, 2e6])):
+        file.write_text(f"{begin} 1\n{begin + 1} 2\n")
+        trace = read_trace(file, before_bps=5e6)
+        assert (trace.times_s.tolist(), trace.rates_bps.tolist()) == (times, rates)
+
+
 def test_samples_of_one_moment_are_averaged(tmp_path: Path) -> None:
     assert read(tmp_path, "0 1\n0 3\n1 5\n").rates_bps.tolist() == [2e6, 5e6]
 

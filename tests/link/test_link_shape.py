@@ -95,6 +95,18 @@ def test_an_outage_stalls_and_a_new_rate_resumes(echo: Echo) -> None:
         assert link.true_bps(direction="down") == 10e6
 
 
+def test_both_directions_may_be_given_new_rates_of_their_own(echo: Echo) -> None:
+    with ShapedLink(echo.address, "10Mbit") as link:
+        link.set_rate("20Mbit", "5Mbit")
+        assert (link.true_bps(), link.true_bps(direction="down")) == (20e6, 5e6)
+        with socket.create_connection((link.host, link.port), timeout=10) as sock:
+            begin = time.monotonic()
+            sock.sendall(bytes(50_000))
+            assert read_all(sock, 50_000) == bytes(50_000)
+            end = time.monotonic()
+        assert link.true_bps(direction="down") * (end - begin) >= 50_000 * 8
+
+
 def test_a_trace_is_followed(echo: Echo) -> None:
     trace = steps("8Mbit:100s,1Mbit:100s")
     with ShapedLink(echo.address, trace, down=Trace.of([0], [5e6])) as link:

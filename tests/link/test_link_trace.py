@@ -77,6 +77,14 @@ def test_changed_values_are_new_values() -> None:
         trace.rates_bps[0] = 1
 
 
+def test_a_part_may_begin_and_end_where_the_rate_changes() -> None:
+    trace = Trace.of([0, 1, 3], [8e6, 2e6, 4e6], duration_s=5)
+    middle = trace.part(1, 3)
+    assert (middle.times_s.tolist(), middle.rates_bps.tolist(), middle.duration_s) == ([0], [2e6], 2)
+    last = trace.part(3, 5)
+    assert (last.times_s.tolist(), last.rates_bps.tolist(), last.duration_s) == ([0], [4e6], 2)
+
+
 def test_summary_is_time_weighted() -> None:
     told = Trace.of([0, 9], [0, 10e6], duration_s=10).summary()
     assert told["mean_bps"] == pytest.approx(1e6)

@@ -86,6 +86,25 @@ def test_other_dtypes_cross_raw() -> None:
     assert price(problem, [cut_at(of, "a")], "int8").up_bytes == (800,)
 
 
+def test_bytes_that_were_measured_count_for_every_sample_of_a_batch_and_only_away_from_home() -> None:
+    problem = diamond_problem(sample_bytes={("a", "int8"): 17.25, ("b+c", "int8"): 9.0})
+    assert price(problem, [cut_at(problem.graph, "a")], "int8").up_bytes == (18,)
+    assert price(problem, [cut_at(problem.graph, "a")]).up_bytes == (1600,), "nobody measured this codec"
+    four = replace(problem, graph=replace(problem.graph, batch=4))
+    assert price(four, [cut_at(four.graph, "a")], "int8").up_bytes == (69,)
+    server_first = replace(problem, machines=problem.machines[::-1], home=1)
+    cost = price(server_first, [cut_at(problem.graph, "a")], "int8")
+    assert (cost.up_bytes, cost.down_bytes) == ((1008,), (408,)), "the input goes up, and what crosses comes down"
+
+
+def test_a_choice_stays_only_where_nothing_comes_down_either() -> None:
+    problem = diamond_problem()
+    table = CostTable.of(problem, [((cut_at(problem.graph, cut),), "float32") for cut in (INPUT, "a", OUTPUT, "d")])
+    assert table.stays.tolist() == [False, False, True, False]
+    fetched = replace(table, up_bytes=np.array([1.0, 0.0, 0.0, 0.0]), down_bytes=np.array([0.0, 1.0, 0.0, 1.0]))
+    assert fetched.stays.tolist() == [False, False, True, False]
+
+
 def test_three_machines_home_in_the_middle() -> None:
     of = diamond()
     machines = tuple(times(of, [s] * 5) for s in (1e-4, 1e-3, 1e-4))

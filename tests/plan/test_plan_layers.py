@@ -67,3 +67,15 @@ def test_ages_are_no_reason_to_cross(rate_bps: float) -> None:
     far = Problem(of, (times(of, [0.1] * 6), times(of, [1e-6] * 6)), (slow,), default_codecs=("float32",))
     for name in ("mincut", "neurosurgeon"):
         assert PLANNERS[name](far).cuts == (OUTPUT,)
+
+
+def test_a_long_network_stays_at_home_where_its_input_must_not_be_sent_by_that_codec() -> None:
+    """Home comes last, so whatever runs before it was sent the input: that is no candidate, either."""
+    of = chain(MOST_TRIES + 20)
+    machines = times(of, [1e-6] * len(of.nodes)), times(of, [1.0] * len(of.nodes))
+    made = Problem(of, machines, (Link(1e8, 1e8),), home=1, default_codecs=("int8",), codecs={INPUT: ("float32",)})
+    cuts, proven = cheapest_allowed(made, "int8")
+    assert proven
+    assert cuts == (cut_at(of, INPUT),)
+    free = replace(made, codecs={})
+    assert cheapest_allowed(free, "int8") == ((cut_at(of, OUTPUT),), True), "the case is hard"

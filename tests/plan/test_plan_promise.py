@@ -150,6 +150,17 @@ def test_every_planner_keeps_a_promise_or_says_how_near_it_came() -> None:
     assert kept > 1, kept  # the surest choice is often not the one that is fastest as a rule
 
 
+def test_the_nearest_miss_is_the_one_that_is_surely_fastest() -> None:
+    """The device is slower as a rule, and keeps its time."""
+    of = graph([Op("a", ("x",), 100), Op("y", ("a",), 10)], {"x": 100}, ["y"])
+    machines = times(of, [0.05, 0.05]), replace(times(of, [0.01, 0.01]), late=9.0)
+    problem = Problem(of, machines, (Link(1e8, 1e8),), limits=Limits(latency_s=0.08, sure=0.95))
+    assert PLANNERS["mincut"](replace(problem, limits=Limits())).cost.total_s < 0.05
+    for name in ("neurosurgeon", "mincut", "exhaustive"):
+        with pytest.raises(NoPlan, match=r"within 80 ms: all on the device comes nearest at 100 ms; raise"):
+            PLANNERS[name](problem)
+
+
 @pytest.mark.parametrize("share", [0.6, 0.9, 0.95, 0.99])
 def test_an_exponential_tail_is_met_exactly_and_a_normal_one_more_often(share: float) -> None:
     rng = np.random.default_rng(1)

@@ -16,6 +16,7 @@ from isthmus.errors import Late, Unreachable
 from isthmus.graph import INPUT
 from isthmus.run.connection import Connection, Heard, Ticket
 from isthmus.run.frame import Kind, pack, unpack
+from isthmus.run.heads import Head, request_of
 from isthmus.run.sockets import MAGIC, Inbox, framed, send
 from isthmus.run.transport import TcpTransport
 
@@ -164,6 +165,20 @@ def test_a_server_that_never_pauses_keeps_nobody_beyond_his_time() -> None:
         assert heard
         with transport._ear.last():
             transport._socket.close()
+
+
+def test_a_request_says_what_it_holds_although_the_last_one_was_as_long() -> None:
+    """What was said of the last one is said again only where all of it is the same."""
+    heads = [Head("x", "float32", (1, 6), "float32", 24), Head("x", "float32", (6, 1), "float32", 24)]
+    heads += [Head("x", "float32", (6, 1), "int8", 24), Head("y", "float32", (6, 1), "int8", 24)]
+    with talked_to() as (peer, transport):
+        connection, inbox = Connection(transport, clock=time.perf_counter), Inbox(peer, 1 << 16)
+        for head in (heads[0], *heads, heads[0]):
+            connection.ask(INPUT, 1, [head], [bytes(24)], None)
+            message = inbox.take()
+            assert message is not None
+            assert request_of(unpack(message, 1 << 16).header).heads == (head,)
+        connection.close()
 
 
 @pytest.mark.parametrize("kind", [Kind.PONG, Kind.REPLY, Kind.BYE])

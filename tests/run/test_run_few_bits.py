@@ -319,6 +319,24 @@ def test_a_request_that_was_cut_off_is_sent_again_where_nobody_here_could_finish
     assert len(calls) == asked
 
 
+def test_a_request_that_nobody_answers_is_sent_again_until_the_deadline_and_no_longer(
+    rig: Rig, tight: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chooser = Fixed(Choice(cut=CUT, codec=CODEC))
+    with served(rig, tight) as there, connect(tight, there.address, chooser=chooser, deadline_s=1.0) as session:
+
+        def broken(*_: object) -> None:
+            time.sleep(0.01)
+            raise Unreachable("the connection broke")
+
+        monkeypatch.setattr(session, "_send", broken)
+        begun = time.perf_counter()
+        with pytest.raises(Unreachable, match="no answer within 1 s"):
+            session.infer(pictures(rig, 1))
+        took_s = time.perf_counter() - begun
+    assert 1.0 <= took_s < 1.8
+
+
 def test_a_whole_network_of_other_answers_does_not_stand_in(rig: Rig, tmp_path: Path) -> None:
     plan = rig.plan(CUT, CODEC, rig.bits(relu_2=4))
     bundle = rig.packed(plan, tmp_path / "bundle", whole=rig.bits(2, 2))

@@ -134,6 +134,76 @@ def test_what_came_too_quickly_to_tell_a_rate_still_makes_frames_large() -> None
         keeper.close()
 
 
+def test_a_lower_bound_takes_nothing_back_of_a_rate_that_was_seen() -> None:
+    keeper, _ = watched()
+    try:
+        fast = keeper.learn(Came(50_000_000, 0.04, 50_008_192))
+        assert fast == keeper.rate_bps == pytest.approx(1e10)
+        assert keeper.learn(Came(100_000, 0.0001, 108_192)) is None
+        assert keeper.rate_bps == fast
+    finally:
+        keeper.close()
+
+
+def test_the_least_of_the_latest_round_trips_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was held up says nothing of the way."""
+    monkeypatch.setattr(keeper_module, "TICK_S", 0.01)
+    monkeypatch.setattr(keeper_module, "PING_EVERY_S", 0.0)
+    took = [0.03, 0.01, 0.5]
+
+    class Pinged(Line):
+        def ping(self, timeout_s: float) -> float:
+            return took.pop(0) if took else 0.02
+
+    line: Any = Pinged()
+    keeper = Keeper(lambda: line, clock=time.monotonic, wanted=lambda _: 0, probed=lambda _: None)
+    try:
+        assert until(lambda: not took and len(keeper._round_trips) > 4)
+        assert keeper.rtt_s == 0.01
+        assert until(lambda: keeper.rtt_s == 0.02), "what is long past does not count"
+    finally:
+        keeper.close()
+
+
+def test_a_server_that_is_not_there_is_knocked_at_more_and_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_module, "TICK_S", 0.005)
+    now_s, tries = 0.0, list[float]()
+
+    def refuses() -> Any:
+        tries.append(now_s)
+        raise Unreachable("nobody there")
+
+    keeper = Keeper(refuses, clock=lambda: now_s, wanted=lambda _: 0, probed=lambda _: None)
+    try:
+        for count, pause_s in enumerate((0.1, 0.2, 0.4, 0.8, 1.0, 1.0), 1):
+            assert until(lambda count=count: len(tries) == count)  # type: ignore[misc]
+            now_s += 0.9 * pause_s
+            time.sleep(0.05)
+            assert len(tries) == count, "the pause is not over"
+            now_s += 0.2 * pause_s
+    finally:
+        keeper.close()
+
+
+def test_trouble_on_a_connection_that_is_history_is_not_the_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_module, "TICK_S", 0.01)
+    lines: Any = [Leaving(), Leaving()]
+    later = iter(lines)
+    keeper = Keeper(lambda: next(later), clock=time.monotonic, wanted=lambda _: 0, probed=lambda _: None)
+    try:
+        assert until(lambda: keeper.line() == lines[0])
+        lines[0].lost = Unreachable("it broke off")
+        assert until(lambda: keeper.line() == lines[1])
+        strikes = keeper._health.strikes
+        keeper.struck(Unreachable("its answer never came"), lines[0], None)
+        assert keeper.line() == lines[1]
+        assert keeper._health.strikes == strikes
+        keeper.struck(Unreachable("its answer never came"), lines[1], None)
+        assert keeper._health.strikes == strikes + 1
+    finally:
+        keeper.close()
+
+
 class Leaving(Line):
     """One that may be over while an answer is owed."""
 
