@@ -59,5 +59,5 @@ def test_only_probes_that_were_sent_are_marked() -> None:
 def test_requests_beyond_either_end_of_the_axis_are_counted(strange_s: float) -> None:
     run = steady_run(40)
     run[7] = run[7].model_copy(update={"seconds": Seconds(total=strange_s)})
-    assert latency_shares(columns_of(run)).notes == ("1 requests lie beyond the axis",)
+    assert latency_shares(columns_of(run)).notes == ("1 request lies beyond the axis",)
     assert latency_shares(columns_of(steady_run(40))).notes == ()

@@ -55,7 +55,7 @@ def latency_shares(columns: Columns) -> Chart:
         about="Share of requests answered within a time.",
         svg=picture(HALF, HEIGHT, "Cumulative share of requests over latency", parts),
         keys=tuple(keys),
-        notes=(f"{beyond} requests lie beyond the axis",) if beyond else (),
+        notes=(f"{_lie(beyond)} beyond the axis",) if beyond else (),
         columns=("ran", "within ms", "share"),
         rows=tuple(rows),
     )
@@ -89,7 +89,7 @@ def foresight(columns: Columns, median_error: float | None) -> Chart:
         about=error + "The band is ±10%.",
         svg=picture(HALF, HEIGHT, "Measured latency over predicted latency", parts),
         keys=tuple(keys),
-        notes=(f"{beyond} requests lie beyond the axes and are drawn at their edge",) if beyond else (),
+        notes=(f"{_lie(beyond)} beyond the axes, drawn at their edge",) if beyond else (),
         columns=("request", "predicted ms", "measured ms"),
         rows=_sample(columns, index),
     )
@@ -156,3 +156,7 @@ def _sample(columns: Columns, index: NDArray[np.int64]) -> tuple[tuple[str, ...]
 def _milliseconds(value_s: float) -> str:
     value_ms = float(value_s) * 1e3  # numpy's own would warn where that is infinite
     return f"{value_ms:.3f}" if abs(value_s) <= MAX_SECONDS else f"{value_ms:.3g}"
+
+
+def _lie(count: int) -> str:
+    return "1 request lies" if count == 1 else f"{count} requests lie"
