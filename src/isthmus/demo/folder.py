@@ -8,18 +8,17 @@ from pathlib import Path
 from isthmus.errors import BadInput
 
 _MARK = ".isthmus-demo"
-"""Says that what stands beside it was left by a demo."""
+"""Says that this folder is a demo's own."""
 _LEFT = ("bundle", "journal.jsonl", "report.html", "summary.json")
 
 
 def claim(folder: Path) -> None:
-    """Make the folder, or find that a demo may replace in it what it would. Raises BadInput where something of these
-    names stands there that no demo left, and where the folder cannot be made."""
-    there = [folder / name for name in _LEFT if (folder / name).exists() or (folder / name).is_symlink()]
-    if there and not (folder / _MARK).is_file():
-        raise BadInput(f"{there[0]} was not left by a demo, which would replace it: give another folder with --out")
+    """Make the folder, or take one that is empty or that a demo had before: nobody's files stand there then. Raises
+    BadInput for any other, and where it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / _MARK).is_file() and any(folder.iterdir()):
+            raise BadInput(f"{folder} was not left by a demo, which would replace what is there: give a new --out")
         (folder / _MARK).touch()
     except OSError as error:
         raise BadInput(f"cannot make {folder}: {(error.strerror or str(error)).lower()}") from error
